@@ -1,0 +1,107 @@
+"""Training films → more training films: varied copies, more of the rarer class, never of a test film."""
+
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from components.contract import Input, Output, Summary
+from components.params import AugmentationParams
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from components.films.prepared import PreparedFilms
+    from components.films.warping import Variation
+
+PARAMS = "augmentation.json"
+SHEET_FILMS, SHEET_COPIES = 6, 7
+
+
+class AugmentationSummary(Summary):
+    """How many copies there are now."""
+
+    films: int
+    copies: int
+    positive_copies: int
+
+
+def augment(
+    dataset: Annotated[Path, Input("prepared films")],
+    augmented: Annotated[Path, Output("copies of development films, and the limits they were drawn within")],
+    sheet: Annotated[Path, Output("contact sheet of films and their copies (PNG)", "report")],
+    params: AugmentationParams,
+) -> AugmentationSummary:
+    """Write varied copies of the development films; each keeps its film's id, group and fold."""
+    from components.films.decoding import over_cores
+    from components.films.prepared import FILMS, PIXELS, open_prepared, write_pixels, write_rows
+    from components.films.warping import vary
+    from components.outputs import whole_file, whole_folder
+    from components.progress import progress
+
+    prepared = open_prepared(dataset)
+    development = prepared.films[~prepared.films["test"]]
+    rarer = int(development["label"].mean() <= 0.5)
+    times = development["label"].map({rarer: params.copies_rarer, 1 - rarer: params.copies})
+    copies = development.loc[development.index.repeat(times)]
+    copies = copies.assign(copy=copies.groupby(level=0).cumcount() + 1)
+    drawn = [_variation(row.film_id, row.copy, params, prepared.side) for row in copies.itertuples()]
+
+    def varied(numbers: Sequence[int]) -> "list[NDArray[np.uint8]]":
+        return [vary(prepared.pixels[copies.index[number]], drawn[number]) for number in numbers]
+
+    def films() -> "Iterator[NDArray[np.uint8]]":
+        return progress(over_cores(varied, range(len(copies)), params.cores), "augment", total=len(copies))
+
+    with whole_folder(augmented) as folder:
+        write_pixels(folder / PIXELS, films(), len(copies), prepared.side)
+        write_rows(folder / FILMS, copies.assign(boxes=_moved_boxes(copies, drawn, prepared.side)))
+        (folder / PARAMS).write_text(params.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    with whole_file(sheet) as path:
+        _draw_sheet(prepared, development, params, path)
+    return AugmentationSummary(
+        films=len(development), copies=len(copies), positive_copies=int((copies["label"] == 1).sum())
+    )
+
+
+def _variation(film_id: str, copy: int, params: AugmentationParams, side: int) -> "Variation":
+    """The variation of one copy: from the seed, the film and the copy's number, whatever else is in the set."""
+    import numpy as np
+
+    from components.films.warping import draw_variation
+
+    rng = np.random.default_rng([params.seed, zlib.crc32(film_id.encode()), copy])
+    return draw_variation(rng, params, side)
+
+
+def _moved_boxes(copies: "pd.DataFrame", drawn: "list[Variation]", side: int) -> list[str]:
+    from components.films.manifest import boxes_to_text, text_to_boxes
+    from components.films.warping import vary_boxes
+
+    return [
+        boxes_to_text(vary_boxes(text_to_boxes(text), variation, side))
+        for text, variation in zip(copies["boxes"], drawn, strict=True)
+    ]
+
+
+def _draw_sheet(prepared: "PreparedFilms", development: "pd.DataFrame", params: AugmentationParams, path: Path) -> None:
+    """A film a row, the film itself first, then its copies; more are drawn here than may have been written."""
+    from components.films.contact_sheet import draw_contact_sheet
+    from components.films.manifest import text_to_boxes
+    from components.films.warping import vary, vary_boxes
+
+    chosen = development.sort_values("label", ascending=False, kind="stable").groupby("label", sort=False)
+    pixels, captions, boxes = [], [], []
+    for row in chosen.head(SHEET_FILMS // 2).itertuples():
+        film, marks = prepared.pixels[row.Index], text_to_boxes(row.boxes)
+        pixels.append(film)
+        captions.append(str(row.film_id))
+        boxes.append(marks)
+        for copy in range(1, SHEET_COPIES + 1):
+            variation = _variation(row.film_id, copy, params, prepared.side)
+            pixels.append(vary(film, variation))
+            captions.append(f"copy {copy}")
+            boxes.append(vary_boxes(marks, variation, prepared.side))
+    draw_contact_sheet(path, pixels, captions, boxes, columns=SHEET_COPIES + 1)

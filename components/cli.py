@@ -1,0 +1,158 @@
+"""The command osteon: one subcommand a step, made from the step's own signature, and a few that look.
+
+Nothing heavy is imported here: `osteon --help` answers at once.
+"""
+
+import inspect
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from components.contract import Output, Step
+from components.errors import OsteonError
+from components.params import Params, flatten, load_params
+from components.steps import STEPS
+
+app = typer.Typer(
+    name="osteon",
+    help="Find bone fractures on radiographs, and be honest about how sure that is.\n\n"
+    "The steps below are what `dvc repro` runs one after the other, each with the paths that dvc.yaml spells. "
+    "Parameters come from params.yaml.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+ParamsFile = Annotated[Path, typer.Option("--params", help="parameter file", show_default=True)]
+PARAMS_FILE = Path("params.yaml")
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False,
+) -> None:
+    # Read again in main(), where the errors arrive.
+    if debug:
+        os.environ["OSTEON_DEBUG"] = "1"
+
+
+def _command(step: Step) -> Callable[..., None]:
+    """The subcommand of a step: an option for each path, and the parameter file."""
+
+    def run(**given: Any) -> None:
+        from components.tracking import run_step
+
+        params = load_params(given.pop("params"))
+        summary = run_step(step, given, params)
+        typer.echo(f"{step.name}: {summary.line()}")
+
+    options = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            annotation=Annotated[Path, typer.Option(f"--{name}", help=_path_help(name, step))],
+        )
+        for name in step.paths
+    ]
+    file = inspect.Parameter(
+        "params", inspect.Parameter.KEYWORD_ONLY, annotation=ParamsFile, default=PARAMS_FILE
+    )
+    run.__signature__ = inspect.Signature([*options, file])  # type: ignore[attr-defined]
+    run.__annotations__ = {option.name: option.annotation for option in (*options, file)}
+    run.__name__ = step.name
+    return run
+
+
+def _path_help(name: str, step: Step) -> str:
+    mark = step.paths[name]
+    return f"{'writes' if isinstance(mark, Output) else 'reads'}: {mark.help}"
+
+
+def _keys_help(step: Step) -> str:
+    """The section's keys with their defaults, for the end of a step's help."""
+    section = next(name for name, found in Params.model_fields.items() if found.annotation is step.params_kind)
+    lines = ["\b", f"Keys of {PARAMS_FILE}, section {section}, with their defaults:"]
+    for key, value in flatten(step.params_kind()).items():
+        found = step.params_kind.model_fields.get(key)
+        about = f"  {found.description}" if found is not None and found.description else ""
+        lines.append(f"  {f'{key}: {value}':<26}{about}")
+    return "\n".join(lines)
+
+
+for _step in STEPS.values():
+    app.command(
+        name=_step.name,
+        help=_step.help,
+        epilog=_keys_help(_step),
+    )(_command(_step))
+
+
+@app.command(name="params")
+def show_params(
+    params: ParamsFile = PARAMS_FILE,
+    schema: Annotated[bool, typer.Option("--schema", help="print the JSON schema of the file instead")] = False,
+) -> None:
+    """Check the parameter file and print all values."""
+    if schema:
+        typer.echo(json.dumps(Params.model_json_schema(), indent=2))
+        return
+    for key, value in flatten(load_params(params)).items():
+        typer.echo(f"{key}: {value}")
+
+
+@app.command()
+def summary(
+    report: Annotated[Path, typer.Option(help="folder that the step evaluate wrote")] = Path("reports/evaluation"),
+) -> None:
+    """Print the last evaluation in short."""
+    from components.summary import print_summary
+
+    print_summary(report)
+
+
+@app.command()
+def lineage(
+    what: Annotated[str, typer.Argument(metavar="RUN_OR_MODEL", help="a run's id, models:/NAME/VERSION or m-…")],
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Print what a run or model was made from."""
+    from components.summary import print_lineage
+
+    print_lineage(what, as_json)
+
+
+def main() -> None:
+    """Run the command; an error the user can mend is one line and exit code 2."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("components").setLevel(logging.INFO)
+    try:
+        app()
+    except OsteonError as error:
+        if os.environ.get("OSTEON_DEBUG"):
+            raise
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        sys.exit(130)
+    except Exception as error:
+        if os.environ.get("OSTEON_DEBUG"):
+            raise
+        typer.echo(
+            f"error: {type(error).__name__}: {error}\nThis is a fault of Osteon's or of its machine, not of your input; "
+            "`osteon --debug …` shows where.",
+            err=True,
+        )
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

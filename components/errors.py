@@ -1,0 +1,12 @@
+class OsteonError(Exception):
+    """Something the user can put right. Its text is one line: what is wrong, where, and what to do.
+
+    The command line prints the text without a traceback and ends with exit code 2.
+    """
+
+
+class UnreadableFilmError(OsteonError):
+    """A file that cannot be taken for a film; the text is the reason, short enough for a table.
+
+    It never names the file: whoever catches it knows the path and adds it.
+    """

@@ -1,0 +1,124 @@
+"""Curves, confusion matrix and score histogram: as tables for `dvc plots` and as pictures."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+from components.evaluation.intervals import Estimate
+from components.evaluation.metrics import confusion
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#a0aec0"
+STYLE = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#4a5568",
+    "axes.labelcolor": "#2d3748",
+    "xtick.color": "#4a5568",
+    "ytick.color": "#4a5568",
+    "figure.dpi": 144,
+    "savefig.facecolor": "white",
+}
+
+
+def curve_tables(films: pd.DataFrame, threshold: float, finding: str) -> dict[str, pd.DataFrame]:
+    """Name → table for `dvc plots`.
+
+    Args:
+        films: columns label and score.
+        threshold: a score at or above it is the answer 'finding'.
+        finding: what label 1 means.
+    """
+    labels, scores = films["label"].to_numpy(np.int64), films["score"].to_numpy(np.float64)
+    false, true, _ = roc_curve(labels, scores)
+    precision, recall, _ = precision_recall_curve(labels, scores, drop_intermediate=True)
+    names = np.array([f"not {finding}", finding])
+    edges = np.linspace(0, 1, 21)
+    counts = {names[label]: np.histogram(scores[labels == label], edges)[0] for label in (0, 1)}
+    return {
+        "roc": pd.DataFrame({"1 - specificity": false, "sensitivity": true}),
+        "precision_recall": pd.DataFrame({"recall": recall, "precision": precision}),
+        "confusion": pd.DataFrame({"actual": names[labels], "answer": names[(scores >= threshold).astype(int)]}),
+        "scores": pd.DataFrame({"probability": np.round((edges[:-1] + edges[1:]) / 2, 3), **counts}),
+    }
+
+
+def draw_figures(
+    folder: Path, films: pd.DataFrame, tables: dict[str, pd.DataFrame], threshold: float, finding: str,
+    figures: dict[str, Estimate],
+) -> None:
+    """Write roc.png, precision_recall.png, confusion.png and scores.png."""
+    labels, scores = films["label"].to_numpy(np.int64), films["score"].to_numpy(np.float64)
+    tp, fn, tn, fp = confusion(labels, scores, threshold)
+    with plt.rc_context(STYLE):
+        figure, axes = _square("1 − specificity", "sensitivity", f"ROC, AUROC {_shown(figures['auroc'])}")
+        axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":")
+        axes.step(*tables["roc"].to_numpy().T, where="post", color=BLUE)
+        axes.plot(fp / (fp + tn), tp / (tp + fn), "o", color=ORANGE, label=f"answers ({finding} from {threshold:.2f})")
+        axes.legend(frameon=False, loc="lower right")
+        _save(figure, folder / "roc.png")
+
+        title = f"precision and recall, AP {_shown(figures['average_precision'])}"
+        figure, axes = _square("recall (sensitivity)", "precision (PPV)", title)
+        axes.axhline(labels.mean(), color=GREY, linewidth=1, linestyle=":", label=f"prevalence {labels.mean():.2f}")
+        axes.step(*tables["precision_recall"].to_numpy().T, where="post", color=BLUE)
+        axes.legend(frameon=False, loc="lower left")
+        _save(figure, folder / "precision_recall.png")
+
+        figure, axes = plt.subplots(figsize=(4.6, 4.2), layout="constrained")
+        cells = np.array([[tn, fp], [fn, tp]])
+        axes.imshow(cells / cells.sum(axis=1, keepdims=True), cmap="Blues", vmin=0, vmax=1)
+        for row in range(2):
+            for column in range(2):
+                share = cells[row, column] / cells[row].sum()
+                axes.text(
+                    column, row, f"{cells[row, column]}\n{share:.0%}", ha="center", va="center",
+                    color="white" if share > 0.55 else "#1a202c",
+                )
+        names = [f"not {finding}", finding]
+        axes.set_xticks([0, 1], names)
+        axes.set_yticks([0, 1], names, rotation=90, va="center")
+        axes.set(xlabel="answer", ylabel="truth", title=f"{len(films)} test films")
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+        _save(figure, folder / "confusion.png")
+
+        figure, axes = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
+        edges = np.linspace(0, 1, 21)
+        axes.hist(
+            [scores[labels == 0], scores[labels == 1]], edges, color=[BLUE, ORANGE], label=names, stacked=False, rwidth=0.9
+        )
+        axes.axvline(threshold, color="#1a202c", linewidth=1, linestyle="--", label="threshold")
+        axes.set(xlabel=f"probability of {finding}", ylabel="films", xlim=(0, 1))
+        axes.legend(frameon=False)
+        _save(figure, folder / "scores.png")
+
+
+def _square(x: str, y: str, title: str) -> "tuple[Figure, Axes]":
+    figure, axes = plt.subplots(figsize=(4.6, 4.4), layout="constrained")
+    axes.set(xlabel=x, ylabel=y, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    axes.set_title(title, fontsize=10)
+    return figure, axes
+
+
+def _shown(estimate: Estimate) -> str:
+    if estimate.value is None:
+        return "not defined"
+    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+
+
+def _save(figure: Any, path: Path) -> None:
+    # Without date and version inside, one run's picture is byte for byte the next one's.
+    figure.savefig(path, metadata={"Software": None})
+    plt.close(figure)

@@ -1,0 +1,137 @@
+"""The figures of a test, each with its interval."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.evaluation.intervals import Estimate, Floats, Labels, bootstrap, delong, group_weights, wilson
+from components.params import EvaluationParams
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# In the order a reader wants them, with the name to print.
+NAMES = {
+    "auroc": "AUROC",
+    "average_precision": "average precision",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "ppv": "positive predictive value",
+    "npv": "negative predictive value",
+    "f1": "F1",
+    "balanced_accuracy": "balanced accuracy",
+    "accuracy": "accuracy",
+    "brier": "Brier score",
+    "log_loss": "log loss",
+}
+
+
+def confusion(labels: Labels, scores: Floats, threshold: float) -> tuple[int, int, int, int]:
+    """True positive, false negative, true negative and false positive films at 'score ≥ threshold'."""
+    said = scores >= threshold
+    return (
+        int((said & (labels == 1)).sum()),
+        int((~said & (labels == 1)).sum()),
+        int((~said & (labels == 0)).sum()),
+        int((said & (labels == 0)).sum()),
+    )
+
+
+def measure(
+    labels: Labels, scores: Floats, groups: NDArray[np.int64], threshold: float, params: EvaluationParams
+) -> dict[str, Estimate]:
+    """Every figure of NAMES on one set of films.
+
+    Args:
+        labels: 0 or 1.
+        scores: probability of 1.
+        groups: number of each film's group, 0 …; films of a group are drawn together.
+        threshold: a score at or above it is the answer 1.
+        params: confidence, resamples and seed.
+
+    Returns:
+        Proportions with Wilson's interval, AUROC with DeLong's, the rest with a bootstrap over groups.
+    """
+    tp, fn, tn, fp = confusion(labels, scores, threshold)
+    level = params.confidence
+    weights = group_weights(groups, labels, params.resamples, params.seed)
+    said = (scores >= threshold).astype(np.float64)
+    truth = labels.astype(np.float64)
+
+    def f1(w: Floats) -> Floats:
+        # 2·TP / (2·TP + FP + FN)
+        return _ratio(2 * (w @ (said * truth)), w @ (said + truth))
+
+    def balanced_accuracy(w: Floats) -> Floats:
+        return 0.5 * (
+            _ratio(w @ (said * truth), w @ truth) + _ratio(w @ ((1 - said) * (1 - truth)), w @ (1 - truth))
+        )
+
+    squares = (scores - truth) ** 2
+    clipped = np.clip(scores, 1e-15, 1 - 1e-15)
+    surprises = -(truth * np.log(clipped) + (1 - truth) * np.log(1 - clipped))
+    order = _Order(truth, scores)
+    found = {
+        "auroc": delong(labels, scores, level),
+        "average_precision": bootstrap(order.average_precision, weights, level),
+        "sensitivity": wilson(tp, tp + fn, level),
+        "specificity": wilson(tn, tn + fp, level),
+        "ppv": wilson(tp, tp + fp, level),
+        "npv": wilson(tn, tn + fn, level),
+        "f1": bootstrap(f1, weights, level),
+        "balanced_accuracy": bootstrap(balanced_accuracy, weights, level),
+        "accuracy": wilson(tp + tn, len(labels), level),
+        "brier": bootstrap(lambda w: _ratio(w @ squares, w.sum(axis=1)), weights, level),
+        "log_loss": bootstrap(lambda w: _ratio(w @ surprises, w.sum(axis=1)), weights, level),
+    }
+    return {name: found[name] for name in NAMES}
+
+
+def _ratio(above: Floats, below: Floats) -> Floats:
+    return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
+
+
+class _Order:
+    """Films by falling score, for figures that go through all thresholds, many weightings at once."""
+
+    def __init__(self, truth: Floats, scores: Floats) -> None:
+        self.rows = np.argsort(-scores, kind="stable")
+        self.truth = truth[self.rows]
+        sorted_scores = scores[self.rows]
+        # A threshold lies after the last film of each score.
+        self.ends = np.flatnonzero(np.append(np.diff(sorted_scores) != 0, True))
+
+    def average_precision(self, weights: Floats) -> Floats:
+        """Sum over thresholds of precision × gain in recall, as scikit-learn defines it; no interpolation."""
+        w = weights[:, self.rows]
+        hits = np.cumsum(w * self.truth, axis=1)[:, self.ends]
+        seen = np.cumsum(w, axis=1)[:, self.ends]
+        gains = np.diff(hits, axis=1, prepend=0.0)
+        precision = np.divide(hits, seen, out=np.zeros_like(hits), where=seen > 0)
+        return _ratio((precision * gains).sum(axis=1), hits[:, -1])
+
+
+def by_region(films: "pd.DataFrame", threshold: float, confidence: float) -> list[dict[str, object]]:
+    """Sensitivity, specificity and AUROC of each region, the largest first, with numbers of films.
+
+    Args:
+        films: columns region (null is 'unknown'), label and score.
+        threshold: a score at or above it is the answer 1.
+        confidence: of the intervals.
+    """
+    rows: list[dict[str, object]] = []
+    for region, part in films.groupby(films["region"].fillna("unknown")):
+        labels, scores = part["label"].to_numpy(np.int64), part["score"].to_numpy(np.float64)
+        tp, fn, tn, fp = confusion(labels, scores, threshold)
+        rows.append(
+            {
+                "region": str(region),
+                "films": len(part),
+                "positive": tp + fn,
+                "sensitivity": wilson(tp, tp + fn, confidence),
+                "specificity": wilson(tn, tn + fp, confidence),
+                "auroc": delong(labels, scores, confidence),
+            }
+        )
+    return sorted(rows, key=lambda row: (-len(films[films["region"] == row["region"]]), str(row["region"])))

@@ -1,0 +1,108 @@
+"""The manifest: one row a film, the record that travels from the source folder to the answer."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.errors import OsteonError
+from components.outputs import whole_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Box = tuple[float, float, float, float]
+
+# Column → pandas type. Every column is there in every manifest; what a set does not say is null.
+COLUMNS = {
+    "film_id": "string",  # unique in the set
+    "path": "string",  # below the source folder, with '/'
+    "sha256": "string",  # of the file
+    "label": "Int8",  # 1 the finding is there, 0 it is not
+    "finding": "string",  # what label 1 means: 'fractured', or 'abnormal'
+    "fracture_type": "string",  # transverse, oblique, …
+    "region": "string",  # wrist, elbow, …
+    "view": "string",  # frontal, lateral, …
+    "patient_id": "string",
+    "study_id": "string",
+    "hardware": "boolean",  # metal in the film
+    "boxes": "string",  # JSON [[x, y, width, height], …], pixels of the film as stored
+    "width": "Int32",
+    "height": "Int32",
+    "mode": "string",  # pixel format as the file says it
+    "source": "string",  # name of the folder the film came from
+    "given_split": "string",  # train, val or test, where the set comes split
+    "doubt": "string",  # why the layout itself does not trust the row
+}
+
+LAYOUT_COLUMNS = frozenset(COLUMNS) - {"sha256", "width", "height", "mode", "source"}
+
+
+def as_manifest(rows: "pd.DataFrame") -> "pd.DataFrame":
+    """Give a frame the manifest's columns, order and types; what is missing becomes null.
+
+    Raises:
+        OsteonError: a column the manifest does not know, or a value of the wrong type.
+    """
+    import pandas as pd
+
+    unknown = sorted(set(rows.columns) - set(COLUMNS))
+    if unknown:
+        raise OsteonError(f"the manifest has no column {', '.join(unknown)}; it has {', '.join(COLUMNS)}")
+    typed = {}
+    for column, kind in COLUMNS.items():
+        values = rows[column] if column in rows else pd.Series(pd.NA, index=rows.index)
+        try:
+            typed[column] = values.astype(kind)  # type: ignore[call-overload]
+        except (TypeError, ValueError) as error:
+            raise OsteonError(f"manifest column {column} must be {kind}: {error}") from None
+    return pd.DataFrame(typed).reset_index(drop=True)
+
+
+def write_manifest(manifest: "pd.DataFrame", path: Path) -> None:
+    """Write a manifest as parquet, whole or not at all."""
+    with whole_file(path) as partial:
+        as_manifest(manifest).to_parquet(partial, index=False)
+
+
+def read_manifest(path: Path) -> "pd.DataFrame":
+    """Read what write_manifest wrote.
+
+    Raises:
+        OsteonError: no such file, or not a manifest.
+    """
+    import pandas as pd
+    import pyarrow as pa
+
+    try:
+        rows = pd.read_parquet(path)
+    except FileNotFoundError:
+        raise OsteonError(f"{path}: no such file; run the step ingest first") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise OsteonError(f"{path}: not a parquet file: {error}") from None
+    missing = [column for column in COLUMNS if column not in rows]
+    if missing:
+        raise OsteonError(f"{path}: not a manifest, no column {', '.join(missing)}; run the step ingest again")
+    return as_manifest(rows)
+
+
+def boxes_to_text(boxes: list[Box]) -> str:
+    """Boxes as the manifest stores them; one decimal is a tenth of a pixel."""
+    return json.dumps([[round(float(value), 1) for value in box] for box in boxes])
+
+
+def text_to_boxes(text: object) -> list[Box]:
+    """The inverse; null is no box.
+
+    Raises:
+        ValueError: not a JSON list of four numbers each.
+    """
+    if not isinstance(text, str) or not text:
+        return []
+    boxes = json.loads(text)
+    if not isinstance(boxes, list):
+        raise ValueError("boxes must be a list")
+    parsed: list[Box] = []
+    for box in boxes:
+        x, y, width, height = (float(value) for value in box)
+        parsed.append((x, y, width, height))
+    return parsed

@@ -1,0 +1,170 @@
+"""The packaged model: a folder that answers for itself.
+
+network.keras, the weights; package.json, what they were made from and how to read what they say.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from components.errors import OsteonError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NETWORK, INFO = "network.keras", "package.json"
+
+
+class PackageInfo(BaseModel):
+    """What a packaged model says of itself.
+
+    finding: what probability is of. image_size: side of the square it takes, pixels. threshold: probability at
+    and above which its answer is the finding. prevalence: share of positive films it was trained among; its
+    probabilities are meant for films with that share.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    finding: str
+    network: str
+    image_size: int
+    threshold: float
+    prevalence: float
+    films: int
+    copies: int
+    epochs: int
+    best_epoch: int
+    validation_fold: int
+    validation_auroc: float
+    fingerprint: str
+    backend: str
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Package:
+    """A packaged model, loaded."""
+
+    info: PackageInfo
+    network: Any
+
+    def probabilities(self, squares: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Probability of the finding, one a film.
+
+        Args:
+            squares: films × image_size × image_size, uint8, as films.decoding.letterbox makes them. A memory
+                map is read block by block.
+        """
+        return probabilities_of(logits_of(self.network, squares), self.info.prevalence)
+
+    def answers(self, files: Sequence[bytes]) -> "pd.DataFrame":
+        """Probability and answer for films as files (JPEG, PNG, TIFF, DICOM, …).
+
+        Raises:
+            OsteonError: a file that is no film; the text gives its position and the reason.
+        """
+        import pandas as pd
+
+        from components.errors import UnreadableFilmError
+        from components.films.decoding import decode, letterbox
+
+        squares = np.empty((len(files), self.info.image_size, self.info.image_size), np.uint8)
+        for number, data in enumerate(files):
+            try:
+                squares[number] = letterbox(decode(data, max_megapixels=80), self.info.image_size)
+            except UnreadableFilmError as error:
+                raise OsteonError(f"film {number}: {error}") from None
+        probability = self.probabilities(squares)
+        names = np.array([f"not {self.info.finding}", self.info.finding])
+        return pd.DataFrame(
+            {"probability": probability, "answer": names[(probability >= self.info.threshold).astype(int)]}
+        )
+
+
+def logits_of(network: Any, squares: NDArray[np.uint8], block: int = 64) -> NDArray[np.float64]:
+    """The network's 'finding' for films, the mean of each film's and its mirror image's."""
+    logits = np.empty(len(squares))
+    for start in range(0, len(squares), block):
+        films = np.ascontiguousarray(squares[start : start + block])[..., None]
+        both = [network.predict_on_batch(seen)["finding"][:, 0] for seen in (films, films[:, :, ::-1])]
+        logits[start : start + block] = np.mean(both, axis=0, dtype=np.float64)
+    return logits
+
+
+def probabilities_of(logits: NDArray[np.float64], prevalence: float) -> NDArray[np.float64]:
+    """Logits of a network trained on half positive, half negative batches → probabilities where the share is
+    `prevalence`: by Bayes, the log odds of the prevalence are added (Saerens et al. 2002, Neural Computation 14).
+    """
+    shifted = logits + np.log(prevalence / (1 - prevalence))
+    # 1/(1 + e^−x) without overflow.
+    return np.asarray(np.exp(-np.logaddexp(0.0, -shifted)), dtype=np.float64)
+
+
+def save_package(folder: Path, network: Any, info: PackageInfo) -> None:
+    """Write a package into a folder that exists; the caller gives it its final name."""
+    import keras
+
+    # Without losses and optimiser: to answer needs neither, and the file is a third of the size.
+    bare = keras.Model(network.inputs, network.output, name=network.name)
+    bare.save(folder / NETWORK)
+    (folder / INFO).write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def open_package(folder: Path) -> Package:
+    """Load a packaged model.
+
+    Raises:
+        OsteonError: missing or damaged.
+    """
+    import keras
+
+    try:
+        info = PackageInfo.model_validate_json((folder / INFO).read_text(encoding="utf-8"))
+        network = keras.saving.load_model(folder / NETWORK, compile=False, safe_mode=True)
+    except FileNotFoundError as error:
+        raise OsteonError(f"{folder}: no packaged model ({error.filename} is missing); run the step train") from None
+    except (ValidationError, ValueError, OSError) as error:
+        raise OsteonError(f"{folder}: damaged model ({str(error).splitlines()[0]}); run the step train again") from None
+    return Package(info, network)
+
+
+def example_film() -> bytes:
+    """A film of nobody: a grey bar with a gap, as PNG; the example that is stored with a model."""
+    import io
+
+    from PIL import Image
+
+    film = np.full((96, 96), 30, np.uint8)
+    film[:, 38:58] = 190
+    film[46:49] = 40
+    buffer = io.BytesIO()
+    Image.fromarray(film).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def requirements() -> list[str]:
+    """What a packaged model needs to answer, pinned to what is installed now."""
+    from importlib.metadata import version
+
+    import keras
+
+    needed = (
+        "keras",
+        keras.backend.backend(),
+        "numpy",
+        "opencv-python-headless",
+        "pandas",
+        "pillow",
+        "pydantic",
+        "pydicom",
+        "pylibjpeg",
+        "pylibjpeg-openjpeg",
+        "pylibjpeg-rle",
+        "python-gdcm",
+    )
+    return [f"{name}=={version(name)}" for name in ("mlflow", *needed)]

@@ -1,0 +1,85 @@
+"""Files written whole or not at all, and their hashes as DVC computes them."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+IGNORED_NAMES = frozenset({".git", ".hg", ".dvc", ".dvcignore", "__pycache__", ".DS_Store", "Thumbs.db"})
+
+
+def partial_path(path: Path) -> Path:
+    """Where an output grows until it is whole: beside it, so that the last rename cannot be half done."""
+    return path.with_name(f".{path.name}.partial")
+
+
+@contextmanager
+def whole_folder(path: Path, *, keep: bool = False) -> Iterator[Path]:
+    """Give a folder to fill that takes the name `path` only when the block ends without an error.
+
+    keep: continue in what an interrupted call left, instead of starting empty.
+    """
+    partial = partial_path(path)
+    if not keep:
+        remove(partial)
+    partial.mkdir(parents=True, exist_ok=True)
+    yield partial
+    remove(path)
+    partial.rename(path)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a file name to write that becomes `path` only when the block ends without an error."""
+    partial = partial_path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove(partial)
+    yield partial
+    if path.is_dir():
+        remove(path)
+    partial.replace(path)
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder with all in it; nothing there is fine."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def files_under(folder: Path) -> list[Path]:
+    """Every file below a folder, sorted by its path; what tools leave behind (.git, .DS_Store, …) is no file."""
+    found = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name not in IGNORED_NAMES)
+        found += [Path(parent) / name for name in names if name not in IGNORED_NAMES]
+    return sorted(found)
+
+
+def dvc_hash(path: Path) -> str:
+    """The md5 that DVC writes into dvc.lock for a file or a folder (which ends in '.dir').
+
+    A folder's is the md5 of the JSON list of its files' md5 and relative path, sorted by path
+    (dvc_data.hashfile.tree). Written again here because asking DVC costs its import and its lock.
+    """
+    if path.is_file():
+        return _file_md5(path)
+    files = files_under(path)
+    with ThreadPoolExecutor() as pool:
+        hashes = pool.map(_file_md5, files)
+    entries = [
+        {"md5": md5, "relpath": file.relative_to(path).as_posix()}
+        for md5, file in zip(hashes, files, strict=True)
+    ]
+    entries.sort(key=lambda entry: entry["relpath"])
+    return hashlib.md5(json.dumps(entries).encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def _file_md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

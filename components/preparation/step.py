@@ -1,0 +1,102 @@
+"""Trusted films → the pixel array, the frozen test set and the folds."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from components.contract import Input, Output, Summary
+from components.errors import OsteonError, UnreadableFilmError
+from components.params import PreparationParams
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+
+class PreparationSummary(Summary):
+    """What was split, and how."""
+
+    films: int
+    groups: int
+    test_films: int
+    test_positive: int
+    largest_group: int
+
+
+def prepare(
+    source: Annotated[Path, Input("folder of films the manifest speaks of", "films")],
+    trusted: Annotated[Path, Input("films that may be used (parquet, from validate)")],
+    dataset: Annotated[Path, Output("pixels.npy and films.parquet, with test set and folds")],
+    params: PreparationParams,
+) -> PreparationSummary:
+    """Decode the films once, join copies and patients into groups, and split by group."""
+    from components.films.decoding import over_cores
+    from components.films.groups import group_films
+    from components.films.manifest import read_manifest
+    from components.films.prepared import FILMS, PIXELS, write_pixels, write_rows
+    from components.outputs import whole_folder
+    from components.preparation.splits import split_films
+    from components.progress import progress
+
+    films = read_manifest(trusted)
+    side = params.image_size
+    pixel_hashes: list[str] = []
+
+    def standardise(paths: "Sequence[str]") -> "list[tuple[NDArray[np.uint8], str]]":
+        return [_standardise(source / path, side) for path in paths]
+
+    def squares() -> "Iterator[NDArray[np.uint8]]":
+        decoded = over_cores(standardise, films["path"].tolist(), params.cores)
+        for square, digest in progress(decoded, "prepare", total=len(films)):
+            pixel_hashes.append(digest)
+            yield square
+
+    with whole_folder(dataset) as folder:
+        write_pixels(folder / PIXELS, squares(), len(films), side)
+        films["pixel_sha256"] = pixel_hashes
+        films["group"] = group_films(films)
+        parts = split_films(films, params.test_share, params.folds, params.seed)
+        films = films.assign(test=parts["test"], fold=parts["fold"], copy=0, boxes=_fitted_boxes(films, side))
+        write_rows(folder / FILMS, films)
+    return PreparationSummary(
+        films=len(films),
+        groups=int(films["group"].nunique()),
+        test_films=int(films["test"].sum()),
+        test_positive=int(films.loc[films["test"], "label"].sum()),
+        largest_group=int(films["group"].value_counts().max()),
+    )
+
+
+def _standardise(path: Path, side: int) -> "tuple[NDArray[np.uint8], str]":
+    """One film as a square, and the hash of its pixels before they were fitted."""
+    import hashlib
+
+    import numpy as np
+
+    from components.films.decoding import decode, letterbox
+
+    try:
+        film = decode(path.read_bytes(), max_megapixels=math.inf)  # validate has looked at the size
+    except (OSError, UnreadableFilmError) as error:
+        raise OsteonError(f"{path}: {error}; it was readable before, run the steps ingest and validate again") from None
+    digest = hashlib.sha256(f"{film.pixels.dtype} {film.pixels.shape}".encode())
+    digest.update(np.ascontiguousarray(film.pixels).data)
+    return letterbox(film, side), digest.hexdigest()
+
+
+def _fitted_boxes(films: "pd.DataFrame", side: int) -> list[str]:
+    """The films' boxes in pixels of the square."""
+    from components.films.decoding import fit_into_square
+    from components.films.manifest import boxes_to_text, text_to_boxes
+
+    texts = []
+    for text, width, height in zip(films["boxes"], films["width"], films["height"], strict=True):
+        fit = fit_into_square(int(width), int(height), side)
+        moved = [
+            (x * fit.factor + fit.left, y * fit.factor + fit.top, w * fit.factor, h * fit.factor)
+            for x, y, w, h in text_to_boxes(text)
+        ]
+        texts.append(boxes_to_text(moved))
+    return texts

@@ -1,0 +1,123 @@
+"""What a person wants to know after a run, and of a model, as text."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from components.errors import OsteonError
+
+SHOWN = ("auroc", "average_precision", "sensitivity", "specificity", "brier")
+
+
+def print_summary(report: Path) -> None:
+    """The figures of the evaluation in `report`, the seconds of the steps behind it, and the places to look.
+
+    Raises:
+        OsteonError: there is no evaluation.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from components import tracking
+
+    try:
+        test = json.loads((report / "metrics.json").read_text(encoding="utf-8"))["test"]
+    except FileNotFoundError:
+        raise OsteonError(f"{report}: no evaluation there; `dvc repro` makes one") from None
+    console = Console()
+    figures = Table(box=None, padding=(0, 2, 0, 0))
+    figures.add_column(f"on {test['n']} test films of {test['groups']} groups")
+    figures.add_column("value", justify="right")
+    figures.add_column(f"{test['confidence']:.0%} interval", justify="right")
+    for name in SHOWN:
+        one = test[name]
+        if one["value"] is not None:
+            figures.add_row(
+                {"auroc": "AUROC", "brier": "Brier score"}.get(name, name.replace("_", " ")),
+                f"{one['value']:.3f}",
+                f"{one['low']:.3f} – {one['high']:.3f}",
+            )
+    console.print()
+    console.print(figures)
+
+    found = tracking.lineage_of_file(report)
+    if found is not None:
+        steps = [node for node in found.walk() if node.seconds is not None]
+        times = Table(box=None, padding=(0, 2, 0, 0))
+        times.add_column("step")
+        times.add_column("seconds", justify="right")
+        for node in steps:
+            times.add_row(node.step, f"{node.seconds:.1f}")
+        times.add_row("together", f"{sum(node.seconds or 0 for node in steps):.1f}")
+        console.print()
+        console.print(times)
+    console.print()
+    console.print(f"report  {report / 'report.html'}", highlight=False, soft_wrap=True)
+    console.print(f"MLflow  {tracking.tracking_uri().rsplit('@', 1)[-1]}  (`make ui` opens it)", highlight=False, soft_wrap=True)
+    if found is not None:
+        console.print(f"run     {found.run_id}  (`osteon lineage {found.run_id}`)", highlight=False, soft_wrap=True)
+
+
+def print_lineage(what: str, as_json: bool) -> None:
+    """Commit, data, parameters and runs of each step behind a run or model."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from components import tracking
+
+    found = tracking.lineage(what)
+    nodes = list(found.walk())
+    if as_json:
+        print(json.dumps(_as_json(found), indent=2, default=str))  # noqa: T201 – the command's output
+        return
+    console = Console()
+
+    def say(name: str, value: object) -> None:
+        console.print(f"{name:<9}{value}", highlight=False, soft_wrap=True)
+
+    commits = sorted({node.tags.get(tracking.COMMIT, "unknown") for node in nodes})
+    dirty = any(node.tags.get(tracking.DIRTY) == "true" for node in nodes)
+    say("commit", ", ".join(commits) + (" (with changes that were not committed)" if dirty else ""))
+    say("data", found.data or "unknown")
+    images = {node.tags[tracking.IMAGE] for node in nodes if tracking.IMAGE in node.tags}
+    if images:
+        say("image", ", ".join(sorted(images)))
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("step", "run", "started (UTC)", "seconds", "status"):
+        table.add_column(column, no_wrap=True)
+    for node in nodes:
+        seconds = f"{node.seconds:.1f}" if node.seconds is not None else ""
+        table.add_row(node.step, node.run_id, f"{node.started:%Y-%m-%d %H:%M:%S}", seconds, node.status)
+    console.print(table)
+    for node in nodes:
+        for name in node.missing:
+            say("missing", f"no run of this store wrote {name}, which {node.step} read")
+    console.print("parameters")
+    for node in nodes:
+        for key, value in sorted(node.params.items()):
+            console.print(f"  {key}: {value}", highlight=False, soft_wrap=True)
+
+
+def _as_json(found: Any) -> dict[str, Any]:
+    from components import tracking
+
+    nodes = list(found.walk())
+    return {
+        "run": found.run_id,
+        "commit": sorted({node.tags.get(tracking.COMMIT, "unknown") for node in nodes}),
+        "dirty": any(node.tags.get(tracking.DIRTY) == "true" for node in nodes),
+        "data": found.data,
+        "params": {key: value for node in nodes for key, value in sorted(node.params.items())},
+        "steps": [
+            {
+                "step": node.step,
+                "run": node.run_id,
+                "status": node.status,
+                "started": node.started.isoformat(),
+                "seconds": node.seconds,
+                "metrics": node.metrics,
+                "missing": node.missing,
+            }
+            for node in nodes
+        ],
+    }

@@ -1,0 +1,412 @@
+"""The only room that knows MLflow's tracking API: a run for each step that did work, and what joins them.
+
+Steps are joined by content. A step's run is tagged with the hash of everything it read and wrote, the hash that
+DVC uses too; whoever wants to know where a file came from looks for the run that wrote its hash. So a stage that
+DVC skipped stays linked to the run that made it, and the same holds on Kubeflow, where nobody shares a folder.
+"""
+
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.contract import Step, Summary
+from components.errors import OsteonError
+from components.outputs import dvc_hash
+from components.params import Params, flatten, section_of
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+STORE = Path("mlflow") / "store"
+EXPERIMENT = "osteon"
+PARENT = "pipeline"
+
+# Tags. A hash is part of the name, so that one query finds the runs that read or wrote it.
+STEP, PASS, PROCESS = "osteon.step", "osteon.pass", "osteon.process"
+READ, WROTE = "osteon.read.", "osteon.wrote."
+COMMIT, DIRTY, IMAGE, DATA = "osteon.git.commit", "osteon.git.dirty", "osteon.image", "osteon.data"
+
+
+def tracking_uri() -> str:
+    """MLFLOW_TRACKING_URI, or a sqlite file in this folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{STORE / 'mlflow.db'}"
+
+
+def run_step(step: Step, paths: dict[str, Path], params: Params) -> Summary:
+    """Run a step and record it: parameters, lineage, datasets, figures, reports and the model it made.
+
+    Args:
+        step: what to run.
+        paths: one for each of its inputs and outputs.
+        params: the whole of params.yaml; the step gets its own section.
+
+    Raises:
+        OsteonError: an input is missing, or the tracking server cannot be reached.
+    """
+    for name in step.inputs:
+        if not paths[name].exists():
+            raise OsteonError(f"{step.name}: --{name} {paths[name]} does not exist; run the step that makes it first")
+    section_name, section = section_of(params, step.params_kind)
+    read = {
+        name: dvc_hash(paths[name]) for name, mark in step.inputs.items() if mark.kind != "films"
+    }
+    with _recording(step, params, read) as recorder:
+        recorder.log_params(section_name, section)
+        summary = step.function(**paths, params=section)
+        recorder.log_results(summary, paths)
+    return summary
+
+
+def log_metrics(figures: dict[str, float], step: int | None = None) -> None:
+    """Add figures to the run of the step that is running, if one is being recorded."""
+    if os.environ.get(_RECORDING):
+        import mlflow
+
+        mlflow.log_metrics(figures, step=step)
+
+
+_RECORDING = "OSTEON_RECORDING_RUN"  # set while a run is open in this process
+
+
+@dataclass
+class _Recorder:
+    """One step's open run."""
+
+    step: Step
+    run: "Run"
+    parent: "Run | None"
+    client: "MlflowClient"
+
+    def log_params(self, section_name: str, section: Any) -> None:
+        import mlflow
+
+        mlflow.log_params(flatten(section, f"{section_name}."))
+
+    def log_results(self, summary: Summary, paths: dict[str, Path]) -> None:
+        """Figures, outputs' hashes, reports, models and datasets; then the parent's view of them."""
+        import mlflow
+        import psutil
+
+        figures = {
+            name: float(value) for name, value in summary.model_dump().items() if isinstance(value, int | float)
+        }
+        figures["seconds"] = time.time() - psutil.Process().create_time()
+        mlflow.log_metrics(figures)
+        for name, output in self.step.outputs.items():
+            mlflow.set_tag(f"{WROTE}{dvc_hash(paths[name])}", name)
+            if output.kind == "report":
+                (mlflow.log_artifacts if paths[name].is_dir() else mlflow.log_artifact)(str(paths[name]), name)
+            elif output.kind == "model":
+                _log_model(paths[name])
+        upstream = lineage_of_run(self.client, self.run.info.run_id)
+        if data := upstream.data:
+            mlflow.set_tag(DATA, data)
+        self._log_to_model(figures, upstream)
+        if self.parent is not None:
+            parent = self.parent.info.run_id
+            for name, value in figures.items():
+                self.client.log_metric(parent, f"{self.step.name}.{name}", value)
+            for made in upstream.walk():
+                self.client.set_tag(parent, f"{STEP}.{made.step}", made.run_id)
+            if upstream.data:
+                self.client.set_tag(parent, DATA, upstream.data)
+
+    def _log_to_model(self, figures: dict[str, float], upstream: "Lineage") -> None:
+        """A step that read a model has measured it: its figures belong on the model's page."""
+        import mlflow
+
+        if not any(mark.kind == "model" for mark in self.step.inputs.values()):
+            return
+        for made in upstream.upstream:
+            outputs = self.client.get_run(made.run_id).outputs
+            for model in outputs.model_outputs if outputs else ():
+                mlflow.log_metrics(figures, model_id=model.model_id)
+
+
+@contextmanager
+def _recording(step: Step, params: Params, read: dict[str, str]) -> Iterator[_Recorder]:
+    client, experiment = _connect()
+    import mlflow
+
+    _close_killed_runs(client, experiment)
+    key = current_pass()
+    parent = _parent_run(client, experiment, key, params) if key else None
+    tags = {STEP: step.name, PROCESS: _process_tag(), **_origin(), **{f"{READ}{md5}": name for name, md5 in read.items()}}
+    for name, mark in step.inputs.items():
+        if mark.kind == "source":
+            tags[DATA] = read[name]
+    status = "FINISHED"
+    run = mlflow.start_run(
+        experiment_id=experiment, run_name=step.name, tags=tags, parent_run_id=parent.info.run_id if parent else None
+    )
+    os.environ[_RECORDING] = run.info.run_id
+    try:
+        for name, md5 in read.items():
+            mlflow.log_input(_dataset(name, md5), context=step.name)
+        yield _Recorder(step, run, parent, client)
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    except BaseException:
+        status = "FAILED"
+        raise
+    finally:
+        del os.environ[_RECORDING]
+        mlflow.end_run(status)
+        if parent:
+            client.set_terminated(parent.info.run_id, status)
+
+
+def _connect() -> "tuple[MlflowClient, str]":
+    """A client and the experiment's id, made where missing."""
+    import logging
+
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    uri = tracking_uri()
+    local = uri.startswith("sqlite:///")
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    if local:
+        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
+    try:
+        mlflow.set_tracking_uri(uri)
+        client = mlflow.MlflowClient()
+        found = client.get_experiment_by_name(name)
+        if found is not None:
+            return client, str(found.experiment_id)
+        artifacts = Path(uri.removeprefix("sqlite:///")).parent / "artifacts"
+        return client, str(client.create_experiment(name, artifacts.resolve().as_uri() if local else None))
+    except MlflowException as error:
+        # The address may hold a password.
+        shown = uri.rsplit("@", 1)[-1]
+        raise OsteonError(
+            f"the MLflow server {shown} does not answer ({str(error).splitlines()[0][:200]}); "
+            "check MLFLOW_TRACKING_URI, or unset it to use a local file"
+        ) from None
+
+
+def current_pass() -> str | None:
+    """What names the pass through the pipeline this process belongs to: OSTEON_PASS, or the `dvc repro` above it."""
+    import psutil
+
+    if given := os.environ.get("OSTEON_PASS"):
+        return given
+    if "DVC_STAGE" in os.environ:
+        for process in psutil.Process().parents():
+            try:
+                if any(Path(word).name == "dvc" for word in process.cmdline()[:3]):
+                    return f"dvc-{platform.node()}-{process.pid}-{int(process.create_time())}"
+            except psutil.Error:
+                continue
+    return None
+
+
+def _parent_run(client: "MlflowClient", experiment: str, key: str, params: Params) -> "Run":
+    """The run that stands for the whole pass; the first step of a pass makes it."""
+    from mlflow.entities import Param
+
+    found = client.search_runs([experiment], f"tags.`{PASS}` = '{key}'", max_results=1)
+    if found:
+        client.update_run(found[0].info.run_id, "RUNNING")
+        return found[0]
+    tags = {PASS: key, STEP: PARENT, PROCESS: _process_tag(), **_origin()}
+    run = client.create_run(experiment, run_name=f"{PARENT} {datetime.now(UTC):%Y-%m-%d %H:%M}", tags=tags)
+    client.log_batch(run.info.run_id, params=[Param(name, str(value)) for name, value in flatten(params).items()])
+    return run
+
+
+def _origin() -> dict[str, str]:
+    """Commit, whether the tree was dirty, and image, as tags. In an image they come from its environment."""
+    commit, dirty = os.environ.get("OSTEON_GIT_COMMIT"), os.environ.get("OSTEON_GIT_DIRTY", "")
+    if not commit:
+        commit = _git("rev-parse", "HEAD")
+        # dvc.lock is what a run writes, not what it was made from.
+        dirty = str(bool(_git("status", "--porcelain", "--", ".", ":!dvc.lock"))).lower() if commit else "unknown"
+    tags = {COMMIT: commit or "unknown", DIRTY: dirty, "mlflow.source.git.commit": commit or "unknown"}
+    if image := os.environ.get("OSTEON_IMAGE"):
+        tags[IMAGE] = image
+    return tags
+
+
+def _git(*words: str) -> str:
+    try:
+        done = subprocess.run(("git", *words), capture_output=True, text=True, timeout=30, check=True)  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def _process_tag() -> str:
+    import psutil
+
+    return f"{platform.node()}/{os.getpid()}/{int(psutil.Process().create_time())}"
+
+
+def _close_killed_runs(client: "MlflowClient", experiment: str) -> None:
+    """Runs whose process on this machine is gone without a word were killed; say so."""
+    import psutil
+
+    for run in client.search_runs([experiment], "attributes.status = 'RUNNING'"):
+        node, pid, started = (*run.data.tags.get(PROCESS, "").split("/"), "", "")[:3]
+        if node != platform.node() or not pid.isdigit():
+            continue
+        try:
+            alive = int(psutil.Process(int(pid)).create_time()) == int(started)
+        except psutil.Error:
+            alive = False
+        # The parent's process is that of its first step, which may be long done while others go on.
+        if not alive and run.data.tags.get(STEP) != PARENT:
+            client.set_terminated(run.info.run_id, "KILLED")
+
+
+def _dataset(name: str, md5: str) -> Any:
+    from mlflow.data.code_dataset_source import CodeDatasetSource
+    from mlflow.data.meta_dataset import MetaDataset
+
+    return MetaDataset(CodeDatasetSource({"osteon.input": name}), name=name, digest=md5)
+
+
+def _log_model(folder: Path) -> None:
+    """Log a packaged model so that mlflow.pyfunc.load_model answers for the bytes of films."""
+    import mlflow
+    import pandas as pd
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+
+    from components.models import package
+
+    signature = ModelSignature(
+        inputs=Schema([ColSpec(DataType.binary, "film")]),
+        outputs=Schema([ColSpec(DataType.double, "probability"), ColSpec(DataType.string, "answer")]),
+    )
+    root = Path(package.__file__).parents[1]
+    mlflow.pyfunc.log_model(
+        name="model",
+        python_model=str(root / "models" / "registered.py"),
+        artifacts={"package": str(folder)},
+        code_paths=[str(root)],
+        signature=signature,
+        input_example=pd.DataFrame({"film": [package.example_film()]}),
+        pip_requirements=package.requirements(),
+    )
+
+
+@dataclass
+class Lineage:
+    """Where something came from: the run that made it, and the runs that made what that run read."""
+
+    run_id: str
+    step: str
+    status: str
+    started: datetime
+    seconds: float | None
+    tags: dict[str, str]
+    params: dict[str, str]
+    metrics: dict[str, float]
+    missing: list[str] = field(default_factory=list)
+    upstream: list["Lineage"] = field(default_factory=list)
+
+    def walk(self) -> "Iterator[Lineage]":
+        """This run and all above it, each once, what came first first."""
+        seen: dict[str, Lineage] = {}
+
+        def visit(node: Lineage) -> None:
+            for above in node.upstream:
+                visit(above)
+            seen.setdefault(node.run_id, node)
+
+        visit(self)
+        return iter(seen.values())
+
+    @property
+    def data(self) -> str | None:
+        """DVC's hash of the source folder at the beginning."""
+        return next((node.tags[DATA] for node in self.walk() if DATA in node.tags), None)
+
+
+def lineage_of_run(client: "MlflowClient", run_id: str) -> Lineage:
+    """Follow what a run read to the runs that wrote it, to the beginning."""
+    return _lineage(client, client.get_run(run_id), {})
+
+
+def _lineage(client: "MlflowClient", run: "Run", known: dict[str, Lineage]) -> Lineage:
+    tags = run.data.tags
+    node = Lineage(
+        run_id=run.info.run_id,
+        step=tags.get(STEP, run.info.run_name or "?"),
+        status=run.info.status,
+        started=datetime.fromtimestamp(run.info.start_time / 1000, UTC),
+        seconds=run.data.metrics.get("seconds"),
+        tags=dict(tags),
+        params=dict(run.data.params),
+        metrics=dict(run.data.metrics),
+    )
+    known[node.run_id] = node
+    for tag, name in tags.items():
+        if not tag.startswith(READ):
+            continue
+        maker = run_that_wrote(client, run.info.experiment_id, tag.removeprefix(READ), before=run.info.start_time)
+        if maker is None:
+            if DATA not in tags:
+                node.missing.append(name)
+        elif maker.info.run_id != node.run_id:
+            node.upstream.append(known.get(maker.info.run_id) or _lineage(client, maker, known))
+    return node
+
+
+def run_that_wrote(
+    client: "MlflowClient", experiment: str, md5: str, before: int | None = None
+) -> "Run | None":
+    """The latest finished run that wrote content with this hash, if `before` is given, started before that time."""
+    when = f" and attributes.start_time < {before}" if before else ""
+    found = client.search_runs(
+        [experiment],
+        f"tags.`{WROTE}{md5}` LIKE '%' and attributes.status = 'FINISHED'{when}",
+        order_by=["attributes.start_time DESC"],
+        max_results=1,
+    )
+    return found[0] if found else None
+
+
+def lineage(what: str) -> Lineage:
+    """The lineage of a run (its id) or a model (models:/NAME/VERSION, models:/NAME@ALIAS or its m-… id).
+
+    Raises:
+        OsteonError: no such run or model.
+    """
+    from mlflow.exceptions import MlflowException
+
+    client, _ = _connect()
+    try:
+        if what.startswith("models:/") and "@" in what:
+            name, alias = what.removeprefix("models:/").split("@", 1)
+            run_id = client.get_model_version_by_alias(name, alias).run_id
+        elif what.startswith("models:/") and "/" in what.removeprefix("models:/"):
+            name, version = what.removeprefix("models:/").rsplit("/", 1)
+            run_id = client.get_model_version(name, version).run_id
+        elif (model := what.removeprefix("models:/")).startswith("m-"):
+            run_id = client.get_logged_model(model).source_run_id
+        else:
+            run_id = what
+        return lineage_of_run(client, run_id)
+    except MlflowException as error:
+        raise OsteonError(
+            f"{what}: {str(error).splitlines()[0]}; give a run's id or models:/NAME/VERSION, as `make ui` shows them"
+        ) from None
+
+
+def lineage_of_file(path: Path) -> Lineage | None:
+    """The lineage of a file or folder that a step wrote; None where no run of this store wrote it."""
+    client, experiment = _connect()
+    run = run_that_wrote(client, experiment, dvc_hash(path))
+    return lineage_of_run(client, run.info.run_id) if run else None

@@ -1,0 +1,134 @@
+"""Batches for training: half positive, half negative, varied on the way, the same for one seed and epoch.
+
+numpy only; every Keras backend takes them.
+"""
+
+from functools import lru_cache
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from components.films.manifest import text_to_boxes
+from components.films.prepared import PreparedFilms
+from components.films.warping import draw_variation, vary, vary_boxes
+from components.models.networks import MAP_STRIDE
+from components.params import AugmentationParams
+
+Batch = tuple[NDArray[np.uint8], dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]
+
+
+class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
+    """One epoch after the other of class-balanced batches.
+
+    A batch depends on the seed, the epoch and its number, on nothing that came before: an interrupted training
+    continues with the batches it would have had. Each class is gone through in shuffled rounds, so that no film
+    is left out and the rarer class comes around more often.
+    """
+
+    def __init__(
+        self,
+        sets: list[tuple[PreparedFilms, NDArray[np.int64]]],
+        batch_size: int,
+        augmentation: AugmentationParams | None,
+        seed: int,
+        first_epoch: int = 0,
+    ) -> None:
+        """Take films from several sets, each with the rows to use.
+
+        Args:
+            sets: prepared films, augmented copies, …; pixels of one size.
+            batch_size: even.
+            augmentation: limits of the variation; None shows films as they are.
+            seed: of order and variation.
+            first_epoch: epoch that the first pass is, when a training continues.
+        """
+        super().__init__()
+        self.batch_size, self.augmentation, self.seed = batch_size, augmentation, seed
+        self.epoch = first_epoch - 1
+        self.side = sets[0][0].side
+        self.pixels = [prepared.pixels for prepared, _ in sets]
+        self.places = np.concatenate(
+            [np.column_stack([np.full(len(rows), number), rows]) for number, (_, rows) in enumerate(sets)]
+        )
+        tables = [prepared.films.iloc[rows] for prepared, rows in sets]
+        self.labels = np.concatenate([table["label"].to_numpy(np.float32) for table in tables])
+        self.boxes = [text_to_boxes(text) for table in tables for text in table["boxes"]]
+        self.of_class = [np.flatnonzero(self.labels == label) for label in (0, 1)]
+
+    def __len__(self) -> int:
+        return -(-len(self.labels) // self.batch_size)
+
+    def on_epoch_begin(self) -> None:
+        """Keras calls this before each epoch."""
+        self.epoch += 1
+
+    def __getitem__(self, number: int) -> Batch:
+        epoch = max(self.epoch, 0)  # Keras looks at the first batches before the first epoch begins
+        chosen = np.concatenate([self._chosen(label, epoch, number) for label in (0, 1)])
+        films = np.empty((len(chosen), self.side, self.side, 1), np.uint8)
+        maps = np.zeros((len(chosen), self.side // MAP_STRIDE, self.side // MAP_STRIDE, 1), np.float32)
+        for slot, film in enumerate(chosen):
+            source, row = self.places[film]
+            pixels, boxes = self.pixels[source][row], self.boxes[film]
+            if self.augmentation is not None:
+                rng = np.random.default_rng([self.seed, epoch, number, slot])
+                variation = draw_variation(rng, self.augmentation, self.side)
+                pixels, boxes = vary(pixels, variation), vary_boxes(boxes, variation, self.side)
+            films[slot, :, :, 0] = pixels
+            maps[slot, :, :, 0] = map_of(boxes, self.side)
+        labels = self.labels[chosen]
+        # A fractured film without boxes says nothing about where.
+        known = np.array([not label or bool(self.boxes[film]) for label, film in zip(labels, chosen, strict=True)])
+        return (
+            films,
+            {"finding": labels[:, None], "map": maps},
+            {"finding": np.ones(len(chosen), np.float32), "map": known.astype(np.float32)},
+        )
+
+    def _chosen(self, label: int, epoch: int, number: int) -> NDArray[np.int64]:
+        """The batch's half of one class: a window of the class's endless row of shuffled rounds."""
+        members, half = self.of_class[label], self.batch_size // 2
+        start = (epoch * len(self) + number) * half
+        rounds = range(start // len(members), (start + half - 1) // len(members) + 1)
+        row = np.concatenate([_shuffled(self.seed, label, turn, len(members)) for turn in rounds])
+        offset = start - rounds[0] * len(members)
+        return members[row[offset : offset + half]]
+
+
+@lru_cache(maxsize=8)
+def _shuffled(seed: int, label: int, turn: int, count: int) -> NDArray[np.int64]:
+    return np.random.default_rng([seed, label, turn]).permutation(count)
+
+
+class FilmBatches(keras.utils.PyDataset):  # type: ignore[misc]
+    """Films as they are, in their order, with their labels: to measure on."""
+
+    def __init__(self, prepared: PreparedFilms, rows: NDArray[np.int64], batch_size: int = 64) -> None:
+        super().__init__()
+        self.prepared, self.rows, self.batch_size = prepared, rows, batch_size
+        self.labels = prepared.films["label"].to_numpy(np.float32)[rows]
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch_size)
+
+    def __getitem__(self, number: int) -> Batch:
+        part = slice(number * self.batch_size, (number + 1) * self.batch_size)
+        labels = self.labels[part, None]
+        cells = self.prepared.side // MAP_STRIDE
+        nowhere, nothing = np.zeros((len(labels), cells, cells, 1), np.float32), np.zeros(len(labels), np.float32)
+        return (
+            self.prepared.pixels[self.rows[part]][..., None],
+            {"finding": labels, "map": nowhere},
+            {"finding": np.ones(len(labels), np.float32), "map": nothing},
+        )
+
+
+def map_of(boxes: list[tuple[float, float, float, float]], side: int) -> NDArray[np.float32]:
+    """The cells of the map (side/16 × side/16) that a box touches are 1."""
+    cells = np.zeros((side // MAP_STRIDE, side // MAP_STRIDE), np.float32)
+    for x, y, width, height in boxes:
+        left, top = int(x // MAP_STRIDE), int(y // MAP_STRIDE)
+        right, bottom = -int(-(x + width) // MAP_STRIDE), -int(-(y + height) // MAP_STRIDE)
+        cells[top:bottom, left:right] = 1.0
+    return cells

@@ -1,0 +1,196 @@
+"""Fitting a network: AdamW with warm-up and cosine, averaged weights, early stopping on a fold, resumable."""
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from components.params import TrainingParams
+from components.training.batches import FilmBatches, TrainingBatches
+from components.training.checkpoint import (
+    TrainingState,
+    Weights,
+    restore_checkpoint,
+    save_checkpoint,
+)
+from components.training.devices import distribution
+
+log = logging.getLogger(__name__)
+
+# A cell with a break weighs as much as twenty without: about one cell in a hundred of a fractured film has one.
+CELL_WEIGHT = 20.0
+MAP_SCALE = 10.0
+
+
+def map_loss(place: Any, logits: Any) -> Any:
+    """Weighted cross-entropy of the map's cells, one value a film.
+
+    Args:
+        place: batch × h × w × 1, 1 where a box is.
+        logits: the same shape.
+    """
+    # log(1 + e^z) − z·t, written so that large z do not overflow.
+    entropy = ops.log1p(ops.exp(-ops.abs(logits))) + ops.relu(logits) - logits * place
+    return MAP_SCALE * ops.mean(entropy * (1.0 + (CELL_WEIGHT - 1.0) * place), axis=(1, 2, 3))
+
+
+def compile_network(network: Any, params: TrainingParams, steps_per_epoch: int) -> None:
+    """Give a network its losses and optimiser."""
+    warmup = round(params.warmup_epochs * steps_per_epoch)
+    decay = max(params.epochs * steps_per_epoch - warmup, 1)
+    if warmup:
+        rate = keras.optimizers.schedules.CosineDecay(
+            params.learning_rate / 20, decay, alpha=0.01, warmup_target=params.learning_rate, warmup_steps=warmup
+        )
+    else:
+        rate = keras.optimizers.schedules.CosineDecay(params.learning_rate, decay, alpha=0.01)
+    network.compile(
+        keras.optimizers.AdamW(
+            rate,
+            weight_decay=params.weight_decay,
+            use_ema=params.ema > 0,
+            ema_momentum=params.ema or 0.99,
+        ),
+        loss={
+            "finding": keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=params.label_smoothing),
+            "map": map_loss,
+        },
+        loss_weights={"finding": 1.0, "map": params.map_weight},
+        weighted_metrics={"finding": [keras.metrics.AUC(num_thresholds=1000, from_logits=True, name="auroc")]},
+        jit_compile=keras.backend.backend() == "jax",  # XLA made every step slower on a CPU under TensorFlow
+    )
+
+
+class _EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
+    """Keeps the best weights, writes the checkpoint, says a line, stops early.
+
+    Stands before SwapEMAWeights among the callbacks: when a validation ends, the averaged weights are still in
+    the network, and at the end of an epoch the plain ones are back.
+    """
+
+    def __init__(
+        self, checkpoint: Path, state: TrainingState, best: Weights, params: TrainingParams, films: int,
+        on_epoch: Callable[[int, dict[str, float]], None],
+    ) -> None:
+        super().__init__()
+        self.checkpoint, self.state, self.best = checkpoint, state, best
+        self.training, self.films, self.on_epoch_done = params, films, on_epoch
+        self.started = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
+        self.started = time.perf_counter()
+
+    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
+        self.trained = time.perf_counter()
+
+    def on_test_end(self, logs: dict[str, float] | None = None) -> None:
+        auroc = float((logs or {})["finding_auroc"])
+        if all(auroc > epoch["val_auroc"] for epoch in self.state.history):
+            self.best = self.model.get_weights()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        logs = logs or {}
+        entry = {
+            "loss": float(logs["loss"]),
+            "finding_loss": float(logs["finding_loss"]),
+            "map_loss": float(logs["map_loss"]),
+            "auroc": float(logs["finding_auroc"]),
+            "val_auroc": float(logs["val_finding_auroc"]),
+            "films_per_second": self.films / max(self.trained - self.started, 1e-9),
+        }
+        self.state.history.append(entry)
+        save_checkpoint(self.checkpoint, self.model, self.best, self.state)
+        best = self.state.best_epoch()
+        log.info(
+            "epoch %*d of %d · loss %.3f · AUROC %.3f · on fold %d %.3f%s · %.0f images/s",
+            len(str(self.training.epochs)), epoch + 1, self.training.epochs, entry["loss"], entry["auroc"],
+            self.training.validation_fold, entry["val_auroc"], " (best)" if best == epoch else "",
+            entry["films_per_second"],
+        )
+        self.on_epoch_done(epoch, entry)
+        if self.state.epochs_since_best() >= self.training.patience:
+            log.info("no better AUROC in %d epochs: stopped", self.training.patience)
+            self.model.stop_training = True
+
+
+def fit(
+    build: Callable[[], Any],
+    training: TrainingBatches,
+    validation: FilmBatches,
+    params: TrainingParams,
+    state: TrainingState,
+    checkpoint: Path,
+    on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, entry: None,  # noqa: ARG005
+) -> tuple[Any, TrainingState]:
+    """Train a network, or continue where an interrupted call left it.
+
+    Args:
+        build: makes the network, untrained.
+        training, validation: batches; validation decides when to stop and which epoch to keep.
+        params: how.
+        state: of a new training, or what `checkpoint` says of an interrupted one.
+        checkpoint: folder that is written each epoch.
+        on_epoch: told each epoch's figures.
+
+    Returns:
+        The network with the weights of its best epoch, and the history.
+    """
+    keras.utils.set_random_seed(params.seed)
+    keras.mixed_precision.set_dtype_policy(state.precision)
+    with distribution():
+        network = build()
+        compile_network(network, params, len(training))
+    network.optimizer.build(network.trainable_variables)
+    best: Weights = network.get_weights()
+    if state.epochs:
+        best = restore_checkpoint(checkpoint, network)
+        training.epoch = state.epochs - 1
+        log.info("continuing after epoch %d", state.epochs)
+    done = state.epochs >= params.epochs or (state.epochs and state.epochs_since_best() >= params.patience)
+    if not done:
+        end = _EpochEnd(checkpoint, state, best, params, len(training) * params.batch_size, on_epoch)
+        average = [keras.callbacks.SwapEMAWeights()] if params.ema > 0 else []
+        network.fit(
+            training,
+            validation_data=validation,
+            initial_epoch=state.epochs,
+            epochs=params.epochs,
+            callbacks=[end, *average],
+            verbose=0,
+        )
+        best = end.best
+    network.set_weights(best)
+    return network, state
+
+
+def choose_precision(build: Callable[[], Any], batches: TrainingBatches, params: TrainingParams) -> str:
+    """Time a few steps in float32 and in mixed_bfloat16; the faster one, float32 where it is close.
+
+    Which is faster depends on the processor: one with AVX-512-BF16 or a GPU gains, others lose.
+    """
+    if params.precision != "auto":
+        return params.precision
+    seconds = {}
+    probe = [batches[number] for number in range(min(4, len(batches)))]
+    for precision in ("float32", "mixed_bfloat16"):
+        keras.mixed_precision.set_dtype_policy(precision)
+        network = build()
+        compile_network(network, params, len(batches))
+        network.train_on_batch(*probe[0])
+        times = []
+        for number in range(12):
+            start = time.perf_counter()
+            network.train_on_batch(*probe[number % len(probe)])
+            times.append(time.perf_counter() - start)
+        seconds[precision] = float(np.median(times))
+    chosen = "mixed_bfloat16" if seconds["mixed_bfloat16"] < 0.9 * seconds["float32"] else "float32"
+    log.info(
+        "precision %s (a step: float32 %.0f ms, mixed_bfloat16 %.0f ms)",
+        chosen, 1e3 * seconds["float32"], 1e3 * seconds["mixed_bfloat16"],
+    )
+    return chosen

@@ -1,0 +1,93 @@
+"""A look into every film: does it decode whole, and is what is in it a radiograph?"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from components.errors import UnreadableFilmError
+from components.films.decoding import Film, decode, over_cores, to_8_bit
+from components.films.manifest import text_to_boxes
+from components.params import ValidationParams
+from components.progress import progress
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def look_at_films(manifest: "pd.DataFrame", source: Path, params: ValidationParams) -> "pd.DataFrame":
+    """What each film shows.
+
+    Returns:
+        One row a film, in the manifest's order: fault (why it cannot be used at all; else null), short_side
+        (pixels), aspect (long / short side), contrast and chroma (grey levels of 256), bits, boxes_outside
+        (number of boxes that are not wholly on the film).
+    """
+    import pandas as pd
+
+    def look(rows: Sequence[tuple[str, object, object]]) -> list[dict[str, object]]:
+        return [_look(source / path, sha256, boxes, params.max_megapixels) for path, sha256, boxes in rows]
+
+    rows = list(zip(manifest["path"], manifest["sha256"], manifest["boxes"], strict=True))
+    seen = progress(over_cores(look, rows, params.cores), "validate", total=len(rows))
+    facts = pd.DataFrame(list(seen), index=manifest.index)
+    return facts.astype(
+        {
+            "fault": "string",
+            "short_side": "Int32",
+            "aspect": "Float64",
+            "contrast": "Float64",
+            "chroma": "Float64",
+            "bits": "Int16",
+            "boxes_outside": "Int16",
+        }
+    )
+
+
+def _look(path: Path, sha256: object, boxes: object, max_megapixels: float) -> dict[str, object]:
+    nothing: dict[str, object] = dict.fromkeys(
+        ("fault", "short_side", "aspect", "contrast", "chroma", "bits", "boxes_outside")
+    )
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return nothing | {"fault": "file is missing"}
+    except OSError as error:
+        return nothing | {"fault": f"file cannot be read: {error.strerror}"}
+    if hashlib.sha256(data).hexdigest() != sha256:
+        return nothing | {"fault": "file changed after ingest looked at it"}
+    try:
+        film = decode(data, max_megapixels=max_megapixels, colour=True)
+    except UnreadableFilmError as error:
+        return nothing | {"fault": str(error)}
+    try:
+        marks = text_to_boxes(boxes)
+    except ValueError:
+        return nothing | {"fault": "its boxes are not a list of [x, y, width, height]"}
+    height, width = film.pixels.shape
+    outside = sum(
+        x < -BOX_SLACK or y < -BOX_SLACK or x + w > width + BOX_SLACK or y + h > height + BOX_SLACK or w <= 0 or h <= 0
+        for x, y, w, h in marks
+    )
+    return {
+        "fault": None,
+        "short_side": min(height, width),
+        "aspect": max(height, width) / min(height, width),
+        "contrast": contrast_of(film),
+        "chroma": film.chroma,
+        "bits": film.bits,
+        "boxes_outside": outside,
+    }
+
+
+# Annotators' boxes end on the outer edge of a pixel or on its middle.
+BOX_SLACK = 1.0
+
+
+def contrast_of(film: Film) -> float:
+    """Grey levels of 256 between percentiles 1 and 99; 0 for a film of one grey."""
+    step = max(1, int(np.sqrt(film.pixels.size / 250_000)))  # a sample tells as much
+    low, high = np.percentile(to_8_bit(Film(film.pixels[::step, ::step], film.low, film.high, film.bits)), [1, 99])
+    return float(high - low)

@@ -1,0 +1,86 @@
+"""The manifest → the films that may be used, the quarantine with reasons, and the report."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from components.contract import Input, Output, Summary
+from components.errors import OsteonError
+from components.params import ValidationParams
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+QUARANTINE, DOCS = "quarantine.csv", "data_docs"
+
+
+class ValidationSummary(Summary):
+    """How many films may be used."""
+
+    films: int
+    trusted: int
+    quarantined: int
+    positive: float
+
+
+def validate(
+    source: Annotated[Path, Input("folder of films the manifest speaks of", "films")],
+    manifest: Annotated[Path, Input("one row a film (parquet, from ingest)")],
+    trusted: Annotated[Path, Output("the manifest's films that may be used (parquet)")],
+    report: Annotated[Path, Output("quarantine.csv with reasons, and Data Docs as HTML", "report")],
+    params: ValidationParams,
+) -> ValidationSummary:
+    """Look into every film, put the unusable ones into quarantine, and stop where the set cannot be trusted."""
+    import logging
+
+    import pandas as pd
+
+    from components.films.manifest import read_manifest, write_manifest
+    from components.outputs import whole_folder
+    from components.validation.expectations import (
+        Validator,
+        broken_expectations,
+        failing_films,
+        film_expectations,
+        manifest_expectations,
+    )
+    from components.validation.looking import look_at_films
+
+    log = logging.getLogger(__name__)
+    rows = read_manifest(manifest)
+    frame = rows.join(look_at_films(rows, source, params))
+
+    validator = Validator()
+    of_films, of_manifest = film_expectations(params), manifest_expectations(params)
+    reasons = failing_films(frame, validator.run("films", frame, of_films), of_films)
+    usable = rows.drop(index=list(reasons))
+    broken = broken_expectations(validator.run("manifest", usable, of_manifest), of_manifest)
+    quarantine = rows.loc[sorted(reasons), ["film_id", "path", "label"]].copy()
+    quarantine["reason"] = pd.array(["; ".join(reasons[row]) for row in sorted(reasons)], dtype="string")
+    with whole_folder(report) as folder:
+        quarantine.to_csv(folder / QUARANTINE, index=False, lineterminator="\n")
+        validator.write_docs(folder / DOCS)
+
+    for reason, count in count_reasons(quarantine).items():
+        log.info("quarantined: %d × %s", count, reason)
+    for one in broken:
+        log.warning("%s: %s", "stops" if one.critical else "note", one.text)
+    share = len(quarantine) / len(rows)
+    faults = [one.text for one in broken if one.critical]
+    if share > params.max_quarantined:
+        faults.insert(
+            0,
+            f"{len(quarantine)} of {len(rows)} films ({share:.1%}) are in quarantine, more than max_quarantined = "
+            f"{params.max_quarantined:.1%}; most often: {next(iter(count_reasons(quarantine)))}",
+        )
+    if faults:
+        raise OsteonError(f"the films cannot be trusted: {'; '.join(faults)} (see {report / QUARANTINE} and {report / DOCS})")
+    write_manifest(usable, trusted)
+    return ValidationSummary(
+        films=len(rows), trusted=len(usable), quarantined=len(quarantine), positive=float(usable["label"].mean())
+    )
+
+
+def count_reasons(quarantine: "pd.DataFrame") -> dict[str, int]:
+    """How many films there are for each reason, the commonest first; numbers in a reason do not tell reasons apart."""
+    alike = quarantine["reason"].str.replace(r"\d+(\.\d+)?", "…", regex=True)
+    return {str(reason): int(count) for reason, count in alike.value_counts().items()}
