@@ -4,6 +4,7 @@ Two suites. 'films' asks each film; one that fails goes to quarantine with the r
 what it expects with severity 'critical' stops the pipeline, what it expects with 'warning' is only said.
 """
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ import great_expectations.expectations as gxe
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+logging.getLogger("great_expectations").setLevel(logging.WARNING)  # it says a word for each thing it makes
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,7 @@ class Validator:
             site_config={
                 "class_name": "SiteBuilder",
                 "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
-                "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder)},
+                "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder.resolve())},
                 "show_how_to_buttons": False,
             },
         )
