@@ -174,7 +174,8 @@ def _connect() -> "tuple[MlflowClient, str]":
 
     uri = tracking_uri()
     local = uri.startswith("sqlite:///")
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     if local:
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
@@ -278,6 +279,8 @@ def _dataset(name: str, md5: str) -> Any:
 
 def _log_model(folder: Path) -> None:
     """Log a packaged model so that mlflow.pyfunc.load_model answers for the bytes of films."""
+    import warnings
+
     import mlflow
     import pandas as pd
     from mlflow.models import ModelSignature
@@ -290,15 +293,17 @@ def _log_model(folder: Path) -> None:
         outputs=Schema([ColSpec(DataType.double, "probability"), ColSpec(DataType.string, "answer")]),
     )
     root = Path(package.__file__).parents[1]
-    mlflow.pyfunc.log_model(
-        name="model",
-        python_model=str(root / "models" / "registered.py"),
-        artifacts={"package": str(folder)},
-        code_paths=[str(root)],
-        signature=signature,
-        input_example=pd.DataFrame({"film": [package.example_film()]}),
-        pip_requirements=package.requirements(),
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*type hints.*")  # the signature above says more
+        mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(root / "models" / "registered.py"),
+            artifacts={"package": str(folder)},
+            code_paths=[str(root)],
+            signature=signature,
+            input_example=pd.DataFrame({"film": [package.example_film()]}),
+            pip_requirements=package.requirements(),
+        )
 
 
 @dataclass

@@ -32,9 +32,6 @@ def evaluate(
     """Score the test films and report every figure with its interval."""
     import dataclasses
     import json
-    import os
-
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import numpy as np
     import pandas as pd
 

@@ -121,8 +121,9 @@ def open_package(folder: Path) -> Package:
     Raises:
         OsteonError: missing or damaged.
     """
-    import keras
+    from components.models.backend import load_keras
 
+    keras = load_keras()
     try:
         info = PackageInfo.model_validate_json((folder / INFO).read_text(encoding="utf-8"))
         network = keras.saving.load_model(folder / NETWORK, compile=False, safe_mode=True)

@@ -37,13 +37,13 @@ def train(
     params: TrainingParams,
 ) -> TrainingSummary:
     """Train the network on the development films; one fold decides when to stop, the test films are not read."""
-    import os
     import statistics
-
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
     from components import tracking
     from components.films.prepared import open_prepared
+    from components.models.backend import load_keras
+
+    load_keras()
     from components.models.networks import build_network
     from components.models.package import save_package
     from components.outputs import remove, whole_folder

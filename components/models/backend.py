@@ -1,0 +1,45 @@
+"""Loading Keras with its backend, quietly."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
+
+def load_keras() -> ModuleType:
+    """Import Keras and wake its backend.
+
+    TensorFlow's C++ code writes a dozen lines to stderr before it knows its log level, an 'error' that there is no
+    GPU among them. They are held back here, and shown only where loading fails.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _stderr_held_back():
+        import keras
+
+        keras.ops.zeros(1)  # looks for devices
+    return keras  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _stderr_held_back() -> Iterator[None]:
+    """Send file descriptor 2, where C++ writes too, into a file, and copy it back out on an exception."""
+    sys.stderr.flush()
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no stderr
+        yield
+        return
+    with tempfile.TemporaryFile() as hold:
+        os.dup2(hold.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(kept, 2)
+            hold.seek(0)
+            os.write(2, hold.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
