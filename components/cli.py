@@ -62,9 +62,7 @@ def _command(step: Step) -> Callable[..., None]:
         )
         for name in step.paths
     ]
-    file = inspect.Parameter(
-        "params", inspect.Parameter.KEYWORD_ONLY, annotation=ParamsFile, default=PARAMS_FILE
-    )
+    file = inspect.Parameter("params", inspect.Parameter.KEYWORD_ONLY, annotation=ParamsFile, default=PARAMS_FILE)
     run.__signature__ = inspect.Signature([*options, file])  # type: ignore[attr-defined]
     run.__annotations__ = {option.name: option.annotation for option in (*options, file)}
     run.__name__ = step.name
@@ -146,11 +144,8 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("OSTEON_DEBUG"):
             raise
-        typer.echo(
-            f"error: {type(error).__name__}: {error}\nThis is a fault of Osteon's or of its machine, not of your input; "
-            "`osteon --debug …` shows where.",
-            err=True,
-        )
+        typer.echo(f"error: {type(error).__name__}: {error}", err=True)
+        typer.echo("This is a fault of Osteon or its machine; `osteon --debug …` shows where.", err=True)
         sys.exit(1)
 
 

@@ -7,7 +7,6 @@ The command line, Kubeflow components and the contract tests are all made from t
 """
 
 import inspect
-import types
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,9 +48,7 @@ class Summary(BaseModel):
 
     def line(self) -> str:
         """The summary for a person, on one line."""
-        shown = (
-            (name.replace("_", " "), getattr(self, name)) for name in type(self).model_fields
-        )
+        shown = ((name.replace("_", " "), getattr(self, name)) for name in type(self).model_fields)
         return " · ".join(f"{name} {_short(value)}" for name, value in shown)
 
 
@@ -76,6 +73,7 @@ class Step:
 
     @property
     def name(self) -> str:
+        """The function's own name, which is the subcommand's and the stage's too."""
         return self.function.__name__
 
     @property
@@ -85,6 +83,7 @@ class Step:
 
     @property
     def paths(self) -> dict[str, Input | Output]:
+        """Inputs, then outputs, by the name of their argument."""
         return {**self.inputs, **self.outputs}
 
 
@@ -93,6 +92,7 @@ def describe(function: Callable[..., Summary]) -> Step:
 
     Raises:
         TypeError: the signature is of another form.
+
     """
     hints = typing.get_type_hints(function, include_extras=True)
     returned = hints.pop("return", None)
@@ -109,7 +109,7 @@ def describe(function: Callable[..., Summary]) -> Step:
             inputs[name] = marks[0]
         elif marks and typing.get_args(hint)[0] is Path and isinstance(marks[0], Output):
             outputs[name] = marks[0]
-        elif isinstance(hint, type) and not isinstance(hint, types.GenericAlias) and issubclass(hint, Section):
+        elif isinstance(hint, type) and issubclass(hint, Section):
             params_kind = hint
         else:
             raise TypeError(f"{function.__name__}: {name} is neither a marked path nor a section of params.yaml")

@@ -73,8 +73,7 @@ def dvc_hash(path: Path) -> str:
     with ThreadPoolExecutor() as pool:
         hashes = pool.map(_file_md5, files)
     entries = [
-        {"md5": md5, "relpath": file.relative_to(path).as_posix()}
-        for md5, file in zip(hashes, files, strict=True)
+        {"md5": md5, "relpath": file.relative_to(path).as_posix()} for md5, file in zip(hashes, files, strict=True)
     ]
     entries.sort(key=lambda entry: entry["relpath"])
     return hashlib.md5(json.dumps(entries).encode(), usedforsecurity=False).hexdigest() + ".dir"

@@ -146,9 +146,7 @@ class AugmentationParams(Section):
 class TrainingParams(Section):
     """The network and how it learns."""
 
-    network: Annotated[Literal["compact"], Field(description="a name in components/models/networks.py")] = (
-        "compact"
-    )
+    network: Annotated[Literal["compact"], Field(description="a name in components/models/networks.py")] = "compact"
     width: Annotated[int, Field(ge=8, le=128, multiple_of=8, description="channels of the first block")] = 16
     dropout: Annotated[float, Field(ge=0, lt=1, description="share dropped before the last layer")] = 0.2
     map_weight: Annotated[
@@ -161,9 +159,7 @@ class TrainingParams(Section):
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.05
     warmup_epochs: Annotated[float, Field(ge=0, description="epochs until the highest rate is reached")] = 2.0
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.05
-    ema: Annotated[float, Field(ge=0, lt=1, description="momentum of the averaged weights; 0 averages none")] = (
-        0.98
-    )
+    ema: Annotated[float, Field(ge=0, lt=1, description="momentum of the averaged weights; 0 averages none")] = 0.98
     precision: Annotated[
         Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"],
         Field(description="auto tries float32 and mixed_bfloat16 for a few steps and takes the faster"),
@@ -207,6 +203,7 @@ def load_params(path: Path) -> Params:
     Raises:
         OsteonError: the file is missing, is no YAML, or holds a key or value that is not allowed; the text
             names file, key, value and what is allowed, one line a fault.
+
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError
@@ -246,9 +243,8 @@ def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
     model: type[BaseModel] = Params
     for part in location[:-1]:
         annotation = model.model_fields[str(part)].annotation
-        assert isinstance(annotation, type)
-        assert issubclass(annotation, BaseModel)
-        model = annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
     return list(model.model_fields)
 
 

@@ -1,7 +1,9 @@
 """The steps, in the order a film meets them."""
 
+from collections.abc import Callable
+
 from components.augmentation.step import augment
-from components.contract import describe
+from components.contract import Step, Summary, describe
 from components.evaluation.step import evaluate
 from components.ingestion.step import ingest
 from components.phantoms.step import phantoms
@@ -9,4 +11,5 @@ from components.preparation.step import prepare
 from components.training.step import train
 from components.validation.step import validate
 
-STEPS = {step.name: step for step in map(describe, (phantoms, ingest, validate, prepare, augment, train, evaluate))}
+FUNCTIONS: tuple[Callable[..., Summary], ...] = (phantoms, ingest, validate, prepare, augment, train, evaluate)
+STEPS: dict[str, Step] = {function.__name__: describe(function) for function in FUNCTIONS}

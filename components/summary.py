@@ -6,6 +6,7 @@ from typing import Any
 
 from components.errors import OsteonError
 
+TABLE_WIDTH = 100
 SHOWN = ("auroc", "average_precision", "sensitivity", "specificity", "brier")
 
 
@@ -14,6 +15,7 @@ def print_summary(report: Path) -> None:
 
     Raises:
         OsteonError: there is no evaluation.
+
     """
     from rich.console import Console
     from rich.table import Table
@@ -53,7 +55,11 @@ def print_summary(report: Path) -> None:
         console.print(times)
     console.print()
     console.print(f"report  {report / 'report.html'}", highlight=False, soft_wrap=True)
-    console.print(f"MLflow  {tracking.tracking_uri().rsplit('@', 1)[-1]}  (`make ui` opens it)", highlight=False, soft_wrap=True)
+    console.print(
+        f"MLflow  {tracking.tracking_uri().rsplit('@', 1)[-1]}  (`make ui` opens it)",
+        highlight=False,
+        soft_wrap=True,
+    )
     if found is not None:
         console.print(f"run     {found.run_id}  (`osteon lineage {found.run_id}`)", highlight=False, soft_wrap=True)
 
@@ -71,6 +77,8 @@ def print_lineage(what: str, as_json: bool) -> None:
         print(json.dumps(_as_json(found), indent=2, default=str))  # noqa: T201 – the command's output
         return
     console = Console()
+    if console.width < TABLE_WIDTH:  # ids are no use cut short
+        console = Console(width=TABLE_WIDTH)
 
     def say(name: str, value: object) -> None:
         console.print(f"{name:<9}{value}", highlight=False, soft_wrap=True)

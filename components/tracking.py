@@ -50,14 +50,13 @@ def run_step(step: Step, paths: dict[str, Path], params: Params) -> Summary:
 
     Raises:
         OsteonError: an input is missing, or the tracking server cannot be reached.
+
     """
     for name in step.inputs:
         if not paths[name].exists():
             raise OsteonError(f"{step.name}: --{name} {paths[name]} does not exist; run the step that makes it first")
     section_name, section = section_of(params, step.params_kind)
-    read = {
-        name: dvc_hash(paths[name]) for name, mark in step.inputs.items() if mark.kind != "films"
-    }
+    read = {name: dvc_hash(paths[name]) for name, mark in step.inputs.items() if mark.kind != "films"}
     with _recording(step, params, read) as recorder:
         recorder.log_params(section_name, section)
         summary = step.function(**paths, params=section)
@@ -95,9 +94,7 @@ class _Recorder:
         import mlflow
         import psutil
 
-        figures = {
-            name: float(value) for name, value in summary.model_dump().items() if isinstance(value, int | float)
-        }
+        figures = {name: float(value) for name, value in summary.model_dump().items() if isinstance(value, int | float)}
         figures["seconds"] = time.time() - psutil.Process().create_time()
         mlflow.log_metrics(figures)
         for name, output in self.step.outputs.items():
@@ -139,13 +136,21 @@ def _recording(step: Step, params: Params, read: dict[str, str]) -> Iterator[_Re
     _close_killed_runs(client, experiment)
     key = current_pass()
     parent = _parent_run(client, experiment, key, params) if key else None
-    tags = {STEP: step.name, PROCESS: _process_tag(), **_origin(), **{f"{READ}{md5}": name for name, md5 in read.items()}}
+    tags = {
+        STEP: step.name,
+        PROCESS: _process_tag(),
+        **_origin(),
+        **{f"{READ}{md5}": name for name, md5 in read.items()},
+    }
     for name, mark in step.inputs.items():
         if mark.kind == "source":
             tags[DATA] = read[name]
     status = "FINISHED"
     run = mlflow.start_run(
-        experiment_id=experiment, run_name=step.name, tags=tags, parent_run_id=parent.info.run_id if parent else None
+        experiment_id=experiment,
+        run_name=step.name,
+        tags=tags,
+        parent_run_id=parent.info.run_id if parent else None,
     )
     os.environ[_RECORDING] = run.info.run_id
     try:
@@ -241,7 +246,7 @@ def _origin() -> dict[str, str]:
 
 def _git(*words: str) -> str:
     try:
-        done = subprocess.run(("git", *words), capture_output=True, text=True, timeout=30, check=True)  # noqa: S603
+        done = subprocess.run(("git", *words), capture_output=True, text=True, timeout=30, check=True)  # noqa: S603, S607
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip()
@@ -274,13 +279,11 @@ def _dataset(name: str, md5: str) -> Any:
     from mlflow.data.code_dataset_source import CodeDatasetSource
     from mlflow.data.meta_dataset import MetaDataset
 
-    return MetaDataset(CodeDatasetSource({"osteon.input": name}), name=name, digest=md5)
+    return MetaDataset(CodeDatasetSource({"osteon.input": name}), name=name, digest=md5)  # type: ignore[abstract]
 
 
 def _log_model(folder: Path) -> None:
     """Log a packaged model so that mlflow.pyfunc.load_model answers for the bytes of films."""
-    import warnings
-
     import mlflow
     import pandas as pd
     from mlflow.models import ModelSignature
@@ -293,17 +296,15 @@ def _log_model(folder: Path) -> None:
         outputs=Schema([ColSpec(DataType.double, "probability"), ColSpec(DataType.string, "answer")]),
     )
     root = Path(package.__file__).parents[1]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*type hints.*")  # the signature above says more
-        mlflow.pyfunc.log_model(
-            name="model",
-            python_model=str(root / "models" / "registered.py"),
-            artifacts={"package": str(folder)},
-            code_paths=[str(root)],
-            signature=signature,
-            input_example=pd.DataFrame({"film": [package.example_film()]}),
-            pip_requirements=package.requirements(),
-        )
+    mlflow.pyfunc.log_model(
+        name="model",
+        python_model=str(root / "models" / "registered.py"),
+        artifacts={"package": str(folder)},
+        code_paths=[str(root)],
+        signature=signature,
+        input_example=pd.DataFrame({"film": [package.example_film()]}),
+        pip_requirements=package.requirements(),
+    )
 
 
 @dataclass
@@ -322,7 +323,7 @@ class Lineage:
     upstream: list["Lineage"] = field(default_factory=list)
 
     def walk(self) -> "Iterator[Lineage]":
-        """This run and all above it, each once, what came first first."""
+        """Each run from the beginning to here, once, what came first first."""
         seen: dict[str, Lineage] = {}
 
         def visit(node: Lineage) -> None:
@@ -369,9 +370,7 @@ def _lineage(client: "MlflowClient", run: "Run", known: dict[str, Lineage]) -> L
     return node
 
 
-def run_that_wrote(
-    client: "MlflowClient", experiment: str, md5: str, before: int | None = None
-) -> "Run | None":
+def run_that_wrote(client: "MlflowClient", experiment: str, md5: str, before: int | None = None) -> "Run | None":
     """The latest finished run that wrote content with this hash, if `before` is given, started before that time."""
     when = f" and attributes.start_time < {before}" if before else ""
     found = client.search_runs(
@@ -388,6 +387,7 @@ def lineage(what: str) -> Lineage:
 
     Raises:
         OsteonError: no such run or model.
+
     """
     from mlflow.exceptions import MlflowException
 
@@ -403,6 +403,8 @@ def lineage(what: str) -> Lineage:
             run_id = client.get_logged_model(model).source_run_id
         else:
             run_id = what
+        if run_id is None:
+            raise OsteonError(f"{what}: no run is known to have made it")
         return lineage_of_run(client, run_id)
     except MlflowException as error:
         raise OsteonError(

@@ -47,7 +47,10 @@ def augment(
     times = development["label"].map({rarer: params.copies_rarer, 1 - rarer: params.copies})
     copies = development.loc[development.index.repeat(times)]
     copies = copies.assign(copy=copies.groupby(level=0).cumcount() + 1)
-    drawn = [_variation(row.film_id, row.copy, params, prepared.side) for row in copies.itertuples()]
+    drawn = [
+        _variation(film_id, copy, params, prepared.side)
+        for film_id, copy in zip(copies["film_id"], copies["copy"], strict=True)
+    ]
 
     def varied(numbers: Sequence[int]) -> "list[NDArray[np.uint8]]":
         return [vary(prepared.pixels[copies.index[number]], drawn[number]) for number in numbers]
@@ -94,13 +97,14 @@ def _draw_sheet(prepared: "PreparedFilms", development: "pd.DataFrame", params: 
 
     chosen = development.sort_values("label", ascending=False, kind="stable").groupby("label", sort=False)
     pixels, captions, boxes = [], [], []
-    for row in chosen.head(SHEET_FILMS // 2).itertuples():
-        film, marks = prepared.pixels[row.Index], text_to_boxes(row.boxes)
+    shown = chosen.head(SHEET_FILMS // 2)
+    for row, film_id, text in zip(shown.index, shown["film_id"], shown["boxes"], strict=True):
+        film, marks = prepared.pixels[row], text_to_boxes(text)
         pixels.append(film)
-        captions.append(str(row.film_id))
+        captions.append(film_id)
         boxes.append(marks)
         for copy in range(1, SHEET_COPIES + 1):
-            variation = _variation(row.film_id, copy, params, prepared.side)
+            variation = _variation(film_id, copy, params, prepared.side)
             pixels.append(vary(film, variation))
             captions.append(f"copy {copy}")
             boxes.append(vary_boxes(marks, variation, prepared.side))

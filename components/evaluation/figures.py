@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#a0aec0"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -39,6 +39,7 @@ def curve_tables(films: pd.DataFrame, threshold: float, finding: str) -> dict[st
         films: columns label and score.
         threshold: a score at or above it is the answer 'finding'.
         finding: what label 1 means.
+
     """
     labels, scores = films["label"].to_numpy(np.int64), films["score"].to_numpy(np.float64)
     false, true, _ = roc_curve(labels, scores)
@@ -55,7 +56,11 @@ def curve_tables(films: pd.DataFrame, threshold: float, finding: str) -> dict[st
 
 
 def draw_figures(
-    folder: Path, films: pd.DataFrame, tables: dict[str, pd.DataFrame], threshold: float, finding: str,
+    folder: Path,
+    films: pd.DataFrame,
+    tables: dict[str, pd.DataFrame],
+    threshold: float,
+    finding: str,
     figures: dict[str, Estimate],
 ) -> None:
     """Write roc.png, precision_recall.png, confusion.png and scores.png."""
@@ -65,7 +70,13 @@ def draw_figures(
         figure, axes = _square("1 − specificity", "sensitivity", f"ROC, AUROC {_shown(figures['auroc'])}")
         axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":")
         axes.step(*tables["roc"].to_numpy().T, where="post", color=BLUE)
-        axes.plot(fp / (fp + tn), tp / (tp + fn), "o", color=ORANGE, label=f"answers ({finding} from {threshold:.2f})")
+        axes.plot(
+            fp / (fp + tn),
+            tp / (tp + fn),
+            "o",
+            color=ORANGE,
+            label=f"answers ({finding} from {threshold:.2f})",
+        )
         axes.legend(frameon=False, loc="lower right")
         _save(figure, folder / "roc.png")
 
@@ -83,7 +94,11 @@ def draw_figures(
             for column in range(2):
                 share = cells[row, column] / cells[row].sum()
                 axes.text(
-                    column, row, f"{cells[row, column]}\n{share:.0%}", ha="center", va="center",
+                    column,
+                    row,
+                    f"{cells[row, column]}\n{share:.0%}",
+                    ha="center",
+                    va="center",
                     color="white" if share > 0.55 else "#1a202c",
                 )
         names = [f"not {finding}", finding]
@@ -95,9 +110,14 @@ def draw_figures(
         _save(figure, folder / "confusion.png")
 
         figure, axes = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
-        edges = np.linspace(0, 1, 21)
+        edges = [float(edge) for edge in np.linspace(0, 1, 21)]
         axes.hist(
-            [scores[labels == 0], scores[labels == 1]], edges, color=[BLUE, ORANGE], label=names, stacked=False, rwidth=0.9
+            [scores[labels == 0], scores[labels == 1]],
+            edges,
+            color=[BLUE, ORANGE],
+            label=names,
+            stacked=False,
+            rwidth=0.9,
         )
         axes.axvline(threshold, color="#1a202c", linewidth=1, linestyle="--", label="threshold")
         axes.set(xlabel=f"probability of {finding}", ylabel="films", xlim=(0, 1))

@@ -41,6 +41,7 @@ def delong(labels: Labels, scores: Floats, confidence: float) -> Estimate:
         labels: 0 or 1.
         scores: higher for 1; ties count half.
         confidence: of the two-sided interval.
+
     """
     positive, negative = scores[labels == 1], scores[labels == 0]
     m, n = len(positive), len(negative)
@@ -55,7 +56,9 @@ def delong(labels: Labels, scores: Floats, confidence: float) -> Estimate:
         bound = float(stats.beta.ppf((1 - confidence) / 2, min(m, n), 1))
         return Estimate(auroc, bound, 1.0) if auroc == 1.0 else Estimate(auroc, 0.0, 1 - bound)
     variance = sum(
-        float(components.var(ddof=1)) / len(components) for components in (of_positive, of_negative) if len(components) > 1
+        float(components.var(ddof=1)) / len(components)
+        for components in (of_positive, of_negative)
+        if len(components) > 1
     )
     half = float(stats.norm.ppf((1 + confidence) / 2)) * float(np.sqrt(variance))
     return Estimate(auroc, max(0.0, auroc - half), min(1.0, auroc + half))
@@ -72,6 +75,7 @@ def group_weights(groups: NDArray[np.int64], labels: Labels, resamples: int, see
 
     Returns:
         resamples × films.
+
     """
     rng = np.random.default_rng(seed)
     count = int(groups.max()) + 1
@@ -93,6 +97,7 @@ def bootstrap(figure: Callable[[Floats], Floats], weights: Floats, confidence: f
         figure: from weights (samples × films) to one value a sample.
         weights: of group_weights.
         confidence: of the two-sided interval.
+
     """
     value = float(figure(np.ones((1, weights.shape[1])))[0])
     if np.isnan(value):

@@ -52,6 +52,7 @@ def measure(
 
     Returns:
         Proportions with Wilson's interval, AUROC with DeLong's, the rest with a bootstrap over groups.
+
     """
     tp, fn, tn, fp = confusion(labels, scores, threshold)
     level = params.confidence
@@ -64,9 +65,7 @@ def measure(
         return _ratio(2 * (w @ (said * truth)), w @ (said + truth))
 
     def balanced_accuracy(w: Floats) -> Floats:
-        return 0.5 * (
-            _ratio(w @ (said * truth), w @ truth) + _ratio(w @ ((1 - said) * (1 - truth)), w @ (1 - truth))
-        )
+        return 0.5 * (_ratio(w @ (said * truth), w @ truth) + _ratio(w @ ((1 - said) * (1 - truth)), w @ (1 - truth)))
 
     squares = (scores - truth) ** 2
     clipped = np.clip(scores, 1e-15, 1 - 1e-15)
@@ -119,6 +118,7 @@ def by_region(films: "pd.DataFrame", threshold: float, confidence: float) -> lis
         films: columns region (null is 'unknown'), label and score.
         threshold: a score at or above it is the answer 1.
         confidence: of the intervals.
+
     """
     rows: list[dict[str, object]] = []
     for region, part in films.groupby(films["region"].fillna("unknown")):

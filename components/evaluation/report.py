@@ -57,6 +57,7 @@ def render_report(
         regions: the table by region.
         info: of the model.
         films: all prepared films, for what the model was trained on.
+
     """
     test = metrics["test"]
     words = {
@@ -66,8 +67,11 @@ def render_report(
         "brier_guess": f"{test['prevalence'] * (1 - test['prevalence']):.3f}",
     }
     environment = Environment(
-        loader=PackageLoader("components.evaluation", "."), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        loader=PackageLoader("components.evaluation", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["shown"] = shown
     return environment.get_template("report.html.j2").render(
@@ -75,7 +79,13 @@ def render_report(
         test=test,
         figures=figures,
         rows=[
-            (name, NAMES[name], estimate, MEANINGS[name].format(**words), METHODS.get(name, "bootstrap over groups"))
+            (
+                name,
+                NAMES[name],
+                estimate,
+                MEANINGS[name].format(**words),
+                METHODS.get(name, "bootstrap over groups"),
+            )
             for name, estimate in figures.items()
         ],
         regions=regions,

@@ -22,6 +22,13 @@ class EvaluationSummary(Summary):
     specificity: float
     brier: float
 
+    def line(self) -> str:
+        """The figures a person asks for first."""
+        return (
+            f"{self.films} test films · AUROC {self.auroc:.3f} [{self.auroc_low:.3f}, {self.auroc_high:.3f}] · "
+            f"sensitivity {self.sensitivity:.3f} · specificity {self.specificity:.3f}"
+        )
+
 
 def evaluate(
     model: Annotated[Path, Input("the packaged model", "model")],
@@ -32,6 +39,8 @@ def evaluate(
     """Score the test films and report every figure with its interval."""
     import dataclasses
     import json
+    import math
+
     import numpy as np
     import pandas as pd
 
@@ -93,18 +102,18 @@ def evaluate(
         page = render_report(folder / "figures", metrics, figures, regions, info, prepared.films)
         (folder / REPORT).write_text(page, encoding="utf-8")
 
+    def number(found: float | None) -> float:
+        return math.nan if found is None else found
+
     def value(name: str) -> float:
-        found = figures[name].value
-        return float("nan") if found is None else found
+        return number(figures[name].value)
 
     auroc = figures["auroc"]
-    assert auroc.low is not None
-    assert auroc.high is not None
     return EvaluationSummary(
         films=len(films),
         auroc=value("auroc"),
-        auroc_low=auroc.low,
-        auroc_high=auroc.high,
+        auroc_low=number(auroc.low),
+        auroc_high=number(auroc.high),
         average_precision=value("average_precision"),
         sensitivity=value("sensitivity"),
         specificity=value("specificity"),

@@ -31,6 +31,7 @@ def draw_contact_sheet(
         boxes: for each film its boxes (x, y, width, height) in that film's pixels.
         columns: films in a row.
         side: of a square, pixels.
+
     """
     rows = -(-len(films) // columns)
     sheet = Image.new("RGB", (columns * side, rows * (side + CAPTION_HEIGHT)), BACKGROUND)
@@ -39,7 +40,8 @@ def draw_contact_sheet(
         left, top = (number % columns) * side, (number // columns) * (side + CAPTION_HEIGHT)
         factor = side / max(film.shape)
         fitted = Image.fromarray(film).resize(
-            (max(1, round(film.shape[1] * factor)), max(1, round(film.shape[0] * factor))), Image.Resampling.LANCZOS
+            (max(1, round(film.shape[1] * factor)), max(1, round(film.shape[0] * factor))),
+            Image.Resampling.LANCZOS,
         )
         left_film, top_film = left + (side - fitted.width) // 2, top + (side - fitted.height) // 2
         sheet.paste(fitted, (left_film, top_film))

@@ -66,10 +66,15 @@ def read_header(data: bytes) -> Header:
 
     Raises:
         UnreadableFilmError: the bytes are no film; the text is the reason.
+
     """
     if is_dicom(data):
         dataset = _read_dicom(data)
-        return Header(int(dataset.Columns), int(dataset.Rows), f"{dataset.PhotometricInterpretation};{dataset.BitsStored}")
+        return Header(
+            int(dataset.Columns),
+            int(dataset.Rows),
+            f"{dataset.PhotometricInterpretation};{dataset.BitsStored}",
+        )
     with _open_picture(data) as picture:
         return Header(picture.width, picture.height, picture.mode)
 
@@ -87,6 +92,7 @@ def decode(data: bytes, *, max_megapixels: float, colour: bool = False) -> Film:
 
     Raises:
         UnreadableFilmError: the bytes are no whole, single, grey film; the text is the reason.
+
     """
     if not data:
         raise UnreadableFilmError("empty file (0 bytes)")
@@ -140,8 +146,10 @@ def _deep_film(values: NDArray[Any]) -> Film:
 
 
 def _chroma(picture: Image.Image) -> float:
-    """Colour that an even tint does not explain: the larger standard deviation left in red and blue after a
-    straight line through green is removed, grey levels of 256. A grey, sepia or blue-tinted film has about 0.
+    """Colour that an even tint does not explain; about 0 for a grey, sepia or blue-tinted film.
+
+    The larger standard deviation left in red and in blue after a straight line through green is removed, grey
+    levels of 256.
     """
     if picture.mode in ("1", "L", "LA", "La"):
         return 0.0
@@ -171,7 +179,7 @@ def _read_dicom(data: bytes) -> "Dataset":
 
 
 def _decode_dicom(data: bytes) -> Film:
-    from pydicom.pixels import apply_modality_lut, apply_voi_lut, apply_windowing
+    from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut, apply_windowing
 
     dataset = _read_dicom(data)
     if int(dataset.get("SamplesPerPixel", 1)) != 1 or not dataset.PhotometricInterpretation.startswith("MONOCHROME"):
@@ -186,7 +194,15 @@ def _decode_dicom(data: bytes) -> Film:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             stored = dataset.pixel_array
-    except (NotImplementedError, RuntimeError, AttributeError, ValueError, KeyError, OSError, struct.error) as error:
+    except (
+        NotImplementedError,
+        RuntimeError,
+        AttributeError,
+        ValueError,
+        KeyError,
+        OSError,
+        struct.error,
+    ) as error:
         if syntax.is_private or not _can_decode(syntax):
             raise UnreadableFilmError(f"DICOM transfer syntax that cannot be decoded here: {syntax.name}") from None
         raise UnreadableFilmError(f"truncated or damaged DICOM pixels ({type(error).__name__})") from None
@@ -214,7 +230,7 @@ def _decode_dicom(data: bytes) -> Film:
 
 
 def _can_decode(syntax: Any) -> bool:
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
 
     try:
         return bool(get_decoder(syntax).is_available)
@@ -228,7 +244,8 @@ def to_8_bit(film: Film) -> NDArray[np.uint8]:
         return np.asarray(film.pixels, dtype=np.uint8)
     span = max(film.high - film.low, 1e-9)
     scaled = (film.pixels.astype(np.float32) - np.float32(film.low)) * np.float32(255 / span)
-    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    rounded: NDArray[np.uint8] = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    return rounded
 
 
 @dataclass(frozen=True)
@@ -256,9 +273,7 @@ def letterbox(film: Film, side: int) -> NDArray[np.uint8]:
     resized = film.pixels if shown == (width, height) else cv2.resize(film.pixels, shown, interpolation=how)
     square = np.zeros((side, side), np.uint8)
     left, top = int(fit.left), int(fit.top)
-    square[top : top + shown[1], left : left + shown[0]] = to_8_bit(
-        Film(resized, film.low, film.high, film.bits)
-    )
+    square[top : top + shown[1], left : left + shown[0]] = to_8_bit(Film(resized, film.low, film.high, film.bits))
     return square
 
 

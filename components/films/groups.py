@@ -19,7 +19,8 @@ _SUFFIX = re.compile(
     r"(\.rf\.[0-9a-f]{6,}"
     r"|[-_. ]*\((\d+)\)"
     r"|[-_. ]+(copy|copie|kopie)\s*\d*"
-    r"|[-_. ]*(rotated|rotate|rot|flipped|flip|mirror|mirrored|aug|augmented|crop|cropped|zoom|bright|noise|blur)[-_]?\d*"
+    r"|[-_. ]*(rotated|rotate|rot|flipped|flip|mirror|mirrored|aug|augmented|crop|cropped|zoom|bright|noise|blur)"
+    r"[-_]?\d*"
     r"|_(jpe?g|png|bmp|tiff?|gif))$",
     re.IGNORECASE,
 )
@@ -38,6 +39,7 @@ def signs(films: "pd.DataFrame") -> "pd.DataFrame":
 
     Args:
         films: manifest columns and pixel_sha256.
+
     """
     import pandas as pd
 
@@ -59,6 +61,7 @@ def group_films(films: "pd.DataFrame") -> "pd.Series[str]":
 
     Args:
         films: manifest columns and pixel_sha256, one row a film.
+
     """
     import pandas as pd
     from scipy.sparse import coo_array
@@ -66,8 +69,9 @@ def group_films(films: "pd.DataFrame") -> "pd.Series[str]":
 
     count = len(films)
     left, right = [], []
-    for _, keys in signs(films).items():
-        codes = pd.factorize(keys)[0]  # null is −1
+    table = signs(films)
+    for sign in table.columns:
+        codes = pd.factorize(table[sign])[0]  # null is −1
         known = np.flatnonzero(codes >= 0)
         first = pd.Series(known).groupby(codes[known]).transform("first").to_numpy()
         left.append(known)

@@ -42,6 +42,7 @@ def as_manifest(rows: "pd.DataFrame") -> "pd.DataFrame":
 
     Raises:
         OsteonError: a column the manifest does not know, or a value of the wrong type.
+
     """
     import pandas as pd
 
@@ -69,6 +70,7 @@ def read_manifest(path: Path) -> "pd.DataFrame":
 
     Raises:
         OsteonError: no such file, or not a manifest.
+
     """
     import pandas as pd
     import pyarrow as pa
@@ -95,6 +97,7 @@ def text_to_boxes(text: object) -> list[Box]:
 
     Raises:
         ValueError: not a JSON list of four numbers each.
+
     """
     if not isinstance(text, str) or not text:
         return []

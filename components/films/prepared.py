@@ -51,6 +51,7 @@ class PreparedFilms:
 
     @property
     def side(self) -> int:
+        """Pixels of the square."""
         return int(self.pixels.shape[1])
 
     @property
@@ -65,6 +66,7 @@ def open_prepared(folder: Path) -> PreparedFilms:
 
     Raises:
         OsteonError: missing, or pixels and table do not belong together.
+
     """
     import pandas as pd
 
@@ -90,6 +92,7 @@ def write_pixels(path: Path, films: Iterable[NDArray[np.uint8]], count: int, sid
 
     Raises:
         ValueError: another number of films, or one of another size.
+
     """
     written = 0
     with path.open("wb") as file:

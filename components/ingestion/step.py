@@ -1,10 +1,13 @@
 """A folder of films → the manifest: what is there, before anybody judges it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from components.contract import Input, Output, Summary
 from components.params import DataParams
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class IngestSummary(Summary):
@@ -31,12 +34,12 @@ def ingest(
 
     rows = read_layout(source, params)
 
-    def look(paths: "list[str]") -> "list[dict[str, object]]":
+    def look(paths: "Sequence[str]") -> "list[dict[str, object]]":
         return [_look(source / path) for path in paths]
 
     looked = over_cores(look, rows["path"].tolist(), params.cores)
     facts = pd.DataFrame(list(progress(looked, "ingest", total=len(rows))), index=rows.index)
-    rows = rows.assign(**{column: facts[column] for column in facts})
+    rows = rows.assign(**{str(column): facts[column] for column in facts})
     write_manifest(rows, manifest)
     return IngestSummary(
         films=len(rows),

@@ -30,9 +30,9 @@ def _compact(side: int, params: TrainingParams) -> Any:
         return layers.Activation("relu")(layers.BatchNormalization(momentum=0.9)(x))
 
     def convolved(x: Any, channels: int, kernel: int, stride: int = 1) -> Any:
-        return layers.Conv2D(
-            channels, kernel, stride, padding="same", use_bias=False, kernel_initializer="he_normal"
-        )(x)
+        return layers.Conv2D(channels, kernel, stride, padding="same", use_bias=False, kernel_initializer="he_normal")(
+            x
+        )
 
     def block(x: Any, channels: int, stride: int) -> Any:
         active = normal(x)
@@ -54,9 +54,7 @@ def _compact(side: int, params: TrainingParams) -> Any:
     x = block(block(x, 4 * width, 2), 4 * width, 1)
 
     # A break is rare on a film: the map begins by saying 'nowhere'.
-    place = layers.Conv2D(
-        1, 1, dtype="float32", name="map", bias_initializer=initializers.Constant(-3.0)
-    )(normal(x))
+    place = layers.Conv2D(1, 1, dtype="float32", name="map", bias_initializer=initializers.Constant(-3.0))(normal(x))
     x = normal(block(x, 6 * width, 2))
     features = layers.Concatenate()([layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x)])
     features = layers.Dropout(params.dropout, seed=params.seed)(features)

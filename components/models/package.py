@@ -42,6 +42,7 @@ class PackageInfo(BaseModel):
     validation_fold: int
     validation_auroc: float
     fingerprint: str
+    precision: str
     backend: str
     versions: dict[str, str]
 
@@ -59,6 +60,7 @@ class Package:
         Args:
             squares: films × image_size × image_size, uint8, as films.decoding.letterbox makes them. A memory
                 map is read block by block.
+
         """
         return probabilities_of(logits_of(self.network, squares), self.info.prevalence)
 
@@ -67,6 +69,7 @@ class Package:
 
         Raises:
             OsteonError: a file that is no film; the text gives its position and the reason.
+
         """
         import pandas as pd
 
@@ -97,8 +100,10 @@ def logits_of(network: Any, squares: NDArray[np.uint8], block: int = 64) -> NDAr
 
 
 def probabilities_of(logits: NDArray[np.float64], prevalence: float) -> NDArray[np.float64]:
-    """Logits of a network trained on half positive, half negative batches → probabilities where the share is
-    `prevalence`: by Bayes, the log odds of the prevalence are added (Saerens et al. 2002, Neural Computation 14).
+    """Probabilities for films of which a share of `prevalence` is positive.
+
+    The network was trained on batches half of which are positive; by Bayes' rule the log odds of the prevalence
+    are added to its logits (Saerens et al. 2002, Neural Computation 14).
     """
     shifted = logits + np.log(prevalence / (1 - prevalence))
     # 1/(1 + e^−x) without overflow.
@@ -120,6 +125,7 @@ def open_package(folder: Path) -> Package:
 
     Raises:
         OsteonError: missing or damaged.
+
     """
     from components.models.backend import load_keras
 

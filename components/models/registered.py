@@ -4,16 +4,14 @@ MLflow runs this file when it loads the model ('models from code'), so nothing i
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mlflow
-from mlflow.pyfunc import PythonModel, PythonModelContext
-
-if TYPE_CHECKING:
-    import pandas as pd
+import pandas as pd
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 
-class FilmModel(PythonModel):  # type: ignore[misc]
+class FilmModel(PythonModel):
     """Column 'film' (binary) → columns 'probability' and 'answer'."""
 
     def load_context(self, context: PythonModelContext) -> None:
@@ -22,7 +20,7 @@ class FilmModel(PythonModel):  # type: ignore[misc]
 
         self.package = open_package(Path(context.artifacts["package"]))
 
-    def predict(self, context: Any, model_input: "pd.DataFrame", params: Any = None) -> "pd.DataFrame":  # noqa: ARG002
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:  # noqa: ARG002
         """Answer for each film."""
         return self.package.answers(model_input["film"].tolist())
 

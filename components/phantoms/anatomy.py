@@ -56,9 +56,7 @@ def _finger(rng: RNG) -> Limb:
     bones, y, z, slope = [], 0.09, -0.06, 0.9 * bend
     for name, length, radius in zip(("distal", "middle", "proximal"), lengths, radii, strict=True):
         end = (0.0, y + length, z + slope * length)
-        bones.append(
-            Bone(f"{name} phalanx", (0.0, y, z), end, float(radius), (0.15, 0.5), (0.0, 0.012), cortex=0.38)
-        )
+        bones.append(Bone(f"{name} phalanx", (0.0, y, z), end, float(radius), (0.15, 0.5), (0.0, 0.012), cortex=0.38))
         y, z, slope = y + length + 0.012, z + slope * length, slope - 0.8 * bend
     bones.append(Bone("metacarpal", (0.01, y + 0.005, z), (0.05, 1.25, z), 0.062, (0.45, 0.3)))
     flesh = (
@@ -80,7 +78,15 @@ def _wrist(rng: RNG) -> Limb:
         size = rng.uniform(0.033, 0.042)
         name = "scaphoid" if number == 0 else "carpal"
         bones.append(
-            Bone(name, (x, y - size, 0.02), (x, y + size, 0.0), size * 0.85, cortex=0.16, round=True, breakable=number == 0)
+            Bone(
+                name,
+                (x, y - size, 0.02),
+                (x, y + size, 0.0),
+                size * 0.85,
+                cortex=0.16,
+                round=True,
+                breakable=number == 0,
+            )
         )
     for number, spread in enumerate((-0.22, -0.105, -0.03, 0.035, 0.1)):
         top = 0.24 if number == 0 else 0.08 + 0.03 * abs(number - 2)
@@ -120,15 +126,39 @@ def _elbow(rng: RNG) -> Limb:
 
 def _shoulder(rng: RNG) -> Limb:
     ribs = tuple(
-        Bone("rib", (0.18, 0.42 + 0.12 * n, 0.1), (0.62, 0.52 + 0.13 * n, 0.1), 0.016, bow=(-0.05, 0.02), breakable=False)
+        Bone(
+            "rib",
+            (0.18, 0.42 + 0.12 * n, 0.1),
+            (0.62, 0.52 + 0.13 * n, 0.1),
+            0.016,
+            bow=(-0.05, 0.02),
+            breakable=False,
+        )
         for n in range(4)
     )
     head = 0.098 * rng.uniform(0.93, 1.07)
     bones = (
         Bone("humerus", (-0.2, 0.27, 0.0), (-0.25, 1.2, 0.0), 0.05, (0.9, 0.0), (-0.015, 0.0), cortex=0.34),
-        Bone("humeral head", (-0.15, 0.31 - head, 0.0), (-0.15, 0.31 + head, 0.0), head, cortex=0.1, round=True, breakable=False),
+        Bone(
+            "humeral head",
+            (-0.15, 0.31 - head, 0.0),
+            (-0.15, 0.31 + head, 0.0),
+            head,
+            cortex=0.1,
+            round=True,
+            breakable=False,
+        ),
         Bone("clavicle", (-0.1, 0.17, 0.02), (0.45, 0.1, 0.05), 0.036, (0.3, 0.3), (0.03, 0.03), cortex=0.36),
-        Bone("scapula", (0.0, 0.2, 0.06), (0.13, 0.78, 0.06), 0.12, cortex=0.04, flat=0.12, round=True, breakable=False),
+        Bone(
+            "scapula",
+            (0.0, 0.2, 0.06),
+            (0.13, 0.78, 0.06),
+            0.12,
+            cortex=0.04,
+            flat=0.12,
+            round=True,
+            breakable=False,
+        ),
         *ribs,
     )
     flesh = (
@@ -143,8 +173,25 @@ def _hip(rng: RNG) -> Limb:
     bones = (
         Bone("femur", (-0.17, 0.42, 0.0), (-0.1, 1.25, 0.0), 0.06, (0.55, 0.0), (-0.02, 0.02), cortex=0.42),
         Bone("femoral neck", (-0.19, 0.45, 0.0), (0.02, 0.325, 0.0), 0.06, (0.3, 0.1), cortex=0.2),
-        Bone("femoral head", (0.02, 0.3 - head, 0.0), (0.02, 0.3 + head, 0.0), head, cortex=0.1, round=True, breakable=False),
-        Bone("ilium", (0.12, -0.15, 0.05), (0.1, 0.36, 0.05), 0.19, cortex=0.05, flat=0.2, round=True, breakable=False),
+        Bone(
+            "femoral head",
+            (0.02, 0.3 - head, 0.0),
+            (0.02, 0.3 + head, 0.0),
+            head,
+            cortex=0.1,
+            round=True,
+            breakable=False,
+        ),
+        Bone(
+            "ilium",
+            (0.12, -0.15, 0.05),
+            (0.1, 0.36, 0.05),
+            0.19,
+            cortex=0.05,
+            flat=0.2,
+            round=True,
+            breakable=False,
+        ),
         Bone("pubis", (0.09, 0.33, 0.0), (0.42, 0.42, 0.0), 0.035, cortex=0.25),
         Bone("ischium", (0.09, 0.34, 0.03), (0.28, 0.62, 0.03), 0.042, cortex=0.22, breakable=False),
     )
@@ -159,7 +206,15 @@ def _hip(rng: RNG) -> Limb:
 def _lower_leg(rng: RNG) -> Limb:
     bones = (
         Bone("tibia", (0.03, -0.12, 0.0), (0.03, 1.05, 0.0), 0.062, (0.7, 0.45), (0.012, -0.01), cortex=0.44),
-        Bone("fibula", (-0.095, -0.08, 0.055), (-0.075, 1.05, 0.035), 0.03, (0.4, 0.5), (0.012, 0.0), cortex=0.46),
+        Bone(
+            "fibula",
+            (-0.095, -0.08, 0.055),
+            (-0.075, 1.05, 0.035),
+            0.03,
+            (0.4, 0.5),
+            (0.012, 0.0),
+            cortex=0.46,
+        ),
     )
     girth = rng.uniform(0.9, 1.2)
     flesh = (

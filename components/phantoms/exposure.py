@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from components.phantoms.anatomy import Bone, Limb
+from components.phantoms.anatomy import Limb
 from components.phantoms.fractures import Fracture
 from components.phantoms.projection import (
     CORTEX,
@@ -69,6 +69,7 @@ def expose(
     Returns:
         Pixels (height × width, uint8, bone bright) and the fracture's box (x, y, width, height, pixels),
         None where nothing is broken or the break lies off the film.
+
     """
     shape = (size, 8 * round(limb.width * size / 8))
     centre = (
@@ -108,7 +109,8 @@ def _develop(path: Array, size: int, rng: RNG) -> Array:
     low, high = np.percentile(dark, [1.0, 99.8])
     width = (high - low) * rng.uniform(0.9, 1.2)
     grey = np.clip((dark - low) / width + rng.uniform(-0.04, 0.08), 0.0, 1.0)
-    return grey ** rng.uniform(0.75, 1.25)
+    shown: Array = grey ** rng.uniform(0.75, 1.25)
+    return shown
 
 
 def _thin_lines(shadows: list[Shadow], findings: Findings, shape: tuple[int, int], rng: RNG) -> Array:
@@ -125,9 +127,9 @@ def _thin_lines(shadows: list[Shadow], findings: Findings, shape: tuple[int, int
             at = cast.length * rng.uniform(0.86, 0.92) + 1.5 * scale * np.sin(v / cast.radius * rng.uniform(2, 5))
             factor -= inside * rng.uniform(0.15, 0.35) * np.exp(-(((s - at) / (rng.uniform(0.7, 1.2) * scale)) ** 2))
         if rng.random() < 0.08:
-            at, sense = cast.length * rng.uniform(0.3, 0.7), rng.choice([-1.0, 1.0])
+            middle, sense = cast.length * rng.uniform(0.3, 0.7), rng.choice([-1.0, 1.0])
             reach = np.clip((sense * v / cast.radius - rng.uniform(0.1, 0.4)) * 4, 0.0, 1.0)
-            leaning = at + sense * v * rng.uniform(0.8, 2.5)
+            leaning = middle + sense * v * rng.uniform(0.8, 2.5)
             factor -= inside * reach * rng.uniform(0.08, 0.22) * np.exp(-(((s - leaning) / (0.8 * scale)) ** 2))
     return np.maximum(factor, 0.4)
 
@@ -159,7 +161,8 @@ def _ossicle(shadows: list[Shadow], shape: tuple[int, int], rng: RNG) -> Array:
     size = rng.uniform(0.18, 0.35) * cast.radius
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float64)
     away = ((x + 0.5 - x0) / size) ** 2 + ((y + 0.5 - y0) / (size * rng.uniform(0.8, 1.6))) ** 2
-    return 2 * size * np.sqrt(np.maximum(0.0, 1 - away))
+    thick: Array = 2 * size * np.sqrt(np.maximum(0.0, 1 - away))
+    return thick
 
 
 def _swelling(
@@ -179,7 +182,8 @@ def _swelling(
     wide = radius * rng.uniform(1.6, 2.6)
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float64)
     away = ((x + 0.5 - x0) / wide) ** 2 + ((y + 0.5 - y0) / (wide * rng.uniform(0.9, 1.6))) ** 2
-    return rng.uniform(0.8, 2.4) * radius * np.exp(-0.5 * away)
+    thick: Array = rng.uniform(0.8, 2.4) * radius * np.exp(-0.5 * away)
+    return thick
 
 
 def _collimate(pixels: Array, rng: RNG) -> Array:
@@ -198,7 +202,8 @@ def _collimate(pixels: Array, rng: RNG) -> Array:
             (1 - bottom) * height - y - lean * (x - width / 2),
         ]
     )
-    return pixels * np.clip(distance / 1.5 + 0.5, 0.0, 1.0)
+    inside: Array = np.clip(distance / 1.5 + 0.5, 0.0, 1.0)
+    return pixels * inside
 
 
 def _lay_marker(pixels: Array, side: str, rng: RNG) -> None:
@@ -213,4 +218,3 @@ def _lay_marker(pixels: Array, side: str, rng: RNG) -> None:
     x = int(room[1] * (rng.uniform(0.03, 0.12) if rng.random() < 0.5 else rng.uniform(0.88, 0.97)))
     place = pixels[y : y + glyph.shape[0], x : x + glyph.shape[1]]
     np.maximum(place, glyph * rng.uniform(0.8, 1.0), out=place)
-

@@ -66,6 +66,7 @@ def draw_fracture(rng: np.random.Generator, bone: int, ends: tuple[float, ...]) 
         bone: number of the bone in the limb.
         ends: which ends of the bone (0.0 start, 1.0 end) are on the film: ligaments tear there and nowhere
             else, so a bone that shows no end has no avulsion.
+
     """
     kinds = TYPES if ends else tuple(kind for kind in TYPES if kind != "avulsion")
     kind = kinds[int(rng.integers(len(kinds)))]
@@ -85,7 +86,9 @@ def draw_fracture(rng: np.random.Generator, bone: int, ends: tuple[float, ...]) 
     }[kind]
     moved = rng.beta(2.0, 1.4)
     far = {"greenstick": 0.0, "hairline": 0.0, "avulsion": 0.6 + 0.7 * moved}.get(kind, 1.5 * moved)
-    turned = {"greenstick": rng.uniform(0.16, 0.3), "hairline": 0.0, "avulsion": 0.3}.get(kind, 0.32 * rng.beta(1.6, 1.6))
+    turned = {"greenstick": rng.uniform(0.16, 0.3), "hairline": 0.0, "avulsion": 0.3}.get(
+        kind, 0.32 * rng.beta(1.6, 1.6)
+    )
     gap = {"hairline": rng.uniform(0.28, 0.45), "greenstick": 0.35}.get(kind, rng.uniform(0.5, 1.1))
     # The far fragment moves mostly down the slope of the break, as it does in a limb.
     direction = np.deg2rad(rng.uniform(-60, 60))
@@ -112,6 +115,7 @@ def fragments(fracture: Fracture, degrees: float, at: float, radius: float, pixe
         at: place of the break along the axis, pixels.
         radius: of the bone there, pixels.
         pixel: softening of an edge that runs along the beam, pixels.
+
     """
     angle = np.deg2rad(degrees)
     cos, sin = float(np.cos(angle)), float(np.sin(angle))
@@ -157,9 +161,7 @@ def fragments(fracture: Fracture, degrees: float, at: float, radius: float, pixe
     shorten = -0.5 * abs(shift) if fracture.kind in ("oblique", "spiral") else 0.0
     return [
         Fragment(lambda s, v: _ramp((edge(v) - gap / 2 * through(v) - s) / soft)),
-        Fragment(
-            lambda s, v: _ramp((s - edge(v) - gap / 2 * through(v)) / soft), turn, (at, 0.0), (shorten, shift)
-        ),
+        Fragment(lambda s, v: _ramp((s - edge(v) - gap / 2 * through(v)) / soft), turn, (at, 0.0), (shorten, shift)),
     ]
 
 
@@ -196,9 +198,7 @@ def _jagged_edge(rng: np.random.Generator, at: float, radius: float, slope: floa
     return edge
 
 
-def _avulsion(
-    fracture: Fracture, at: float, radius: float, cos: float, sin: float, pixel: float
-) -> list[Fragment]:
+def _avulsion(fracture: Fracture, at: float, radius: float, cos: float, sin: float, pixel: float) -> list[Fragment]:
     """A chip torn from the edge near a joint, the bone keeping the bite."""
     across = fracture.shift[0] * cos + fracture.shift[1] * sin
     sense = 1.0 if across >= 0 else -1.0

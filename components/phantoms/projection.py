@@ -63,7 +63,8 @@ class Shadow:
         # The ends are rounded over one radius.
         from_end = np.minimum(s, self.length - s) / (self.radius * (1 + max(start, end)))
         cap = np.sqrt(np.clip(from_end * (2 - np.minimum(from_end, 1.0)), 0.0, 1.0))
-        return self.radius * wide * cap
+        radius: Array = self.radius * wide * cap
+        return radius
 
     def thickness(self, s: Array, v: Array) -> tuple[Array, Array]:
         """Chord of the beam through the whole bone, and through its marrow, pixels of unfractured bone."""
@@ -85,6 +86,7 @@ def shadow(bone: Bone, degrees: float, size: int, centre: tuple[float, float]) -
         degrees: turn of the body about its long axis.
         size: pixels of the film's longer side.
         centre: film position of x = 0, y = 0, pixels.
+
     """
     start, end = np.array(turned(bone.start, degrees)), np.array(turned(bone.end, degrees))
     span = end - start
@@ -104,14 +106,19 @@ def shadow(bone: Bone, degrees: float, size: int, centre: tuple[float, float]) -
 
 
 def bone_thickness(
-    limb: Limb, degrees: float, size: int, shape: tuple[int, int], centre: tuple[float, float], fracture: Fracture | None
+    limb: Limb,
+    degrees: float,
+    size: int,
+    shape: tuple[int, int],
+    centre: tuple[float, float],
+    fracture: Fracture | None,
 ) -> tuple[Array, Array, Box | None]:
     """Thickness of all bone and of marrow, in pixels, and the fracture's box (x, y, width, height)."""
     outer, marrow = np.zeros(shape), np.zeros(shape)
     box = None
     for number, bone in enumerate(limb.bones):
         cast = shadow(bone, degrees, size, centre)
-        parts = [Fragment(lambda s, v: np.ones_like(s))]
+        parts = [Fragment(whole_bone)]
         if fracture is not None and fracture.bone == number:
             at = break_point(cast, fracture, shape)
             radius = float(cast.profile(np.array([at]))[0])
@@ -129,7 +136,9 @@ def bone_thickness(
     return outer, marrow, box
 
 
-def flesh_thickness(limb: Limb, degrees: float, size: int, shape: tuple[int, int], centre: tuple[float, float]) -> Array:
+def flesh_thickness(
+    limb: Limb, degrees: float, size: int, shape: tuple[int, int], centre: tuple[float, float]
+) -> Array:
     """Thickness of soft tissue and bone together, pixels; solids that overlap count once."""
     thick = np.zeros(shape)
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float64)
@@ -138,6 +147,11 @@ def flesh_thickness(limb: Limb, degrees: float, size: int, shape: tuple[int, int
         s, v = cast.local(x + 0.5, y + 0.5)
         thick = np.maximum(thick, 2 * part.flat * np.sqrt(np.maximum(0.0, cast.profile(s) ** 2 - v**2)))
     return thick
+
+
+def whole_bone(s: Array, v: Array) -> Array:  # noqa: ARG001 – the form of a weight
+    """All of the bone belongs to it."""
+    return np.ones_like(s)
 
 
 def break_point(cast: Shadow, fracture: Fracture, shape: tuple[int, int]) -> float:
@@ -160,7 +174,12 @@ def break_point(cast: Shadow, fracture: Fracture, shape: tuple[int, int]) -> flo
 def _window(cast: Shadow, shape: tuple[int, int]) -> tuple[slice, slice]:
     """The part of the film a bone can reach, fragments that moved included."""
     reach = 2.6 * cast.radius * (1 + max(*cast.bone.flare, 0.0)) + abs(cast.bow) + 2
-    ends = np.array([cast.origin, (cast.origin[0] + cast.length * cast.along[0], cast.origin[1] + cast.length * cast.along[1])])
+    ends = np.array(
+        [
+            cast.origin,
+            (cast.origin[0] + cast.length * cast.along[0], cast.origin[1] + cast.length * cast.along[1]),
+        ]
+    )
     low, high = ends.min(axis=0) - reach, ends.max(axis=0) + reach
     x0, x1 = (int(np.clip(edge, 0, shape[1])) for edge in (low[0], high[0]))
     y0, y1 = (int(np.clip(edge, 0, shape[0])) for edge in (low[1], high[1]))
@@ -190,4 +209,5 @@ def smooth_noise(rng: RNG, shape: tuple[int, int], scale: float) -> Array:
     coarse = rng.standard_normal((int(shape[0] / scale) + 4, int(shape[1] / scale) + 4))
     fine: Array = ndimage.zoom(coarse, (shape[0] / (coarse.shape[0] - 3), shape[1] / (coarse.shape[1] - 3)), order=1)
     fine = fine[: shape[0], : shape[1]]
-    return fine / fine.std()
+    even: Array = fine / fine.std()
+    return even

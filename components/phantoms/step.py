@@ -60,9 +60,7 @@ def _write_study(study: Any, size: int, folder: Path) -> list[dict[str, object]]
 
     rows = []
     for view, degrees, seed in zip(VIEWS, study.degrees, study.seeds, strict=True):
-        pixels, box = expose(
-            study.limb, degrees, size, study.fracture, study.findings, np.random.default_rng(seed)
-        )
+        pixels, box = expose(study.limb, degrees, size, study.fracture, study.findings, np.random.default_rng(seed))
         name = f"{study.patient}-{study.number}-{view}.png"
         Image.fromarray(pixels).save(folder / name, compress_level=1)
         # A break that lies off this view's film does not make the film a fractured one.

@@ -24,6 +24,7 @@ def split_films(films: "pd.DataFrame", test_share: float, folds: int, seed: int)
 
     Raises:
         OsteonError: too few groups, or a part that would be without one of the classes.
+
     """
     import pandas as pd
     from sklearn.model_selection import StratifiedGroupKFold
@@ -61,6 +62,7 @@ def check_split(films: "pd.DataFrame") -> None:
 
     Raises:
         OsteonError: with the groups or the part.
+
     """
     part = films["fold"].astype("string").fillna("test").where(~films["test"], "test")
     sides = part.groupby(films["group"]).nunique()

@@ -1,7 +1,6 @@
 """Trusted films → the pixel array, the frozen test set and the folds."""
 
 import math
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +9,8 @@ from components.errors import OsteonError, UnreadableFilmError
 from components.params import PreparationParams
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray

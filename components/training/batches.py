@@ -42,6 +42,7 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
             augmentation: limits of the variation; None shows films as they are.
             seed: of order and variation.
             first_epoch: epoch that the first pass is, when a training continues.
+
         """
         super().__init__()
         self.batch_size, self.augmentation, self.seed = batch_size, augmentation, seed
@@ -93,7 +94,8 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
         rounds = range(start // len(members), (start + half - 1) // len(members) + 1)
         row = np.concatenate([_shuffled(self.seed, label, turn, len(members)) for turn in rounds])
         offset = start - rounds[0] * len(members)
-        return members[row[offset : offset + half]]
+        chosen: NDArray[np.int64] = members[row[offset : offset + half]]
+        return chosen
 
 
 @lru_cache(maxsize=8)
@@ -116,7 +118,10 @@ class FilmBatches(keras.utils.PyDataset):  # type: ignore[misc]
         part = slice(number * self.batch_size, (number + 1) * self.batch_size)
         labels = self.labels[part, None]
         cells = self.prepared.side // MAP_STRIDE
-        nowhere, nothing = np.zeros((len(labels), cells, cells, 1), np.float32), np.zeros(len(labels), np.float32)
+        nowhere, nothing = (
+            np.zeros((len(labels), cells, cells, 1), np.float32),
+            np.zeros(len(labels), np.float32),
+        )
         return (
             self.prepared.pixels[self.rows[part]][..., None],
             {"finding": labels, "map": nowhere},

@@ -27,6 +27,7 @@ class TrainingState(BaseModel):
 
     @property
     def epochs(self) -> int:
+        """How many are done."""
         return len(self.history)
 
     def best_epoch(self) -> int:
@@ -34,6 +35,7 @@ class TrainingState(BaseModel):
         return int(np.argmax([epoch["val_auroc"] for epoch in self.history]))
 
     def epochs_since_best(self) -> int:
+        """How many came after the best one."""
         return self.epochs - 1 - self.best_epoch()
 
 

@@ -57,12 +57,20 @@ def train(
     limits = AugmentationParams.model_validate_json((augmented / "augmentation.json").read_text(encoding="utf-8"))
     rows, copy_rows = _rows(prepared, params, validation=False), _rows(copies, params, validation=False)
     batches = TrainingBatches(
-        [(prepared, rows), (copies, copy_rows)], params.batch_size, limits if limits.online else None, params.seed
+        [(prepared, rows), (copies, copy_rows)],
+        params.batch_size,
+        limits if limits.online else None,
+        params.seed,
     )
     validation = FilmBatches(prepared, _rows(prepared, params, validation=True))
     log.info(
         "%s · %d films and %d copies of %d×%d pixels · %d films of fold %d to validate on",
-        describe_devices(), len(rows), len(copy_rows), prepared.side, prepared.side, len(validation.rows),
+        describe_devices(),
+        len(rows),
+        len(copy_rows),
+        prepared.side,
+        prepared.side,
+        len(validation.rows),
         params.validation_fold,
     )
 
@@ -77,7 +85,12 @@ def train(
             remove(checkpoint)  # of other films or parameters
             state = TrainingState(fingerprint=fingerprint, precision=choose_precision(build, batches, params))
         network, state = fit(
-            build, batches, validation, params, state, checkpoint,
+            build,
+            batches,
+            validation,
+            params,
+            state,
+            checkpoint,
             on_epoch=lambda epoch, entry: tracking.log_metrics(entry, step=epoch + 1),
         )
         _write_history(state, folder / HISTORY)
@@ -159,6 +172,7 @@ def _describe(
         validation_fold=params.validation_fold,
         validation_auroc=state.history[state.best_epoch()]["val_auroc"],
         fingerprint=state.fingerprint,
+        precision=state.precision,
         backend=backend,
         versions={name: version(name) for name in ("keras", backend)},
     )
@@ -173,6 +187,7 @@ def youden_threshold(labels: "NDArray[np.float32]", scores: "NDArray[np.float64]
 
     Returns:
         A score t such that 'score ≥ t' is the answer 1.
+
     """
     import numpy as np
     from sklearn.metrics import roc_curve

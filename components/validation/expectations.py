@@ -49,7 +49,9 @@ def film_expectations(params: ValidationParams) -> list[tuple[Any, str]]:
             min_value=params.min_side,
         ),
         within(
-            "aspect", f"aspect ratio {{value:.1f}}, above max_aspect = {params.max_aspect:g}", max_value=params.max_aspect
+            "aspect",
+            f"aspect ratio {{value:.1f}}, above max_aspect = {params.max_aspect:g}",
+            max_value=params.max_aspect,
         ),
         within(
             "contrast",
@@ -75,12 +77,18 @@ def manifest_expectations(params: ValidationParams) -> list[tuple[Any, str]]:
     return [
         (gxe.ExpectTableColumnsToMatchSet(column_set=list(COLUMNS)), "the manifest's columns are {value}"),
         *(
-            (gxe.ExpectColumnValuesToBeOfType(column=column, type_=kind), f"{column} is {{value}}, not {kind}")
+            (
+                gxe.ExpectColumnValuesToBeOfType(column=column, type_=kind),
+                f"{column} is {{value}}, not {kind}",
+            )
             for column, kind in GX_TYPES.items()
         ),
         *(filled(column) for column in ("film_id", "path", "sha256", "label", "finding", "width", "height")),
         (gxe.ExpectColumnValuesToBeUnique(column="film_id"), "ids that more than one film has: {value}"),
-        (gxe.ExpectColumnValuesToBeInSet(column="label", value_set=[0, 1]), "labels other than 0 and 1: {value}"),
+        (
+            gxe.ExpectColumnValuesToBeInSet(column="label", value_set=[0, 1]),
+            "labels other than 0 and 1: {value}",
+        ),
         (
             gxe.ExpectColumnValuesToBeInSet(column="finding", value_set=[params.finding]),
             f"films are labelled for {{value}}, the pipeline learns '{params.finding}'; set validation.finding to "
@@ -137,14 +145,19 @@ class Validator:
             site_config={
                 "class_name": "SiteBuilder",
                 "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
-                "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder.resolve())},
+                "store_backend": {
+                    "class_name": "TupleFilesystemStoreBackend",
+                    "base_directory": str(folder.resolve()),
+                },
                 "show_how_to_buttons": False,
             },
         )
         self.context.build_data_docs(site_names=["osteon"])
 
 
-def failing_films(frame: "pd.DataFrame", results: list[Any], expectations: list[tuple[Any, str]]) -> dict[int, list[str]]:
+def failing_films(
+    frame: "pd.DataFrame", results: list[Any], expectations: list[tuple[Any, str]]
+) -> dict[int, list[str]]:
     """Row number → reasons, for every film that fails an expectation."""
     reasons: dict[int, list[str]] = {}
     for result, (expectation, reason) in zip(results, expectations, strict=True):
@@ -163,6 +176,8 @@ def broken_expectations(results: list[Any], expectations: list[tuple[Any, str]])
             found = result.result.get("observed_value")
             if found is None:
                 found = sorted(map(str, set(result.result.get("partial_unexpected_list", ()))))[:5]
-            shown = f"{found:.3f}" if isinstance(found, float) else ", ".join(found) if isinstance(found, list) else found
+            shown = (
+                f"{found:.3f}" if isinstance(found, float) else ", ".join(found) if isinstance(found, list) else found
+            )
             broken.append(Broken(expectation.severity == "critical", text.format(value=shown)))
     return broken

@@ -1,4 +1,4 @@
-"""A look into every film: does it decode whole, and is what is in it a radiograph?"""
+"""A look into every film, whether it decodes whole and is a radiograph."""
 
 import hashlib
 from collections.abc import Sequence
@@ -24,6 +24,7 @@ def look_at_films(manifest: "pd.DataFrame", source: Path, params: ValidationPara
         One row a film, in the manifest's order: fault (why it cannot be used at all; else null), short_side
         (pixels), aspect (long / short side), contrast and chroma (grey levels of 256), bits, boxes_outside
         (number of boxes that are not wholly on the film).
+
     """
     import pandas as pd
 

@@ -73,10 +73,15 @@ def validate(
             f"{params.max_quarantined:.1%}; most often: {next(iter(count_reasons(quarantine)))}",
         )
     if faults:
-        raise OsteonError(f"the films cannot be trusted: {'; '.join(faults)} (see {report / QUARANTINE} and {report / DOCS})")
+        raise OsteonError(
+            f"the films cannot be trusted: {'; '.join(faults)} (see {report / QUARANTINE} and {report / DOCS})"
+        )
     write_manifest(usable, trusted)
     return ValidationSummary(
-        films=len(rows), trusted=len(usable), quarantined=len(quarantine), positive=float(usable["label"].mean())
+        films=len(rows),
+        trusted=len(usable),
+        quarantined=len(quarantine),
+        positive=float(usable["label"].mean()),
     )
 
 

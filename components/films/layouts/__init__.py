@@ -26,6 +26,7 @@ def read_layout(root: Path, params: DataParams) -> "pd.DataFrame":
 
     Raises:
         OsteonError: the folder is missing, holds no film, or is not laid out like that.
+
     """
     if not root.is_dir():
         raise OsteonError(f"{root}: no such folder; set data.root in params.yaml to the folder with the films")
@@ -59,6 +60,7 @@ def label_from_rows(rows: "list[pd.Series]", table: str, params: DataParams) -> 
         rows: those that name the film; none is a doubt, as are two that contradict each other.
         table: the label file's name, for the reason.
         params: its columns and words.
+
     """
     columns = params.columns
     if not rows:
@@ -71,7 +73,11 @@ def label_from_rows(rows: "list[pd.Series]", table: str, params: DataParams) -> 
     if label is None:
         return {"label": None, "doubt": no_class(words[0], f"{table}: {columns.label}")}
     kinds = {kind for row in rows if isinstance(kind := row.get(columns.fracture_type), str)}
-    return {"label": label, "fracture_type": kinds.pop() if label and len(kinds) == 1 else None, "doubt": None}
+    return {
+        "label": label,
+        "fracture_type": kinds.pop() if label and len(kinds) == 1 else None,
+        "doubt": None,
+    }
 
 
 def read_table(path: Path, needed: tuple[str, ...]) -> "pd.DataFrame":
@@ -79,6 +85,7 @@ def read_table(path: Path, needed: tuple[str, ...]) -> "pd.DataFrame":
 
     Raises:
         OsteonError: missing, empty, not a table, or without a needed column; the text names those it has.
+
     """
     import pandas as pd
 

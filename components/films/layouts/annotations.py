@@ -37,12 +37,17 @@ def read(root: Path, params: DataParams) -> "pd.DataFrame":
     rows = []
     for path in find_films(root):
         key = next(
-            (key for key in ((parent / path.name).as_posix() for parent in path.parents) if key in entries), None
+            (key for key in ((parent / path.name).as_posix() for parent in path.parents) if key in entries),
+            None,
         )
         split = next((SPLITS[part.casefold()] for part in path.parts[:-1] if part.casefold() in SPLITS), None)
-        row = {"film_id": path.as_posix(), "path": path.as_posix(), "finding": "fractured", "given_split": split}
+        row = {
+            "film_id": path.as_posix(),
+            "path": path.as_posix(),
+            "finding": "fractured",
+            "given_split": split,
+        }
         rows.append(row | label_from_rows(entries.pop(key) if key else [], TABLE, params))
     for key, left in entries.items():
         rows.append({"film_id": key, "path": key, "finding": "fractured"} | label_from_rows(left, TABLE, params))
     return pd.DataFrame(rows)
-

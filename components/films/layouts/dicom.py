@@ -15,7 +15,14 @@ from components.params import DataParams
 if TYPE_CHECKING:
     import pandas as pd
 
-VIEWS = {"AP": "frontal", "PA": "frontal", "LL": "lateral", "RL": "lateral", "LLO": "oblique", "RLO": "oblique"}
+VIEWS = {
+    "AP": "frontal",
+    "PA": "frontal",
+    "LL": "lateral",
+    "RL": "lateral",
+    "LLO": "oblique",
+    "RLO": "oblique",
+}
 TAGS = ("PatientID", "StudyInstanceUID", "SOPInstanceUID", "BodyPartExamined", "ViewPosition")
 
 
@@ -35,7 +42,11 @@ def read(root: Path, params: DataParams) -> "pd.DataFrame":
             continue
         relative = path.relative_to(root)
         tags = _tags(path)
-        row: dict[str, object] = {"film_id": relative.as_posix(), "path": relative.as_posix(), "finding": "fractured"}
+        row: dict[str, object] = {
+            "film_id": relative.as_posix(),
+            "path": relative.as_posix(),
+            "finding": "fractured",
+        }
         row["patient_id"] = _hashed(tags.get("PatientID"))
         row["study_id"] = _hashed(tags.get("StudyInstanceUID"))
         row["region"] = (tags.get("BodyPartExamined") or "").strip().lower() or None
@@ -44,7 +55,9 @@ def read(root: Path, params: DataParams) -> "pd.DataFrame":
         key = next((name for name in names if name in entries), None)
         rows.append(row | label_from_rows(entries.pop(key) if key else [], params.label_file, params))
     for key, left in entries.items():
-        rows.append({"film_id": key, "path": key, "finding": "fractured"} | label_from_rows(left, params.label_file, params))
+        rows.append(
+            {"film_id": key, "path": key, "finding": "fractured"} | label_from_rows(left, params.label_file, params)
+        )
     return pd.DataFrame(rows)
 
 
@@ -72,4 +85,3 @@ def _tags(path: Path) -> dict[str, str]:
 
 def _hashed(identity: str | None) -> str | None:
     return hashlib.sha256(identity.encode()).hexdigest()[:16] if identity else None
-

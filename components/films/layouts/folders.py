@@ -15,7 +15,15 @@ from components.params import DataParams
 if TYPE_CHECKING:
     import pandas as pd
 
-SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "testing": "test"}
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
 
 
 def read(root: Path, params: DataParams) -> "pd.DataFrame":

@@ -37,15 +37,16 @@ def read(root: Path, params: DataParams) -> "pd.DataFrame":  # noqa: ARG001 – 
     table = read_table(root / "dataset.csv", ("image_id", *REGIONS, "mixed", "hardware", "fractured", *VIEWS))
     table = table.drop_duplicates("image_id").set_index("image_id")
     boxes = _boxes(root / OUTLINES)
+    entries = {str(name): entry for name, entry in table.to_dict("index").items()}
     found = {path.name: path for path in find_films(root / "images")}
     rows, regions = [], {}
-    for name in sorted(found.keys() | set(table.index)):
+    for name in sorted(found.keys() | set(entries)):
         path = found.get(name)
         row: dict[str, object] = {"film_id": name, "finding": "fractured"}
         row["path"] = f"images/{(path or Path(name)).as_posix()}"
         doubts = []
-        if name in table.index:
-            entry = table.loc[name]
+        if name in entries:
+            entry = entries[name]
             flags = {column: entry[column] == "1" for column in (*REGIONS, "mixed", "hardware", *VIEWS)}
             regions[name] = tuple(region for region in REGIONS if flags[region])
             row["region"] = "mixed" if flags["mixed"] or len(regions[name]) != 1 else regions[name][0]
@@ -84,7 +85,8 @@ def _boxes(path: Path) -> dict[str, list[Box]]:
 
 def _runs(names: list[str], regions: dict[str, tuple[str, ...]]) -> list[str]:
     """A study for each run of consecutive numbers with one region."""
-    studies, last, study = [], (-9, ("",)), ""
+    studies, study = [], ""
+    last: tuple[int, tuple[str, ...]] = (-9, ())
     for name in names:  # sorted
         digits = re.search(r"\d+", name)
         here = (int(digits.group()) if digits else -9, regions.get(name, ("?",)))

@@ -1,0 +1,62 @@
+# `make help` lists the targets. Everything runs in .venv, made from requirements.lock.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(CURDIR)/$(VENV)/bin
+export PATH := $(BIN):$(PATH)
+export GX_ANALYTICS_ENABLED := false
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: $(VENV)/made ## run the pipeline (dvc repro) and print what came out
+	@osteon params >/dev/null
+	@dvc repro
+	@osteon summary
+
+.PHONY: test
+test: $(VENV)/made ## run the tests
+	@pytest -n 2
+
+.PHONY: lint
+lint: $(VENV)/made ## ruff, mypy, import-linter
+	ruff check
+	ruff format --check
+	mypy
+	lint-imports
+
+.PHONY: ui
+ui: $(VENV)/made ## open MLflow's page on the local store (http://127.0.0.1:5000)
+	@mkdir -p mlflow/store
+	mlflow server --host 127.0.0.1 --port $(or $(PORT),5000) --workers 1 \
+	  --backend-store-uri sqlite:///mlflow/store/mlflow.db --default-artifact-root ./mlflow/store/artifacts
+
+.PHONY: bench
+bench: $(VENV)/made ## measure speed and memory (an hour with real films; OSTEON_REAL_DATA names their folder)
+	@python -m benchmarks
+
+.PHONY: lock
+lock: $(VENV)/made ## resolve pyproject.toml anew into requirements.lock
+	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --fork-strategy fewest \
+	  --generate-hashes --no-emit-index-url --no-annotate --upgrade --quiet \
+	  --custom-compile-command "make lock" --output-file requirements.lock
+
+.PHONY: clean
+clean: ## remove what the pipeline made and the environment; DVC's cache and MLflow's store stay
+	rm -rf $(VENV) data/phantoms data/*.parquet data/prepared data/augmented reports artifacts build
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
+
+# uv installs in seconds what takes pip minutes; its own hash comes from the lock.
+$(VENV)/made: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(not (3, 11) <= v <= (3, 13))' || \
+	  { echo "Python 3.11, 3.12 or 3.13 is needed, $(PYTHON) is $$($(PYTHON) --version); name one: make PYTHON=python3.12 …"; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV)
+	@echo "installing the locked dependencies into $(VENV) …"
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock >$(VENV)/uv.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --compile-bytecode -r requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
