@@ -1,10 +1,12 @@
 """A film's bytes → grey pixels, bone bright, in the depth they were stored with; to 8 bits only at the end."""
 
 import io
+import logging
 import struct
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -163,10 +165,10 @@ def _chroma(picture: Image.Image) -> float:
 
 
 def _read_dicom(data: bytes) -> "Dataset":
-    from pydicom import config, dcmread
+    from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
 
-    config.settings.reading_validation_mode = config.IGNORE
+    quieten_pydicom()
     try:
         dataset = dcmread(io.BytesIO(data))
         for needed in ("Rows", "Columns", "PhotometricInterpretation", "BitsStored"):
@@ -178,9 +180,17 @@ def _read_dicom(data: bytes) -> "Dataset":
     return dataset
 
 
-def _decode_dicom(data: bytes) -> Film:
-    from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut, apply_windowing
+@cache
+def quieten_pydicom() -> None:
+    """Silence warnings about odd values: they quote them, a patient's name among them."""
+    from pydicom import config
 
+    config.settings.reading_validation_mode = config.IGNORE
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module="pydicom")
+
+
+def _decode_dicom(data: bytes) -> Film:
     dataset = _read_dicom(data)
     if int(dataset.get("SamplesPerPixel", 1)) != 1 or not dataset.PhotometricInterpretation.startswith("MONOCHROME"):
         raise UnreadableFilmError(f"colour DICOM ({dataset.PhotometricInterpretation}); a radiograph is grey")
@@ -191,9 +201,7 @@ def _decode_dicom(data: bytes) -> Film:
         raise UnreadableFilmError("DICOM without pixels")
     syntax = dataset.file_meta.TransferSyntaxUID
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            stored = dataset.pixel_array
+        stored = dataset.pixel_array
     except (
         NotImplementedError,
         RuntimeError,
@@ -208,6 +216,16 @@ def _decode_dicom(data: bytes) -> Film:
         raise UnreadableFilmError(f"truncated or damaged DICOM pixels ({type(error).__name__})") from None
     if stored.ndim != 2:
         raise UnreadableFilmError(f"DICOM pixels of {stored.ndim} dimensions; a film has 2")
+
+    try:
+        return _grey_of_dicom(stored, dataset)
+    except (NotImplementedError, AttributeError, ValueError, KeyError, IndexError, TypeError, struct.error):
+        raise UnreadableFilmError("damaged DICOM: its window or look-up tables make no sense") from None
+
+
+def _grey_of_dicom(stored: NDArray[Any], dataset: "Dataset") -> Film:
+    """Stored values through modality LUT, VOI LUT or window, and MONOCHROME1's inversion."""
+    from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut, apply_windowing
 
     values = apply_modality_lut(stored, dataset)
     padding = stored == dataset.PixelPaddingValue if "PixelPaddingValue" in dataset else np.zeros(stored.shape, bool)

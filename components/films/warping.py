@@ -74,7 +74,8 @@ def vary_boxes(boxes: Sequence[Box], variation: Variation, side: int) -> list[Bo
     moved: list[Box] = []
     for x, y, width, height in boxes:
         corners = np.array([[x, y, 1], [x + width, y, 1], [x, y + height, 1], [x + width, y + height, 1]], float)
-        places = corners @ variation.matrix.T
+        # A box counts from the edge of the first pixel, the matrix from its middle.
+        places = (corners - [0.5, 0.5, 0.0]) @ variation.matrix.T + 0.5
         x0, y0 = np.clip(places.min(axis=0), 0, side)
         x1, y1 = np.clip(places.max(axis=0), 0, side)
         if x1 - x0 >= 1 and y1 - y0 >= 1:

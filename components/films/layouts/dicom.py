@@ -8,6 +8,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from components.films.decoding import quieten_pydicom
 from components.films.layouts import label_from_rows, read_table
 from components.outputs import files_under
 from components.params import DataParams
@@ -76,6 +77,7 @@ def _tags(path: Path) -> dict[str, str]:
     from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
 
+    quieten_pydicom()
     try:
         dataset = dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS))
         return {tag: str(dataset.get(tag)) for tag in TAGS if dataset.get(tag)}

@@ -32,7 +32,9 @@ def read(root: Path, params: DataParams) -> "pd.DataFrame":
     rows["film_id"] = rows["film_id"].fillna(rows["path"]) if "film_id" in rows else rows["path"]
     rows["finding"] = rows["finding"].fillna("fractured") if "finding" in rows else "fractured"
     if "hardware" in rows:
-        rows["hardware"] = rows["hardware"].map({"True": True, "False": False, "1": True, "0": False})
+        rows["hardware"] = (
+            rows["hardware"].astype("string").str.casefold().map({"true": True, "false": False, "1": True, "0": False})
+        )
     words = rows["label"].tolist()
     labels = [label_of(word, params.classes) for word in words]
     rows["label"] = pd.array(labels, dtype="Int8")

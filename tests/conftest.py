@@ -1,0 +1,66 @@
+"""Sets of films that many tests look at, made once a worker."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from components.params import (
+    AugmentationParams,
+    DataParams,
+    PhantomParams,
+    PreparationParams,
+    ValidationParams,
+)
+
+# Nothing a test does may land in the project's own store, or at a server the user has set.
+for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "OSTEON_PASS", "DVC_STAGE", "DVC_ROOT"):
+    os.environ.pop(name, None)
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A folder in which the data steps have run on a few phantoms."""
+
+    source: Path
+    manifest: Path
+    trusted: Path
+    dataset: Path
+    augmented: Path
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """120 films of 96 pixels in Osteon's own layout."""
+    from components.phantoms.step import phantoms as make
+
+    folder = tmp_path_factory.mktemp("phantoms")
+    make(folder / "films", folder / "sheet.png", PhantomParams(films=120, size=96, fractured=0.5, seed=3))
+    return folder / "films"
+
+
+@pytest.fixture(scope="session")
+def pipeline(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    """The data steps' outputs for those films, at 64 pixels, two folds."""
+    from components.augmentation.step import augment
+    from components.ingestion.step import ingest
+    from components.preparation.step import prepare
+    from components.validation.step import validate
+
+    folder = tmp_path_factory.mktemp("pipeline")
+    made = Pipeline(phantoms, *(folder / name for name in ("m.parquet", "t.parquet", "prepared", "augmented")))
+    ingest(phantoms, made.manifest, DataParams())
+    validate(phantoms, made.manifest, made.trusted, folder / "report", ValidationParams(min_side=32))
+    prepare(phantoms, made.trusted, made.dataset, PreparationParams(image_size=64, folds=3))
+    augment(made.dataset, made.augmented, folder / "sheet.png", AugmentationParams())
+    return made
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with real films; a test that asks for it is skipped where there is none."""
+    folder = os.environ.get("OSTEON_REAL_DATA")
+    if not folder:
+        pytest.skip("OSTEON_REAL_DATA is not set: it names a folder with fracatlas/ and dicom/")
+    return Path(folder).resolve()

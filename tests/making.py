@@ -1,0 +1,84 @@
+"""Films for the tests: files of every kind, and small sets in every layout."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from components.films.manifest import as_manifest
+
+
+def ramp(height: int = 80, width: int = 100, top: int = 255) -> NDArray[Any]:
+    """Grey that rises from left to right, 0 … top."""
+    row = np.linspace(0, top, width).round()
+    return np.tile(row, (height, 1)).astype(np.uint8 if top < 256 else np.uint16)
+
+
+def encoded(picture: Image.Image | NDArray[Any], kind: str, **options: Any) -> bytes:
+    if not isinstance(picture, Image.Image):
+        picture = Image.fromarray(picture)
+    buffer = io.BytesIO()
+    picture.save(buffer, format=kind, **options)
+    return buffer.getvalue()
+
+
+def dicom(pixels: NDArray[Any] | None, photometric: str = "MONOCHROME2", bits: int = 12, **tags: Any) -> Dataset:
+    """A digital radiograph in memory; None for one without pixels."""
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1"
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    dataset.SOPClassUID = meta.MediaStorageSOPClassUID
+    dataset.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
+    if pixels is not None:
+        dataset.Rows, dataset.Columns = (
+            pixels.shape[-2:] if pixels.ndim != 3 or pixels.shape[-1] != 3 else pixels.shape[:2]
+        )
+        dataset.SamplesPerPixel = 3 if photometric == "RGB" else 1
+        if photometric == "RGB":
+            dataset.PlanarConfiguration = 0
+        dataset.PhotometricInterpretation = photometric
+        dataset.BitsAllocated = 8 if pixels.dtype == np.uint8 else 16
+        dataset.BitsStored = min(bits, dataset.BitsAllocated)
+        dataset.HighBit = dataset.BitsStored - 1
+        dataset.PixelRepresentation = int(pixels.dtype == np.int16)
+        dataset.PixelData = pixels.tobytes()
+    for name, value in tags.items():
+        setattr(dataset, name, value)
+    return dataset
+
+
+def dicom_bytes(dataset: Dataset) -> bytes:
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def manifest_of(rows: list[dict[str, object]]) -> pd.DataFrame:
+    """A manifest of films of 100 × 80 pixels, with what the rows do not say filled in."""
+    filled = []
+    for number, row in enumerate(rows):
+        usual: dict[str, object] = {
+            "film_id": f"f{number}",
+            "path": f"f{number}.png",
+            "sha256": f"{number:064x}",
+            "label": 0,
+            "finding": "fractured",
+            "width": 100,
+            "height": 80,
+        }
+        filled.append(usual | row)
+    return as_manifest(pd.DataFrame(filled))
+
+
+def write(path: Path, data: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path

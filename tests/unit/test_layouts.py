@@ -1,0 +1,303 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from components.errors import OsteonError
+from components.films.layouts import label_of, read_layout
+from components.films.manifest import COLUMNS
+from components.params import ClassNames, Columns, DataParams
+from tests.making import dicom, dicom_bytes, encoded, ramp, write
+
+PNG = encoded(ramp(), "PNG")
+
+
+def by_id(root: Path, layout: str, **params: object) -> dict[str, dict[str, object]]:
+    rows = read_layout(root, DataParams(root=str(root), layout=layout, **params))  # type: ignore[arg-type]
+    assert list(rows.columns) == list(COLUMNS)
+    return {
+        str(row["film_id"]): {key: (None if pd.isna(value) else value) for key, value in row.items()}
+        for row in rows.to_dict("records")
+    }
+
+
+@pytest.mark.parametrize("layout", ["annotations", "dicom", "folders", "fracatlas", "manifest", "mura"])
+def test_a_missing_folder_and_an_empty_one_say_so(tmp_path: Path, layout: str) -> None:
+    with pytest.raises(OsteonError, match=r"nowhere: no such folder; set data\.root"):
+        by_id(tmp_path / "nowhere", layout)
+    with pytest.raises(OsteonError, match=str(tmp_path)):
+        by_id(tmp_path, layout)
+
+
+def test_labels_are_words_not_an_order() -> None:
+    names = ClassNames(fractured=["Fractured", "1"], not_fractured=["not fractured", "0"])
+    assert [label_of(word, names) for word in ("fractured", " FRACTURED ", "Not Fractured", 1, 0, "2", "", None)] == [
+        1,
+        1,
+        0,
+        1,
+        0,
+        None,
+        None,
+        None,
+    ]
+
+
+# ---------------------------------------------------------------- folders
+
+
+def test_folders_with_and_without_splits(tmp_path: Path) -> None:
+    for place in ("train/fractured/a.png", "val/not fractured/b.jpg", "Test/Fractured/c d ü.PNG", "fractured/e.bmp"):
+        write(tmp_path / place, PNG)
+    films = by_id(tmp_path, "folders")
+    assert {key: (row["label"], row["given_split"]) for key, row in films.items()} == {
+        "train/fractured/a.png": (1, "train"),
+        "val/not fractured/b.jpg": (0, "val"),
+        "Test/Fractured/c d ü.PNG": (1, "test"),
+        "fractured/e.bmp": (1, None),
+    }
+
+
+def test_folders_by_the_names_given(tmp_path: Path) -> None:
+    """Alphabetical order would make A the class 0."""
+    write(tmp_path / "A" / "x.png", PNG)
+    write(tmp_path / "B" / "x.png", PNG)
+    films = by_id(tmp_path, "folders", classes=ClassNames(fractured=["A"], not_fractured=["B"]))
+    assert (films["A/x.png"]["label"], films["B/x.png"]["label"]) == (1, 0)
+
+
+def test_a_folder_that_is_no_class_is_a_doubt_and_none_at_all_an_error(tmp_path: Path) -> None:
+    write(tmp_path / "odd" / "x.png", PNG)
+    with pytest.raises(OsteonError, match=r"no folder is a class; found odd\. Name the class folders in data\.classes"):
+        by_id(tmp_path, "folders")
+    write(tmp_path / "fractured" / "x.png", PNG)
+    films = by_id(tmp_path, "folders")
+    assert films["odd/x.png"]["label"] is None
+    assert "folder 'odd' is neither" in str(films["odd/x.png"]["doubt"])
+
+
+def test_files_that_are_no_films_are_not_listed(tmp_path: Path) -> None:
+    write(tmp_path / "fractured" / "x.png", PNG)
+    write(tmp_path / "fractured" / "notes.txt", b"")
+    write(tmp_path / "fractured" / ".DS_Store", b"")
+    assert list(by_id(tmp_path, "folders")) == ["fractured/x.png"]
+
+
+# ---------------------------------------------------------------- annotations
+
+
+def annotated(folder: Path, table: str) -> None:
+    for split, names in {"train": ["1.png", "2.png"], "test": ["1.png", "3.png"]}.items():
+        for name in names:
+            write(folder / split / "images" / name, PNG)
+        write(folder / split / "annotations.csv", table.encode())
+
+
+def test_annotations_beside_each_split(tmp_path: Path) -> None:
+    annotated(tmp_path, "filename,fractured,fracture_type\n1.png,yes,oblique\n2.png,no,\n3.png,No,spiral\n")
+    films = by_id(tmp_path, "annotations")
+    assert films["train/images/1.png"]["label"] == 1
+    assert films["train/images/1.png"]["fracture_type"] == "oblique"
+    assert films["train/images/1.png"]["given_split"] == "train"
+    assert films["test/images/3.png"]["label"] == 0
+    assert films["test/images/3.png"]["fracture_type"] is None  # a film without a fracture has no type
+    # Entries without a film are not dropped.
+    assert {"train/3.png", "test/2.png"} <= set(films)
+
+
+def test_an_annotation_file_at_the_top_with_other_columns(tmp_path: Path) -> None:
+    write(tmp_path / "images" / "a.png", PNG)
+    write(tmp_path / "annotations.csv", b"img;x\n")
+    with pytest.raises(OsteonError, match=r"annotations\.csv: no column filename, fractured; it has img;x"):
+        by_id(tmp_path, "annotations")
+    write(tmp_path / "annotations.csv", b"img,broken\na.png,1\n")
+    films = by_id(tmp_path, "annotations", columns=Columns(film="img", label="broken"))
+    assert films["images/a.png"]["label"] == 1
+
+
+def test_a_third_value_no_entry_and_two_labels_are_doubts(tmp_path: Path) -> None:
+    for name in "abc":
+        write(tmp_path / "images" / f"{name}.png", PNG)
+    write(tmp_path / "annotations.csv", b"filename,fractured\na.png,maybe\nb.png,yes\nb.png,no\n")
+    films = by_id(tmp_path, "annotations")
+    assert "annotations.csv: fractured 'maybe' is neither" in str(films["images/a.png"]["doubt"])
+    assert films["images/b.png"]["doubt"] == "annotations.csv gives it more than one label: no, yes"
+    assert films["images/c.png"]["doubt"] == "not in annotations.csv"
+    assert [films[f"images/{name}.png"]["label"] for name in "abc"] == [None, None, None]
+
+
+# ---------------------------------------------------------------- mura
+
+
+def test_mura_reads_its_paths_and_keeps_its_finding_apart(tmp_path: Path) -> None:
+    write(tmp_path / "MURA-v1.1/train/XR_WRIST/patient00006/study1_positive/image1.png", PNG)
+    write(tmp_path / "MURA-v1.1/valid/XR_HAND/patient00006/study2_negative/image1.png", PNG)
+    write(tmp_path / "MURA-v1.1/valid/elsewhere.png", PNG)
+    films = by_id(tmp_path, "mura")
+    one = films["MURA-v1.1/train/XR_WRIST/patient00006/study1_positive/image1.png"]
+    assert (one["label"], one["finding"], one["region"], one["given_split"]) == (1, "abnormal", "wrist", "train")
+    assert (one["patient_id"], one["study_id"]) == ("patient00006", "patient00006/wrist/study1")
+    two = films["MURA-v1.1/valid/XR_HAND/patient00006/study2_negative/image1.png"]
+    assert (two["label"], two["patient_id"], two["given_split"]) == (0, "patient00006", "val")
+    assert "path is not" in str(films["MURA-v1.1/valid/elsewhere.png"]["doubt"])
+
+
+# ---------------------------------------------------------------- fracatlas
+
+HEADER = "image_id,hand,leg,hip,shoulder,mixed,hardware,multiscan,fractured,fracture_count,frontal,lateral,oblique\n"
+
+
+def fracatlas(folder: Path) -> Path:
+    lines = [
+        "IMG0000001.jpg,0,1,0,0,0,0,0,0,0,1,0,0",
+        "IMG0000002.jpg,0,1,0,0,0,1,0,1,2,0,1,0",
+        "IMG0000003.jpg,1,0,0,0,0,0,0,0,0,1,1,0",
+        "IMG0000005.jpg,1,0,0,0,0,0,0,0,0,1,0,0",  # one number missing before it
+        "IMG0000008.jpg,1,0,0,0,0,0,0,1,1,1,0,0",  # two missing
+        "IMG0000009.jpg,1,1,0,0,1,0,0,1,1,1,0,0",
+        "IMG0000010.jpg,0,1,0,0,0,0,0,0,0,0,0,0",  # no file
+    ]
+    write(folder / "dataset.csv", (HEADER + "\n".join(lines)).encode())
+    places = (
+        "Non_fractured/IMG0000001",
+        "Fractured/IMG0000002",
+        "Non_fractured/IMG0000003",
+        "Non_fractured/IMG0000005",
+    )
+    places += ("Non_fractured/IMG0000008", "Fractured/IMG0000009", "Fractured/IMG0000011")
+    for place in places:
+        write(folder / "images" / f"{place}.jpg", b"")
+    coco = {
+        "images": [{"id": 7, "file_name": "IMG0000002.jpg", "width": 100, "height": 80}],
+        "annotations": [
+            {"image_id": 7, "bbox": [10, 20, 30.04, 40], "segmentation": []},
+            {"image_id": 7, "bbox": [1, 2, 3, 4], "segmentation": []},
+        ],
+    }
+    write(folder / "Annotations" / "COCO JSON" / "COCO_fracture_masks.json", json.dumps(coco).encode())
+    return folder
+
+
+def test_fracatlas_reads_labels_regions_views_and_boxes(tmp_path: Path) -> None:
+    films = by_id(fracatlas(tmp_path), "fracatlas")
+    one, two = films["IMG0000001.jpg"], films["IMG0000002.jpg"]
+    assert (one["label"], one["region"], one["view"], one["hardware"]) == (0, "leg", "frontal", False)
+    assert one["path"] == "images/Non_fractured/IMG0000001.jpg"
+    assert (two["label"], two["hardware"], two["boxes"]) == (
+        1,
+        True,
+        "[[10.0, 20.0, 30.0, 40.0], [1.0, 2.0, 3.0, 4.0]]",
+    )
+    assert films["IMG0000003.jpg"]["view"] == "frontal+lateral"
+    assert films["IMG0000009.jpg"]["region"] == "mixed"
+
+
+def test_fracatlas_joins_neighbouring_numbers_of_one_region(tmp_path: Path) -> None:
+    films = by_id(fracatlas(tmp_path), "fracatlas")
+    studies = {key[7:10]: row["study_id"] for key, row in films.items()}
+    assert studies["001"] == studies["002"]  # leg, leg
+    assert studies["002"] != studies["003"]  # leg, hand
+    assert studies["003"] == studies["005"]  # hand, hand, one number missing
+    assert studies["005"] != studies["008"]  # two missing
+
+
+def test_fracatlas_doubts(tmp_path: Path) -> None:
+    films = by_id(fracatlas(tmp_path), "fracatlas")
+    assert films["IMG0000008.jpg"]["doubt"] == "dataset.csv says fractured = 1, its folder is Non_fractured"
+    assert films["IMG0000011.jpg"]["doubt"] == "not in dataset.csv"
+    assert films["IMG0000010.jpg"]["path"] == "images/IMG0000010.jpg"  # validate will find it missing
+    assert films["IMG0000001.jpg"]["doubt"] is None
+
+
+def test_fracatlas_with_broken_tables(tmp_path: Path) -> None:
+    folder = fracatlas(tmp_path)
+    write(folder / "Annotations" / "COCO JSON" / "COCO_fracture_masks.json", b"{")
+    with pytest.raises(OsteonError, match="not COCO annotations"):
+        by_id(folder, "fracatlas")
+    write(folder / "dataset.csv", b"image_id,fractured\n")
+    with pytest.raises(OsteonError, match=r"dataset\.csv: no column hand, leg"):
+        by_id(folder, "fracatlas")
+
+
+# ---------------------------------------------------------------- dicom
+
+
+def test_dicom_tree_with_a_label_file(tmp_path: Path) -> None:
+    tags = {"PatientID": "4711", "PatientName": "Doe^Jane", "StudyInstanceUID": "1.2.3", "BodyPartExamined": "WRIST"}
+    first = dicom(ramp(top=4000), **tags, ViewPosition="PA")
+    second = dicom(ramp(top=4000), **tags, ViewPosition="LL")
+    write(tmp_path / "a" / "1.dcm", dicom_bytes(first))
+    write(tmp_path / "a" / "IM0002", dicom_bytes(second))  # PACS exports have no extension
+    write(tmp_path / "a" / "README", b"no film")
+    write(tmp_path / "a" / "3.dcm", b"broken")
+    table = f"filename,fractured\na/1.dcm,1\n{second.SOPInstanceUID},0\nmissing.dcm,1\n"
+    write(tmp_path / "labels.csv", table.encode())
+    films = by_id(tmp_path, "dicom")
+    assert set(films) == {"a/1.dcm", "a/IM0002", "a/3.dcm", "missing.dcm"}
+    one, two = films["a/1.dcm"], films["a/IM0002"]
+    assert (one["label"], one["view"], one["region"]) == (1, "frontal", "wrist")
+    assert (two["label"], two["view"]) == (0, "lateral")
+    assert one["patient_id"] == two["patient_id"] is not None
+    assert one["study_id"] == two["study_id"] is not None
+    assert films["a/3.dcm"]["doubt"] == "not in labels.csv"
+    assert "4711" not in str(films)
+    assert "Jane" not in str(films)
+
+
+def test_dicom_without_the_label_column(tmp_path: Path) -> None:
+    write(tmp_path / "1.dcm", dicom_bytes(dicom(ramp(top=4000))))
+    write(tmp_path / "labels.csv", b"filename,diagnosis\n1.dcm,1\n")
+    with pytest.raises(OsteonError, match=r"labels\.csv: no column fractured; it has filename, diagnosis"):
+        by_id(tmp_path, "dicom")
+
+
+# ---------------------------------------------------------------- manifest
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_our_own_layout(tmp_path: Path, kind: str) -> None:
+    write(tmp_path / "x" / "a.png", PNG)
+    write(tmp_path / "stray.png", PNG)
+    table = pd.DataFrame(
+        {
+            "path": ["x/a.png", "x/gone.png", "x/odd.png"],
+            "label": ["fractured", "not fractured", "third"],
+            "patient_id": ["p1", "p1", None],
+            "hardware": [True, False, None],
+            "comment": ["ours", "", ""],
+        }
+    )
+    if kind == "csv":
+        table.to_csv(tmp_path / "manifest.csv", index=False)
+    else:
+        table.assign(label=["1", "0", "2"]).to_parquet(tmp_path / "manifest.parquet")
+    films = by_id(tmp_path, "manifest")
+    assert set(films) == {"x/a.png", "x/gone.png", "x/odd.png", "stray.png"}
+    assert (films["x/a.png"]["label"], films["x/a.png"]["patient_id"], films["x/a.png"]["hardware"]) == (1, "p1", True)
+    assert films["x/gone.png"]["label"] == 0
+    assert "is neither" in str(films["x/odd.png"]["doubt"])
+    assert films["stray.png"]["doubt"] == "not in the manifest"
+
+
+def test_numbers_in_a_manifest_stay_text(tmp_path: Path) -> None:
+    """Patient 007 is not patient 7."""
+    write(tmp_path / "manifest.csv", b"path,label,patient_id\na.png,1,007\nb.png,0,7\n")
+    films = by_id(tmp_path, "manifest")
+    assert films["a.png"]["patient_id"] == "007"
+
+
+def test_paths_with_spaces_and_other_letters(tmp_path: Path) -> None:
+    folder = tmp_path / "Röntgen bilder – ß 骨"
+    write(folder / "fractured" / "día 1.png", PNG)
+    assert list(by_id(folder, "folders")) == ["fractured/día 1.png"]
+
+
+def test_a_table_that_is_not_text(tmp_path: Path) -> None:
+    write(tmp_path / "manifest.csv", bytes(np.random.default_rng(0).integers(128, 255, 500, dtype=np.uint8)))
+    with pytest.raises(OsteonError, match=r"manifest\.csv: not a table"):
+        by_id(tmp_path, "manifest")
+    write(tmp_path / "manifest.csv", b"")
+    with pytest.raises(OsteonError, match=r"manifest\.csv: not a table"):
+        by_id(tmp_path, "manifest")

@@ -1,0 +1,95 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from components.errors import OsteonError
+from components.params import Params, flatten, layout_names, load_params
+
+
+def load(folder: Path, text: str) -> Params:
+    path = folder / "params.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_params(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "training: {batch_sise: 8}",
+            r"training\.batch_sise: unknown key \(did you mean batch_size\?\); allowed: network, ",
+        ),
+        ("trainig: {}", r"trainig: unknown key \(did you mean training\?\); allowed: data, phantoms, "),
+        ("training: {epochs: 0}", r"training\.epochs = 0: input should be greater than or equal to 1"),
+        ("training: {epochs: '3'}", r"training\.epochs = '3': input should be a valid integer"),
+        ("training: {epochs: 3.0}", r"training\.epochs = 3\.0: input should be a valid integer"),
+        ("preparation: {image_size: 100}", r"preparation\.image_size = 100: input should be a multiple of 32"),
+        ("data: {layout: fracatlass}", r"data\.layout = 'fracatlass': must be one of annotations, dicom, "),
+        ("data: {classes: {fractured: [A], not_fractured: [a]}}", r"\['a'\] cannot mean both"),
+        ("data: {classes: {broken: [A]}}", r"data\.classes\.broken: unknown key; allowed: fractured, not_fractured"),
+        ("training: {precision: float8}", r"training\.precision = 'float8': input should be 'auto', 'float32', "),
+        ("training: {validation_fold: 5}", r"validation_fold is 5, but preparation\.folds makes only folds 0 to 4"),
+        ("phantoms: {fractured: .nan}", r"phantoms\.fractured = nan: "),
+        ("training: {epochs: 3, epochs: 4}", r"params\.yaml, line 1: not valid YAML: .*duplicate key"),
+        ("a: [", r"params\.yaml, line \d: not valid YAML"),
+        ("- 1", r"must hold sections"),
+    ],
+)
+def test_a_bad_file_is_refused_with_its_name_the_key_and_what_is_allowed(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    with pytest.raises(OsteonError, match=message) as caught:
+        load(tmp_path, text)
+    assert str(tmp_path / "params.yaml") in str(caught.value)
+
+
+def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(OsteonError) as caught:
+        load(tmp_path, "training: {epochs: 0, batch_size: 3}\nevaluation: {resamples: 1}")
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(OsteonError, match=r"nowhere\.yaml: no such file; run in the project's folder or name it"):
+        load_params(tmp_path / "nowhere.yaml")
+
+
+def test_exponents_are_numbers_as_in_dvc(tmp_path: Path) -> None:
+    # YAML 1.1 readers take 1e-3 for text.
+    assert load(tmp_path, "training: {learning_rate: 1e-3}").training.learning_rate == 0.001
+
+
+def test_an_empty_section_has_its_defaults(tmp_path: Path) -> None:
+    assert load(tmp_path, "training: {}") == Params()
+
+
+def test_parameters_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Params().training.epochs = 3  # type: ignore[misc]
+
+
+def test_the_schema_refuses_what_the_types_refuse() -> None:
+    schema = Params.model_json_schema()
+    assert schema["additionalProperties"] is False
+    epochs = schema["$defs"]["TrainingParams"]["properties"]["epochs"]
+    assert (epochs["minimum"], epochs["maximum"]) == (1, 10_000)
+    json.dumps(schema)
+
+
+def test_flatten_names_nested_keys() -> None:
+    flat = flatten(Params())
+    assert flat["data.columns.film"] == "filename"
+    assert flat["training.epochs"] == Params().training.epochs
+    assert not any(isinstance(value, dict) for value in flat.values())
+
+
+def test_layouts_are_the_files_of_their_folder() -> None:
+    assert layout_names() == ("annotations", "dicom", "folders", "fracatlas", "manifest", "mura")
+
+
+def test_every_number_has_a_bound_and_every_key_without_an_obvious_name_a_description() -> None:
+    text = Path("components/params.py").read_text(encoding="utf-8")
+    bare = re.findall(r"^    (\w+): (?:int|float) =", text, flags=re.MULTILINE)
+    assert bare == []

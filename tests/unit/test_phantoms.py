@@ -1,0 +1,191 @@
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from components.films.manifest import text_to_boxes
+from components.params import PhantomParams
+from components.phantoms.anatomy import REGIONS, body
+from components.phantoms.exposure import Findings, draw_findings, expose
+from components.phantoms.fractures import TYPES, Fracture, Fragment, draw_fracture, fragments
+from components.phantoms.patients import Study, studies
+from components.phantoms.projection import bone_thickness, shadow
+from components.phantoms.step import phantoms as make
+
+NOTHING = Findings(metal=False, growth_plates=False, ossicle=False, sprain=False, side="L")
+
+
+def test_the_pixels_of_a_seed_are_the_same_on_every_machine() -> None:
+    """A hundred films, every region and type among them; a change of any pixel changes this hash."""
+    digest = hashlib.sha256()
+    kinds, regions = set(), set()
+    for study in studies(50, 1.0, seed=20):
+        for degrees, seed in zip(study.degrees, study.seeds, strict=True):
+            pixels, _ = expose(study.limb, degrees, 256, study.fracture, study.findings, np.random.default_rng(seed))
+            digest.update(pixels.tobytes())
+        kinds.add(study.fracture.kind if study.fracture else None)
+        regions.add(study.region)
+    assert kinds == set(TYPES)
+    assert regions == set(REGIONS)
+    assert digest.hexdigest() == "07885c7b2ffbcfc54fa9cdd71bded596f894a505fbdb2b72f7a3b1beb0609f62"
+
+
+def test_more_films_add_patients_and_change_none() -> None:
+    few, many = list(studies(10, 0.4, 1)), list(studies(30, 0.4, 1))
+    assert many[:9] == few[:9]
+
+
+def test_patients_studies_and_views(phantoms: Path) -> None:
+    table = pd.read_csv(phantoms / "manifest.csv")
+    assert len(table) == 120
+    assert set(table.groupby("study_id").size()) == {2}
+    assert set(table["view"]) == {"frontal", "lateral"}
+    visits = table.groupby("patient_id")["study_id"].nunique()
+    assert visits.min() >= 1
+    assert visits.max() == 3
+    assert set(table["region"]) <= set(REGIONS)
+    assert set(table["fracture_type"].dropna()) <= set(TYPES)
+    assert (table["fracture_type"].notna() == (table["label"] == "fractured")).all()
+    assert table["hardware"].dtype == bool
+
+
+def test_a_fractured_film_has_its_box_inside_and_another_has_none(phantoms: Path) -> None:
+    table = pd.read_csv(phantoms / "manifest.csv")
+    for row in table.itertuples():
+        boxes = text_to_boxes(row.boxes)
+        assert bool(boxes) == (row.label == "fractured")
+        width, height = Image.open(phantoms / str(row.path)).size
+        assert max(width, height) == 96
+        for x, y, w, h in boxes:
+            assert 0 <= x < x + w <= width + 0.05  # boxes are rounded to tenths
+            assert 0 <= y < y + h <= height + 0.05
+
+
+def expose_pair(study: Study) -> tuple[np.ndarray, np.ndarray, tuple[float, float, float, float] | None]:
+    """One film with its fracture and the same film without; swelling is left out by drawing it for neither."""
+    seed = study.seeds[0]
+    broken, box = expose(study.limb, study.degrees[0], 256, study.fracture, NOTHING, np.random.default_rng(seed))
+    shape = broken.shape
+    centre = (shape[1] * 0.5, 0.0)
+    thick, _, box = bone_thickness(study.limb, study.degrees[0], 256, shape, centre, study.fracture)
+    whole, _, _ = bone_thickness(study.limb, study.degrees[0], 256, shape, centre, None)
+    return thick, whole, box
+
+
+def test_the_box_is_where_the_bone_changed() -> None:
+    """Most of what a fracture changes at the break lies in its box: the break itself, not the moved fragment."""
+    inside = []
+    for study in studies(60, 1.0, seed=4):
+        if study.fracture is None or study.fracture.kind != "hairline":
+            continue
+        thick, whole, box = expose_pair(study)
+        if box is None:
+            continue
+        change = np.abs(thick - whole)
+        x, y, w, h = (round(value) for value in box)
+        inside.append(change[max(0, y - 1) : y + h + 1, max(0, x - 1) : x + w + 1].sum() / change.sum())
+    assert len(inside) >= 5
+    assert min(inside) > 0.9
+
+
+def test_a_bone_is_as_thick_as_its_ellipse_says() -> None:
+    """A round bone's chord at its centre is twice its radius, and half a radius off it √3 radii."""
+    limb = body("hip", np.random.default_rng(0))
+    head = next(bone for bone in limb.bones if bone.name == "femoral head")
+    cast = shadow(head, 0.0, 1000, (500.0, 0.0))
+    middle = np.array([cast.length / 2])
+    outer, _ = cast.thickness(middle, np.array([0.0]))
+    assert outer[0] == pytest.approx(2 * cast.radius)
+    outer, _ = cast.thickness(middle, np.array([0.5 * cast.radius]))
+    assert outer[0] == pytest.approx(np.sqrt(3) * cast.radius)
+    outer, inner = cast.thickness(middle, np.array([1.01 * cast.radius]))
+    assert (outer[0], inner[0]) == (0.0, 0.0)
+
+
+def test_local_coordinates_go_there_and_back() -> None:
+    limb = body("forearm", np.random.default_rng(1))
+    cast = shadow(limb.bones[0], 30.0, 256, (100.0, 0.0))
+    for s, v in ((10.0, 0.0), (80.0, 7.5), (200.0, -4.0)):
+        x, y = cast.on_film(s, v)
+        back_s, back_v = cast.local(np.array([x]), np.array([y]))
+        # The bow shifts v at the point's own s; sideways it moves s by a little.
+        assert back_s[0] == pytest.approx(s, abs=1e-6)
+        assert back_v[0] == pytest.approx(v, abs=1e-6)
+
+
+def test_a_fragment_turned_and_shifted_is_found_where_it_came_from() -> None:
+    part = Fragment(lambda s, v: np.ones_like(s), turn=np.pi / 2, hinge=(10.0, 0.0), shift=(0.0, 5.0))
+    # A point 3 beyond the hinge on the axis turns to v = 3 and moves on by 5.
+    s, v = part.unmoved(np.array([10.0]), np.array([8.0]))
+    assert (s[0], v[0]) == (pytest.approx(13.0), pytest.approx(0.0, abs=1e-12))
+
+
+@pytest.mark.parametrize("kind", ["transverse", "oblique", "spiral"])
+def test_the_fragments_of_a_closed_unmoved_break_are_the_whole_bone(kind: str) -> None:
+    fracture = Fracture(kind, 0, 0.5, (0.3, 0.1), (0.0, 0.0), (0.0, 0.0), gap=0.0, seed=1)
+    parts = fragments(fracture, 0.0, at=50.0, radius=10.0, pixel=0.7)
+    v, s = np.mgrid[-10:10:40j, 0:100:200j]
+    total = sum(part.weight(*part.unmoved(s, v)) for part in parts)
+    np.testing.assert_allclose(total, 1.0, atol=1e-9)
+
+
+def test_an_avulsion_is_torn_at_an_end_that_is_on_the_film() -> None:
+    rng = np.random.default_rng(0)
+    drawn = [draw_fracture(rng, 0, ends) for ends in [(), (0.0,), (1.0,)] * 100]
+    assert not any(one.kind == "avulsion" for one in drawn[::3])
+    assert {one.place < 0.2 for one in drawn[1::3] if one.kind == "avulsion"} == {True}
+    assert {one.place > 0.8 for one in drawn[2::3] if one.kind == "avulsion"} == {True}
+
+
+def test_distractors_know_nothing_of_the_label() -> None:
+    """They are drawn from a stream of their own arguments only: no fracture goes in."""
+    drawn = [draw_findings(np.random.default_rng(seed)) for seed in range(2000)]
+    assert 0.04 < np.mean([one.metal for one in drawn]) < 0.08
+    assert {one.side for one in drawn} == {"L", "R"}
+
+
+def test_the_seed_decides(tmp_path: Path) -> None:
+    def first(seed: int, name: str) -> bytes:
+        folder = tmp_path / name
+        make(folder, tmp_path / "sheet.png", PhantomParams(films=12, size=64, seed=seed))
+        return (folder / "films" / "P00001-1-frontal.png").read_bytes()
+
+    assert first(1, "a") == first(1, "b") != first(2, "c")
+
+
+def test_markers_borders_and_brightness_do_not_tell(tmp_path: Path) -> None:
+    """A forest that sees only these, judged by patient, stays near chance on 600 films."""
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+
+    make(tmp_path / "films", tmp_path / "sheet.png", PhantomParams(size=128))
+    table = pd.read_csv(tmp_path / "films" / "manifest.csv")
+    films = [np.asarray(Image.open(tmp_path / "films" / path), dtype=float) for path in table["path"]]
+    labels = (table["label"] == "fractured").to_numpy(int)
+
+    def markers(film: np.ndarray) -> list[float]:
+        h, w = film.shape[0] // 4, film.shape[1] // 4
+        corners = (film[:h, :w], film[:h, -w:], film[-h:, :w], film[-h:, -w:])
+        return [value for one in corners for value in (one.max(), one.mean(), (one > 200).mean())]
+
+    def borders(film: np.ndarray) -> list[float]:
+        return [edge.mean() for k in (1, 3, 6) for edge in (film[:k], film[-k:], film[:, :k], film[:, -k:])]
+
+    def brightness(film: np.ndarray) -> list[float]:
+        return [film.mean(), film.std(), float(np.median(film)), (film > 128).mean()]
+
+    for look in (markers, borders, brightness):
+        seen = np.array([look(film) for film in films])
+        scores = cross_val_predict(
+            RandomForestClassifier(200, min_samples_leaf=5, random_state=0, n_jobs=2),
+            seen,
+            labels,
+            groups=table["patient_id"],
+            cv=StratifiedGroupKFold(5, shuffle=True, random_state=0),
+            method="predict_proba",
+        )[:, 1]
+        assert 0.38 < roc_auc_score(labels, scores) < 0.6, look.__name__

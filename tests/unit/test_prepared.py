@@ -1,0 +1,96 @@
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from components.errors import OsteonError
+from components.films.decoding import decode, letterbox
+from components.films.manifest import read_manifest, text_to_boxes
+from components.films.prepared import FILMS, PIXELS, open_prepared, write_pixels
+from components.params import DataParams, PreparationParams, ValidationParams
+from components.preparation.step import prepare
+from tests.conftest import Pipeline
+from tests.making import encoded, ramp, write
+
+
+def test_prepared_films_are_the_films_fitted_into_the_square(pipeline: Pipeline) -> None:
+    prepared = open_prepared(pipeline.dataset)
+    trusted = read_manifest(pipeline.trusted)
+    assert list(prepared.films["film_id"]) == list(trusted["film_id"])
+    for row in (0, 17, len(trusted) - 1):
+        data = (pipeline.source / str(trusted["path"][row])).read_bytes()
+        np.testing.assert_array_equal(prepared.pixels[row], letterbox(decode(data, max_megapixels=9), 64))
+
+
+def test_boxes_move_with_the_films(pipeline: Pipeline) -> None:
+    prepared, trusted = open_prepared(pipeline.dataset), read_manifest(pipeline.trusted)
+    row = int(np.flatnonzero(trusted["boxes"].str.len() > 2)[0])
+    ((x, y, width, height),) = text_to_boxes(trusted["boxes"][row])
+    full_width, full_height = int(trusted["width"][row]), int(trusted["height"][row])
+    factor = 64 / max(full_width, full_height)
+    left = (64 - round(full_width * factor)) // 2
+    top = (64 - round(full_height * factor)) // 2
+    (box,) = text_to_boxes(prepared.films["boxes"][row])
+    assert box == pytest.approx((x * factor + left, y * factor + top, width * factor, height * factor), abs=0.06)
+
+
+def test_patients_are_never_on_two_sides(pipeline: Pipeline) -> None:
+    films = open_prepared(pipeline.dataset).films
+    assert (films.groupby("patient_id")["group"].nunique() == 1).all()
+    place = films["fold"].fillna(-1)
+    assert (place.groupby(films["patient_id"]).nunique() == 1).all()
+    assert films["test"].sum() > 10
+
+
+def test_pixels_stream_to_disk(tmp_path: Path) -> None:
+    """A thousand films of 128 pixels are 16 MB; a few at a time are in memory."""
+
+    def films() -> Iterator[np.ndarray]:
+        for number in range(1000):
+            yield np.full((128, 128), number % 256, np.uint8)
+
+    tracemalloc.start()
+    write_pixels(tmp_path / "p.npy", films(), 1000, 128)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1e6
+    back = np.load(tmp_path / "p.npy", mmap_mode="r")
+    assert back.shape == (1000, 128, 128)
+    assert (back[:, 0, 0] == np.arange(1000) % 256).all()
+
+
+def test_another_number_or_size_of_films_is_refused(tmp_path: Path) -> None:
+    film = np.zeros((32, 32), np.uint8)
+    with pytest.raises(ValueError, match="1 films where 2 were announced"):
+        write_pixels(tmp_path / "p.npy", [film], 2, 32)
+    with pytest.raises(ValueError, match=r"film 0 is uint8 \(32, 32\)"):
+        write_pixels(tmp_path / "p.npy", [film], 1, 64)
+
+
+def test_an_array_that_does_not_belong_to_its_table(pipeline: Pipeline, tmp_path: Path) -> None:
+    with pytest.raises(OsteonError, match="no prepared films"):
+        open_prepared(tmp_path)
+    np.save(tmp_path / PIXELS, np.zeros((3, 64, 64), np.uint8))
+    pd.read_parquet(pipeline.dataset / FILMS).to_parquet(tmp_path / FILMS)
+    with pytest.raises(OsteonError, match="do not belong together"):
+        open_prepared(tmp_path)
+
+
+def test_a_film_that_vanished_since_validation_stops_with_its_name(tmp_path: Path) -> None:
+    from components.ingestion.step import ingest
+    from components.validation.step import validate
+
+    source = tmp_path / "films"
+    rng = np.random.default_rng(0)
+    for number in range(30):
+        film = (ramp() // 2 + rng.integers(0, 99, (80, 100))).astype(np.uint8)
+        write(source / ("fractured" if number % 2 else "normal") / f"{number}.png", encoded(film, "PNG"))
+    ingest(source, tmp_path / "m.parquet", DataParams(layout="folders"))
+    validate(source, tmp_path / "m.parquet", tmp_path / "t.parquet", tmp_path / "report", ValidationParams())
+    (source / "fractured" / "7.png").unlink()
+    with pytest.raises(OsteonError, match=r"fractured/7\.png: .*run the steps ingest and validate again"):
+        prepare(source, tmp_path / "t.parquet", tmp_path / "out", PreparationParams(image_size=32, folds=2))
+    assert not (tmp_path / "out").exists()
