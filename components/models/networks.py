@@ -24,7 +24,7 @@ def _compact(side: int, params: TrainingParams) -> Any:
     full resolution cost twelve times as much). Residual blocks activate before they convolve (He et al. 2016,
     arXiv 1603.05027). A break is small: the strongest place on the film decides beside the average.
     """
-    from keras import Input, Model, initializers, layers
+    from keras import Input, Model, initializers, layers, ops
 
     def normal(x: Any) -> Any:
         return layers.Activation("relu")(layers.BatchNormalization(momentum=0.9)(x))
@@ -45,9 +45,10 @@ def _compact(side: int, params: TrainingParams) -> Any:
 
     width = params.width
     films = Input((side, side, 1), dtype="uint8", name="films")
-    x = layers.Rescaling(1 / 255)(films)
     # Every film on its own to mean 0 and deviation 1: exposure and window differ from film to film.
-    x = layers.LayerNormalization(axis=(1, 2, 3), center=False, scale=False, dtype="float32")(x)
+    x = layers.LayerNormalization(axis=(1, 2, 3), center=False, scale=False, dtype="float32")(
+        ops.cast(films, "float32")
+    )
     x = convolved(normal(convolved(x, width // 2, 3, 2)), width, 3, 2)
     x = block(x, width, 1)
     x = block(x, 2 * width, 2)

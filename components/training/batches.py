@@ -116,7 +116,7 @@ class FilmBatches(keras.utils.PyDataset):  # type: ignore[misc]
 
     def __getitem__(self, number: int) -> Batch:
         part = slice(number * self.batch_size, (number + 1) * self.batch_size)
-        labels = self.labels[part, None]
+        labels = self.labels[part, None].copy()  # TensorFlow takes arrays over without a copy and writes into them
         cells = self.prepared.side // MAP_STRIDE
         nowhere, nothing = (
             np.zeros((len(labels), cells, cells, 1), np.float32),

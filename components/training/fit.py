@@ -163,10 +163,9 @@ def fit(
     with distribution():
         network = build()
         compile_network(network, params, len(training))
-    network.optimizer.build(network.trainable_variables)
-    best: Weights = network.get_weights()
+        network.optimizer.build(network.trainable_variables)
+        best: Weights = restore_checkpoint(checkpoint, network) if state.epochs else network.get_weights()
     if state.epochs:
-        best = restore_checkpoint(checkpoint, network)
         training.epoch = state.epochs - 1
         log.info("continuing after epoch %d", state.epochs)
     done = state.epochs >= params.epochs or (state.epochs and state.epochs_since_best() >= params.patience)
@@ -179,11 +178,13 @@ def fit(
             initial_epoch=state.epochs,
             epochs=params.epochs,
             callbacks=[end, *average],
+            shuffle=False,  # the batches are in random order already, one that does not depend on the past
             verbose=0,
         )
         best = end.best
-    network.set_weights(best)
-    return network, state
+    trained = build()  # on one device, whatever it was trained on
+    trained.set_weights(best)
+    return trained, state
 
 
 def choose_precision(build: Callable[[], Any], batches: TrainingBatches, params: TrainingParams) -> str:

@@ -177,7 +177,7 @@ def broken_expectations(results: list[Any], expectations: list[tuple[Any, str]])
             if found is None:
                 found = sorted(map(str, set(result.result.get("partial_unexpected_list", ()))))[:5]
             shown = (
-                f"{found:.3f}" if isinstance(found, float) else ", ".join(found) if isinstance(found, list) else found
+                f"{found:.4g}" if isinstance(found, float) else ", ".join(found) if isinstance(found, list) else found
             )
             broken.append(Broken(expectation.severity == "critical", text.format(value=shown)))
     return broken
