@@ -1,0 +1,209 @@
+"""Run the pipeline on a set of films and write what came out into docs/results.md.
+
+    python -m benchmarks.results                  both sets
+    python -m benchmarks.results --only phantoms  one; the other's part of the page stays
+
+Each set is run by the command that the page shows, in a fresh clone of HEAD with a store of its own.
+FracAtlas is taken from $OSTEON_REAL_DATA/fracatlas.
+"""
+
+import argparse
+import csv
+import json
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+PAGE, PICTURES = ROOT / "docs" / "results.md", ROOT / "docs" / "pictures"
+ROWS = {
+    "auroc": "AUROC",
+    "average_precision": "average precision",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "ppv": "positive predictive value",
+    "npv": "negative predictive value",
+    "f1": "F1",
+    "balanced_accuracy": "balanced accuracy",
+    "accuracy": "accuracy",
+    "brier": "Brier score",
+    "log_loss": "log loss",
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A set of films, and what is said otherwise than in params.yaml."""
+
+    title: str
+    about: str
+    settings: dict[str, str]
+
+
+CASES = {
+    "phantoms": Case(
+        "Phantoms: what `make run` does",
+        "The embedded films, drawn from a seed; the figures say that the pipeline works, nothing about patients.",
+        {},
+    ),
+    "fracatlas": Case(
+        "FracAtlas",
+        "Radiographs of hand, leg, hip and shoulder (Abedeen et al., Scientific Data 2023, CC BY 4.0), the part of the "
+        "set named below, trained from scratch without any other films. FracAtlas has no patient ids: films are joined "
+        "into groups by their file numbers, bytes and pixels ([data.md](data.md)). The settings were chosen by the "
+        "validation fold; the test films decided nothing.",
+        {
+            "data.root": "$OSTEON_REAL_DATA/fracatlas",
+            "data.layout": "fracatlas",
+            "preparation.image_size": "256",
+            "training.width": "24",
+            "training.epochs": "40",
+            "training.patience": "40",
+            "training.batch_size": "32",
+        },
+    ),
+}
+
+
+def command(case: Case) -> str:
+    """What a person types for the case."""
+    if not case.settings:
+        return "dvc repro"
+    words = [f'-S "{key}={value}"' if "$" in value else f"-S {key}={value}" for key, value in case.settings.items()]
+    return " \\\n  ".join(["dvc exp run evaluate", *words])
+
+
+def run(case: Case) -> dict[str, Any]:
+    """Run it in a fresh clone; all that the page shows."""
+    with tempfile.TemporaryDirectory() as scratch:
+        clone = Path(scratch) / "osteon"
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+        environment["PYTHONPATH"] = str(clone)  # the clone's code, whichever is installed
+        if real := os.environ.get("OSTEON_REAL_DATA"):
+            environment["OSTEON_REAL_DATA"] = str(Path(real).resolve())
+        subprocess.run(["bash", "-ec", command(case)], cwd=clone, env=environment, check=True)
+        evaluation = clone / "reports" / "evaluation"
+        shown = subprocess.run(
+            ["osteon", "summary"], cwd=clone, env=environment, check=True, capture_output=True, text=True
+        ).stdout
+        name = next(key for key, one in CASES.items() if one is case)
+        PICTURES.mkdir(exist_ok=True)
+        (PICTURES / f"{name}_roc.png").write_bytes((evaluation / "figures" / "roc.png").read_bytes())
+        found = re.search(r"^run +(\w+)", shown, re.MULTILINE)
+        assert found is not None, shown  # noqa: S101 – our own output
+        lineage = subprocess.run(
+            ["osteon", "lineage", found[1], "--json"],
+            cwd=clone,
+            env=environment,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        with (clone / "reports" / "validation" / "quarantine.csv").open(encoding="utf-8") as file:
+            reasons = Counter(row["reason"] for row in csv.DictReader(file))
+        return {
+            "metrics": json.loads((evaluation / "metrics.json").read_text(encoding="utf-8")),
+            "lineage": json.loads(lineage),
+            "reasons": reasons,
+        }
+
+
+def interval(figure: dict[str, float | None]) -> str:
+    """'0.812 [0.731, 0.893]'."""
+    if figure["value"] is None:
+        return "not defined"
+    return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
+
+
+def section(name: str, case: Case, found: dict[str, Any]) -> str:
+    """The case's part of the page."""
+    test, regions, lineage = found["metrics"]["test"], found["metrics"]["regions"], found["lineage"]
+    steps = {step["step"]: step for step in lineage["steps"]}
+    validated, trained = steps["validate"]["metrics"], steps["train"]["metrics"]
+    lines = [
+        f"## {case.title}",
+        "",
+        case.about,
+        "",
+        "```sh",
+        command(case),
+        "```",
+        "",
+        f"{validated['films']:,.0f} films, {validated['trusted']:,.0f} trusted. Trained on {trained['films']:,.0f} of "
+        f"them and {trained['copies']:,.0f} varied copies, {trained['epochs']:.0f} epochs, of which "
+        f"epoch {trained['best_epoch']:.0f} had the best AUROC on the validation fold "
+        f"({trained['validation_auroc']:.3f}). Tested on {test['n']:,} films of {test['groups']:,} groups, "
+        f"{test['prevalence']:.1%} of them fractured. Intervals: {test['confidence']:.0%}.",
+        "",
+        f"![ROC on the test films](pictures/{name}_roc.png)",
+        "",
+        "| on the test films | value | interval by |",
+        "|---|---|---|",
+    ]
+    methods = {"auroc": "DeLong"} | dict.fromkeys(("sensitivity", "specificity", "ppv", "npv", "accuracy"), "Wilson")
+    for key, title in ROWS.items():
+        lines.append(f"| {title} | {interval(test[key])} | {methods.get(key, 'bootstrap over groups')} |")
+    lines += ["", "| region | films | fractured | AUROC | sensitivity | specificity |", "|---|---|---|---|---|---|"]
+    for region, row in regions.items():
+        figures = " | ".join(interval(row[key]) for key in ("auroc", "sensitivity", "specificity"))
+        lines.append(f"| {region} | {row['films']} | {row['positive']} | {figures} |")
+    lines += ["", "| films in quarantine | reason |", "|---|---|"]
+    lines += [f"| {count} | {reason} |" for reason, count in found["reasons"].most_common()] or ["| 0 | |"]
+    lines += ["", "| stage | minutes |", "|---|---|"]
+    lines += [f"| {step} | {one['seconds'] / 60:.2f} |" for step, one in steps.items()]
+    lines += [f"| together | {sum(one['seconds'] for one in steps.values()) / 60:.2f} |", ""]
+    lines += [
+        f"Measured {datetime.now(UTC):%Y-%m-%d} at commit {lineage['commit'][0][:10]} on {os.cpu_count()} cores "
+        f"({platform.machine()}, no GPU unless said), {trained['images_per_second']:.0f} images/s in training.",
+        "",
+        "<details><summary>All parameters</summary>",
+        "",
+        "```yaml",
+        *(f"{key}: {value}" for key, value in lineage["params"].items() if not key.startswith("data.")),
+        "```",
+        "",
+        "</details>",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+HEAD = """# Results
+
+Written by `python -m benchmarks.results`; not by hand. The test films are whole groups (patient, study, copies) that
+training, early stopping and the threshold never saw.
+
+"""
+
+
+def main() -> None:
+    """Run what was asked for and write the page anew; what was not run stays."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=CASES, help="run one set")
+    only = parser.parse_args().only
+    if only != "phantoms" and not os.environ.get("OSTEON_REAL_DATA"):
+        sys.exit("OSTEON_REAL_DATA is not set: it names the folder that holds fracatlas/; or give --only phantoms")
+    old = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+    parts = []
+    for name, case in CASES.items():
+        if only in (None, name):
+            print(f"$ {shlex.join(shlex.split(command(case)))}", flush=True)
+            parts.append(section(name, case, run(case)))
+        elif kept := re.search(rf"^## {re.escape(case.title)}$.*?(?=^## |\Z)", old, re.MULTILINE | re.DOTALL):
+            parts.append(kept[0].rstrip() + "\n")
+    PAGE.write_text(HEAD + "\n".join(parts), encoding="utf-8")
+    print(f"wrote {PAGE.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
