@@ -1,0 +1,265 @@
+"""The steps' signatures, dvc.yaml, params.yaml, the code's imports and the repository's files say the same."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import grimp
+import pytest
+from ruamel.yaml import YAML
+
+from components.contract import Step
+from components.params import Params, Section, flatten, layout_names, load_params, section_of
+from components.steps import STEPS
+
+ROOT = Path(__file__).parents[2]
+SPINE = {"errors", "params", "contract", "outputs", "progress", "tracking", "models.backend"}
+
+
+def read_yaml(name: str) -> Any:
+    return YAML(typ="safe").load((ROOT / name).read_text(encoding="utf-8"))
+
+
+DVC = read_yaml("dvc.yaml")
+IN_ORDER = list(STEPS.values())
+# `${data.root}` stands for the folder with the films.
+REFERENCE = re.compile(r'"?\$\{([\w.]+)\}"?')
+
+
+def filled(text: str) -> str:
+    params = flatten(load_params(ROOT / "params.yaml"))
+    return REFERENCE.sub(lambda found: str(params[found[1]]), text)
+
+
+def tracked() -> list[str]:
+    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+# ---------------------------------------------------------------- params.yaml
+
+
+def test_the_parameter_files_values_are_the_defaults() -> None:
+    assert load_params(ROOT / "params.yaml") == Params()
+
+
+def test_the_parameter_file_has_every_section_in_the_codes_order() -> None:
+    assert list(read_yaml("params.yaml")) == list(Params.model_fields)
+
+
+@pytest.mark.parametrize("step", IN_ORDER, ids=lambda step: step.name)
+def test_every_key_is_explained_or_named_after_what_it_is(step: Step) -> None:
+    plain = {"weight_decay", "label_smoothing", "classes", "columns"}
+    for key, field in step.params_kind.model_fields.items():
+        assert field.description or key in plain, f"{step.name}: {key} has no description"
+
+
+# ---------------------------------------------------------------- dvc.yaml and the steps
+
+
+def test_every_stage_is_a_step_and_every_step_a_stage_in_the_same_order() -> None:
+    assert list(DVC["stages"]) == list(STEPS)
+
+
+@pytest.mark.parametrize("step", IN_ORDER, ids=lambda step: step.name)
+def test_a_stages_command_deps_and_outs_are_the_steps_inputs_and_outputs(step: Step) -> None:
+    stage = DVC["stages"][step.name]
+    program, subcommand, *words = shlex.split(filled(stage["cmd"]))
+    assert (program, subcommand) == ("osteon", step.name)
+    options = {name.removeprefix("--"): value for name, value in zip(words[::2], words[1::2], strict=True)}
+    assert list(options) == [*step.inputs, *step.outputs]
+
+    deps = [filled(dep) for dep in stage["deps"]]
+    assert [dep for dep in deps if not dep.startswith("components/")] == [options[name] for name in step.inputs]
+    assert stage["outs"] == [options[name] for name in step.outputs]
+    section, _ = section_of(Params(), step.params_kind)
+    assert stage["params"] == [section]
+
+
+def test_every_reference_to_a_parameter_is_quoted_in_the_command() -> None:
+    """A folder's name may hold spaces."""
+    for name, stage in DVC["stages"].items():
+        assert stage["cmd"].count("${") == stage["cmd"].count('"${'), name
+
+
+def test_every_input_is_another_stages_output_or_the_users_folder() -> None:
+    made: list[str] = []
+    for stage in DVC["stages"].values():
+        for dep in stage["deps"]:
+            assert dep.startswith("components/") or dep in made or dep == "${data.root}"
+        made += stage["outs"]
+    assert len(made) == len(set(made))
+    assert Params().data.root in made
+
+
+@pytest.fixture(scope="module")
+def imports() -> grimp.ImportGraph:
+    return grimp.build_graph("components")
+
+
+@pytest.mark.parametrize("step", IN_ORDER, ids=lambda step: step.name)
+def test_a_stage_depends_on_all_code_that_its_step_can_reach(step: Step, imports: grimp.ImportGraph) -> None:
+    """A changed file runs the steps again that use it, and no other; the spine is what all share."""
+    module = step.function.__module__
+    spine = {"components", *(f"components.{name}" for name in SPINE)}
+    reached = {file_of(name) for name in (imports.find_upstream_modules(module) | {module}) - spine}
+    named = [Path(dep) for dep in DVC["stages"][step.name]["deps"] if dep.startswith("components/")]
+
+    def covers(dep: Path, file: Path) -> bool:
+        return dep == file or dep in file.parents
+
+    forgotten = [str(file) for file in reached if not any(covers(dep, file) for dep in named)]
+    assert not [file for file in forgotten if (ROOT / file).stat().st_size], f"not in the deps: {forgotten}"
+    assert not [dep for dep in named if not any(covers(dep, file) for file in reached)], "in the deps, never imported"
+
+
+def file_of(module: str) -> Path:
+    path = Path(*module.split("."))
+    return path / "__init__.py" if (ROOT / path).is_dir() else path.with_suffix(".py")
+
+
+def test_what_dvc_plots_names_exists_after_evaluate() -> None:
+    stage = next(stage for stage in DVC["stages"].values() if "reports/evaluation" in stage["outs"])
+    (folder,) = stage["outs"]
+    for plot in DVC["plots"]:
+        (path,) = plot
+        assert path.startswith(f"{folder}/plots/")
+    assert DVC["metrics"] == [f"{folder}/metrics.json"]
+
+
+def test_the_lock_belongs_to_this_pipeline() -> None:
+    """dvc.lock in the repository is that of the defaults: what a fresh clone ends up with."""
+    lock = read_yaml("dvc.lock")["stages"]
+    assert list(lock) == list(STEPS)
+    for name, stage in lock.items():
+        (params,) = stage["params"].values()
+        section = getattr(Params(), DVC["stages"][name]["params"][0])
+        written = read_yaml("params.yaml")[DVC["stages"][name]["params"][0]]
+        assert list(params.values()) == [written]
+        assert type(section).model_validate(written) == section
+
+
+# ---------------------------------------------------------------- layouts
+
+
+def test_a_layout_is_one_file_with_one_function() -> None:
+    import importlib
+
+    assert set(layout_names()) == {"annotations", "dicom", "folders", "fracatlas", "manifest", "mura"}
+    for name in layout_names():
+        assert callable(importlib.import_module(f"components.films.layouts.{name}").read)
+
+
+# ---------------------------------------------------------------- what the command line loads
+
+
+def loaded_by(code: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys; print(' '.join(sys.modules))"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    return {name.split(".")[0] for name in done.stdout.split()}
+
+
+HEAVY = {"numpy", "pandas", "scipy", "sklearn", "cv2", "PIL", "matplotlib", "tensorflow", "keras", "jax", "mlflow"}
+HEAVY |= {"great_expectations", "pyarrow", "pydicom", "dvc"}
+
+
+def test_the_command_line_loads_nothing_heavy() -> None:
+    assert not loaded_by("import components.cli") & HEAVY
+
+
+def test_only_the_steps_that_need_a_network_load_one() -> None:
+    code = "import components.{0}.step, components.films.decoding, components.films.manifest, components.films.prepared"
+    for step in ("ingestion", "preparation", "augmentation"):
+        assert not loaded_by(code.format(step)) & {"tensorflow", "keras", "jax", "great_expectations", "mlflow"}
+
+
+def test_networks_and_training_call_no_tensorflow() -> None:
+    """The same code runs under JAX; what only TensorFlow has is in one small module."""
+    allowed = ROOT / "components" / "training" / "devices.py"
+    for file in (ROOT / "components").rglob("*.py"):
+        if file != allowed:
+            assert not re.search(r"\btf\.|\btensorflow as\b|tf\.data", file.read_text(encoding="utf-8")), file
+    assert len(allowed.read_text(encoding="utf-8").splitlines()) < 60
+
+
+# ---------------------------------------------------------------- the repository
+
+
+def test_the_folder_mlflow_does_not_hide_the_library() -> None:
+    assert not list((ROOT / "mlflow").glob("__init__.py"))
+    done = subprocess.run(
+        [sys.executable, "-c", "import mlflow; print(mlflow.__version__)"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    assert int(done.stdout.split(".")[0]) >= 3
+
+
+def test_no_registry_host_and_no_file_that_names_one_is_in_the_repository() -> None:
+    names = tracked()
+    assert not [name for name in names if Path(name).name in {"uv.lock", "pylock.toml", "poetry.lock"}]
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    assert "://" not in lock
+    assert "--index-url" not in lock
+
+
+def test_every_locked_package_has_a_hash_and_a_version() -> None:
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line for line in lock.splitlines() if line and not line.startswith("#")]
+    assert len(lines) > 100
+    for line in lines:
+        assert re.match(r"[\w.\-]+==\S+ .*--hash=sha256:[0-9a-f]{64}", line), line[:80]
+
+
+def test_every_direct_dependency_is_locked_within_its_bounds() -> None:
+    import tomllib
+
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    for text in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
+        wanted = Requirement(text)
+        locked = re.findall(rf"^{re.escape(canonicalize_name(wanted.name))}==([\w.]+)", lock, re.MULTILINE)
+        assert locked, text
+        assert all(version in wanted.specifier for version in locked), (text, locked)
+
+
+def test_no_data_models_or_machine_paths_are_in_the_repository() -> None:
+    for name in tracked():
+        path = ROOT / name
+        assert path.suffix not in {".keras", ".h5", ".npy", ".npz", ".parquet", ".dcm", ".jpg", ".ipynb", ".db"}, name
+        assert path.stat().st_size < 1_500_000, name
+        if path.suffix in {".py", ".md", ".yaml", ".toml", ".lock", ""} and path != Path(__file__):
+            text = path.read_text(encoding="utf-8")
+            assert not re.search(r"/work/(main|shared)|/root/|\.\./shared", text) or name == ".ci/run", name
+
+
+def test_every_dependency_has_its_reason() -> None:
+    import tomllib
+
+    from packaging.requirements import Requirement
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    for text in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
+        assert Requirement(text).name in page, text
+
+
+def test_sections_are_closed_and_frozen() -> None:
+    for kind in (Params, *(field.annotation for field in Params.model_fields.values())):
+        assert isinstance(kind, type)
+        assert issubclass(kind, Section)
+        assert kind.model_config["extra"] == "forbid"
+        assert kind.model_config["frozen"] is True

@@ -1,0 +1,200 @@
+"""`dvc repro` from nothing to an evaluated model, as a newcomer runs it."""
+
+import csv
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from ruamel.yaml import YAML
+
+from components.outputs import dvc_hash
+from components.steps import STEPS
+from tests.e2e.conftest import Project
+
+
+def lock_of(project: Project) -> dict[str, dict[str, list[dict[str, str]]]]:
+    text = (project.folder / "dvc.lock").read_text(encoding="utf-8")
+    stages: dict[str, dict[str, list[dict[str, str]]]] = YAML(typ="safe").load(text)["stages"]
+    return stages
+
+
+def test_the_figures_have_intervals_and_their_numbers(finished: Project) -> None:
+    test = json.loads((finished.folder / "reports/evaluation/metrics.json").read_text(encoding="utf-8"))["test"]
+    for name in ("auroc", "average_precision", "sensitivity", "specificity", "brier", "log_loss"):
+        assert test[name]["low"] <= test[name]["value"] <= test[name]["high"]
+    films = pd.read_parquet(finished.folder / "data/prepared/films.parquet")
+    assert test["n"] == films["test"].sum()
+    assert test["groups"] == films.loc[films["test"], "group"].nunique()
+    assert test["prevalence"] == pytest.approx(films.loc[films["test"], "label"].mean())
+
+
+def test_no_group_is_on_two_sides(finished: Project) -> None:
+    films = pd.read_parquet(finished.folder / "data/prepared/films.parquet")
+    side = films["fold"].fillna(-1)
+    assert (side.groupby(films["group"]).nunique() == 1).all()
+    assert (films["fold"].isna() == films["test"]).all()
+    copies = pd.read_parquet(finished.folder / "data/augmented/films.parquet")
+    assert len(copies)
+    assert not copies["test"].any()
+    source = films.set_index("film_id")
+    assert (source.loc[copies["film_id"], "group"].to_numpy() == copies["group"].to_numpy()).all()
+    assert (source.loc[copies["film_id"], "fold"].to_numpy() == copies["fold"].to_numpy()).all()
+
+
+def test_every_step_says_what_it_did(finished: Project) -> None:
+    log = (finished.folder / "repro.log").read_text(encoding="utf-8")
+    for name in STEPS:
+        assert f"\n{name}: " in log
+    assert "Warning" not in log
+    assert "Traceback" not in log
+    assert log.count("images/s") >= 3  # a line an epoch
+
+
+def test_a_second_run_finds_nothing_to_do_and_says_so(finished: Project) -> None:
+    before = (finished.folder / "dvc.lock").read_bytes()
+    assert "Data and pipelines are up to date" in finished.done("dvc", "repro")
+    assert (finished.folder / "dvc.lock").read_bytes() == before
+
+
+def test_the_summary_shows_figures_times_and_places(finished: Project) -> None:
+    out = finished.done("osteon", "summary")
+    for word in ("AUROC", "sensitivity", "specificity", "95% interval", "reports/evaluation/report.html", "mlflow.db"):
+        assert word in out
+    for name in STEPS:
+        assert name in out
+
+
+def test_metrics_and_plots_are_dvcs_too(finished: Project) -> None:
+    shown = json.loads(finished.done("dvc", "metrics", "show", "--json"))
+    values = shown[""]["data"]["reports/evaluation/metrics.json"]["data"]
+    assert values["test"]["auroc"]["value"] is not None
+    finished.done("dvc", "plots", "show", "-o", "plots")
+    page = (finished.folder / "plots" / "index.html").read_text(encoding="utf-8")
+    for title in ("ROC on the test films", "Confusion matrix"):
+        assert title in page
+
+
+def test_the_recorded_hashes_are_dvcs(finished: Project) -> None:
+    """What MLflow's runs say they read and wrote is what dvc.lock says: one join, two books."""
+    run = next(line.split()[1] for line in finished.done("osteon", "summary").splitlines() if line.startswith("run "))
+    told = json.loads(finished.done("osteon", "lineage", run, "--json"))
+    assert [step["step"] for step in told["steps"]] == list(STEPS)
+    assert all(step["status"] == "FINISHED" for step in told["steps"])
+    assert not any(step["missing"] for step in told["steps"])
+    commit = finished.done("git", "rev-parse", "HEAD").strip()
+    assert told["commit"] == [commit]
+    lock = lock_of(finished)
+    films = next(dep["md5"] for dep in lock["ingest"]["deps"] if dep["path"] == "data/phantoms")
+    assert told["data"] == films
+    for stage in lock.values():
+        for out in stage["outs"]:
+            assert dvc_hash(finished.folder / out["path"]) == out["md5"]
+
+
+def test_lineage_reads_well(finished: Project) -> None:
+    run = next(line.split()[1] for line in finished.done("osteon", "summary").splitlines() if line.startswith("run "))
+    out = finished.done("osteon", "lineage", run)
+    assert finished.done("git", "rev-parse", "HEAD").strip() in out
+    assert "training.width: 8" in out
+    assert "phantoms.films: 72" in out
+
+
+def test_one_parent_and_a_nested_run_for_each_step_and_the_model_answers_elsewhere(
+    finished: Project, tmp_path: Path
+) -> None:
+    code = """
+        import sys
+        from pathlib import Path
+        import mlflow, pandas as pd
+        mlflow.set_tracking_uri(sys.argv[1])
+        runs = mlflow.search_runs(experiment_names=["osteon"], output_format="list")
+        parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+        assert len(parents) == 1, parents
+        assert parents[0].info.status == "FINISHED"
+        nested = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
+        print(" ".join(sorted(run.info.run_name for run in nested)))
+        assert parents[0].data.params["training.width"] == "8"
+        assert 0 <= parents[0].data.metrics["evaluate.auroc"] <= 1
+        assert all(run.inputs.dataset_inputs for run in nested if run.info.run_name not in ("phantoms",))
+        (train,) = [run for run in nested if run.info.run_name == "train"]
+        (model,) = train.outputs.model_outputs
+        logged = mlflow.get_logged_model(model.model_id)
+        assert {metric.key for metric in logged.metrics} >= {"auroc", "sensitivity"}
+        loaded = mlflow.pyfunc.load_model(f"models:/{model.model_id}")
+        assert loaded.metadata.signature is not None
+        assert loaded.input_example is not None or loaded.metadata.saved_input_example_info
+        films = sorted(Path(sys.argv[2]).rglob("*.png"))[:3]
+        answer = loaded.predict(pd.DataFrame({"film": [film.read_bytes() for film in films]}))
+        assert answer["probability"].between(0, 1).all()
+        print(" ".join(f"{p:.6f}" for p in answer["probability"]))
+        print(" ".join(film.name for film in films))
+    """
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-c",
+            textwrap.dedent(code),
+            f"sqlite:///{finished.folder / 'mlflow/store/mlflow.db'}",
+            str(finished.folder / "data/phantoms"),
+        ],
+        cwd=tmp_path,  # nothing of the project is in reach but the model itself
+        env={name: value for name, value in finished.environment.items() if name != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    steps, probabilities, _ = done.stdout.splitlines()[-3:]
+    assert steps.split() == sorted(STEPS)
+    assert len(set(probabilities.split())) > 1
+
+
+def test_the_model_gives_a_film_the_score_it_had_in_the_evaluation(finished: Project) -> None:
+    from components.models.package import open_package
+
+    with (finished.folder / "reports/evaluation/predictions.csv").open(encoding="utf-8") as file:
+        scores = {row["film_id"]: float(row["score"]) for row in csv.DictReader(file)}
+    films = pd.read_parquet(finished.folder / "data/trusted.parquet").set_index("film_id")
+    chosen = sorted(scores)[:5]
+    files = [(finished.folder / "data/phantoms" / films["path"][name]).read_bytes() for name in chosen]
+    answers = open_package(finished.folder / "artifacts/model").answers(files)
+    np.testing.assert_allclose(answers["probability"], [scores[name] for name in chosen], atol=2e-5)
+
+
+def test_a_change_of_one_parameter_runs_only_what_it_concerns(finished: Project) -> None:
+    text = (finished.folder / "params.yaml").read_text(encoding="utf-8")
+    try:
+        finished.set(evaluation={"confidence": 0.9})
+        out = finished.done("dvc", "repro")
+        assert out.count("Running stage") == 1
+        assert "Running stage 'evaluate'" in out
+        run = next(
+            line.split()[1] for line in finished.done("osteon", "summary").splitlines() if line.startswith("run ")
+        )
+        # The stages that were skipped stay linked to the runs that made their outputs.
+        told = json.loads(finished.done("osteon", "lineage", run, "--json"))
+        assert [step["step"] for step in told["steps"]] == list(STEPS)
+        assert told["params"]["evaluation.confidence"] == "0.9"
+    finally:
+        (finished.folder / "params.yaml").write_text(text, encoding="utf-8")
+        finished.done("dvc", "repro")
+
+
+def test_a_misspelt_parameter_stops_the_run_before_any_work(finished: Project) -> None:
+    text = (finished.folder / "params.yaml").read_text(encoding="utf-8")
+    try:
+        finished.set(training={"epochz": 3, "map_weight": 0.5})
+        result = finished.run("dvc", "repro")
+        assert result.returncode != 0
+        assert "params.yaml: training.epochz: unknown key (did you mean epochs?)" in result.stdout + result.stderr
+        assert "Traceback" not in result.stdout + result.stderr
+    finally:
+        (finished.folder / "params.yaml").write_text(text, encoding="utf-8")
+        finished.done("dvc", "checkout")
