@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +47,7 @@ def step_process(repro: subprocess.Popen[bytes], name: str) -> psutil.Process | 
 def wait_for_the_middle(repro: subprocess.Popen[bytes], project: Project, name: str) -> psutil.Process:
     """Until the step has begun to write: half of its output lies there under its temporary name.
 
-    A manifest is written in a moment nobody can hit from outside; that step is caught while it reads.
+    A manifest is written in a moment nobody can hit from outside; that step is caught when its run has begun.
     """
     outputs = [partial_path(project.folder / out) for out in outputs_of(name)]
     if name == "train":  # after the first epoch, before the last
@@ -56,11 +58,17 @@ def wait_for_the_middle(repro: subprocess.Popen[bytes], project: Project, name: 
         seen = seen or step_process(repro, name)
         if seen is not None and any(output.exists() for output in outputs):
             return seen
-        if seen is not None and name == "ingest" and time.time() - seen.create_time() > 1.0:
+        if seen is not None and name == "ingest" and has_a_run(project, name):
             return seen
         assert repro.poll() is None, f"dvc repro ended before {name} was caught"
         time.sleep(0.002)
     raise AssertionError(f"{name} never began to write")
+
+
+def has_a_run(project: Project, name: str) -> bool:
+    with closing(sqlite3.connect(f"file:{project.folder}/mlflow/store/mlflow.db?mode=ro", uri=True)) as store:
+        query = "select count(*) from runs where name = ? and status = 'RUNNING'"
+        return bool(store.execute(query, (name,)).fetchone()[0])
 
 
 def outputs_of(name: str) -> list[str]:

@@ -158,6 +158,8 @@ def fracatlas(folder: Path) -> Path:
         "IMG0000008.jpg,1,0,0,0,0,0,0,1,1,1,0,0",  # two missing
         "IMG0000009.jpg,1,1,0,0,1,0,0,1,1,1,0,0",
         "IMG0000010.jpg,0,1,0,0,0,0,0,0,0,0,0,0",  # no file
+        "IMG0000001.jpg,0,1,0,0,0,0,0,0,0,1,0,0",  # the first row once more
+        "IMG0000009.jpg,1,1,0,0,1,0,0,0,1,1,0,0",  # another answer
     ]
     write(folder / "dataset.csv", (HEADER + "\n".join(lines)).encode())
     places = (
@@ -209,6 +211,7 @@ def test_fracatlas_doubts(tmp_path: Path) -> None:
     assert films["IMG0000011.jpg"]["doubt"] == "not in dataset.csv"
     assert films["IMG0000010.jpg"]["path"] == "images/IMG0000010.jpg"  # validate will find it missing
     assert films["IMG0000001.jpg"]["doubt"] is None
+    assert films["IMG0000009.jpg"]["doubt"] == "in dataset.csv twice, with different values"
 
 
 def test_fracatlas_with_broken_tables(tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ def read(root: Path, params: DataParams) -> "pd.DataFrame":  # noqa: ARG001 – 
     import pandas as pd
 
     table = read_table(root / "dataset.csv", ("image_id", *REGIONS, "mixed", "hardware", "fractured", *VIEWS))
+    table = table.drop_duplicates()  # a row twice is one row; two rows that disagree are a doubt
+    contradicted = set(table.loc[table["image_id"].duplicated(), "image_id"])
     table = table.drop_duplicates("image_id").set_index("image_id")
     boxes = _boxes(root / OUTLINES)
     entries = {str(name): entry for name, entry in table.to_dict("index").items()}
@@ -57,6 +59,8 @@ def read(root: Path, params: DataParams) -> "pd.DataFrame":  # noqa: ARG001 – 
                 doubts.append(f"dataset.csv: fractured is {entry['fractured']!r}, neither 0 nor 1")
             elif path is not None and FOLDERS.get(path.parts[0]) != row["label"]:
                 doubts.append(f"dataset.csv says fractured = {row['label']}, its folder is {path.parts[0]}")
+            if name in contradicted:
+                doubts.append("in dataset.csv twice, with different values")
         else:
             doubts.append("not in dataset.csv")
         if name in boxes:

@@ -1,0 +1,104 @@
+"""Real radiographs and DICOM, from the folder that OSTEON_REAL_DATA names."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from components.errors import UnreadableFilmError
+from components.films.decoding import decode, letterbox, to_8_bit
+from components.ingestion.step import ingest
+from components.params import DataParams, PreparationParams, ValidationParams
+from components.preparation.step import prepare
+from components.validation.step import validate
+
+
+@pytest.fixture(scope="module")
+def fracatlas(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """FracAtlas after ingest, validate and prepare."""
+    source, folder = real_data / "fracatlas", tmp_path_factory.mktemp("fracatlas")
+    if not source.is_dir():
+        pytest.skip(f"{source} does not exist")
+    ingest(source, folder / "manifest.parquet", DataParams(layout="fracatlas"))
+    validate(source, folder / "manifest.parquet", folder / "trusted.parquet", folder / "report", ValidationParams())
+    prepare(source, folder / "trusted.parquet", folder / "prepared", PreparationParams(image_size=64))
+    return folder
+
+
+def test_fracatlas_is_read_as_published(fracatlas: Path) -> None:
+    films = pd.read_parquet(fracatlas / "manifest.parquet")
+    assert len(films) == 3006
+    assert int(films["label"].sum()) == 501
+    assert films["sha256"].notna().all()
+    assert set(films["region"]) == {"hand", "leg", "hip", "shoulder", "mixed"}
+    # Every fractured film has an outline, no other has.
+    assert ((films["boxes"] != "[]") == (films["label"] == 1)).mean() > 0.99
+
+
+def test_its_truncated_films_are_found(fracatlas: Path) -> None:
+    quarantine = pd.read_csv(fracatlas / "report" / "quarantine.csv")
+    reasons = Counter("truncated" if "truncated" in reason else reason for reason in quarantine["reason"])
+    assert reasons["truncated"] == 40
+    assert (quarantine.loc[quarantine["reason"].str.contains("truncated"), "label"] == 0).all()
+    trusted = pd.read_parquet(fracatlas / "trusted.parquet")
+    assert len(trusted) + len(quarantine) == 3006
+
+
+def test_its_groups_are_on_one_side_and_the_classes_on_both(fracatlas: Path) -> None:
+    films = pd.read_parquet(fracatlas / "prepared" / "films.parquet")
+    side = films["fold"].fillna(-1)
+    assert (side.groupby(films["group"]).nunique() == 1).all()
+    shares = films.groupby(side)["label"].mean()
+    assert shares.between(0.12, 0.22).all()
+    assert films["test"].mean() == pytest.approx(0.2, abs=0.01)
+
+
+def test_identical_films_are_one_group_whatever_their_labels_say(fracatlas: Path) -> None:
+    """FracAtlas holds the same pixels under both labels."""
+    films = pd.read_parquet(fracatlas / "prepared" / "films.parquet")
+    pixels = np.load(fracatlas / "prepared" / "pixels.npy", mmap_mode="r")
+    hashes = pd.Series([hash(film.tobytes()) for film in pixels])
+    # Fitted to 64 pixels, what was the same before is the same still.
+    assert hashes.duplicated().sum() >= 3
+    assert (films.groupby(hashes)["group"].nunique() == 1).all()
+
+
+def test_boxes_lie_on_the_square(fracatlas: Path) -> None:
+    from components.films.manifest import text_to_boxes
+
+    films = pd.read_parquet(fracatlas / "prepared" / "films.parquet")
+    boxes = np.array([box for text in films["boxes"] for box in text_to_boxes(text)])
+    assert len(boxes) >= 501
+    assert (boxes[:, :2] > -1).all()
+    assert (boxes[:, :2] + boxes[:, 2:] < 65).all()
+
+
+def film(real_data: Path, name: str) -> bytes:
+    path = real_data / "dicom" / name
+    if not path.exists():
+        pytest.skip(f"{path} does not exist")
+    return path.read_bytes()
+
+
+def test_a_monochrome1_film_in_jpeg_2000_comes_out_with_bright_bone(real_data: Path) -> None:
+    found = decode(film(real_data, "RG3_J2KR.dcm"), max_megapixels=80)
+    assert found.pixels.shape == (1760, 1760)
+    assert found.bits == 10
+    grey = to_8_bit(found)
+    # Across the lower leg: shaft of the tibia, muscle beside it, air.
+    bone, muscle, air = (float(np.median(grey[380:420, x : x + 20])) for x in (860, 700, 520))
+    assert bone > muscle + 20 > air + 40
+
+
+def test_a_lossy_jpeg_2000_reads_too(real_data: Path) -> None:
+    found = decode(film(real_data, "RG1_J2KI.dcm"), max_megapixels=80)
+    square = letterbox(found, 128)
+    assert square.shape == (128, 128)
+    assert square.std() > 10
+
+
+def test_a_colour_dicom_is_refused_with_the_reason(real_data: Path) -> None:
+    with pytest.raises(UnreadableFilmError, match="colour"):
+        decode(film(real_data, "HTJ2KLossless_08_RGB.dcm"), max_megapixels=80)
