@@ -28,8 +28,13 @@ def whole_folder(path: Path, *, keep: bool = False) -> Iterator[Path]:
         remove(partial)
     partial.mkdir(parents=True, exist_ok=True)
     yield partial
-    remove(path)
+    # To delete a folder takes time: a kill in the middle must not leave half of the old one under its name.
+    old = partial_path(path.with_name(f"{path.name}.old"))
+    remove(old)
+    if path.exists():
+        path.rename(old)
     partial.rename(path)
+    remove(old)
 
 
 @contextmanager

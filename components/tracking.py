@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+# MLflow counts its users by calling home unless it is told not to; it reads this while it is imported.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
 STORE = Path("mlflow") / "store"
 EXPERIMENT = "osteon"
 PARENT = "pipeline"

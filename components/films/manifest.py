@@ -25,8 +25,8 @@ COLUMNS = {
     "patient_id": "string",
     "study_id": "string",
     "hardware": "boolean",  # metal in the film
-    "boxes": "string",  # JSON [[x, y, width, height], …], pixels of the film as stored
-    "width": "Int32",
+    "boxes": "string",  # JSON [[x, y, width, height], …], pixels of the film as it is shown (EXIF orientation applied)
+    "width": "Int32",  # as the file's header says, before EXIF turns the film
     "height": "Int32",
     "mode": "string",  # pixel format as the file says it
     "source": "string",  # name of the folder the film came from

@@ -20,7 +20,7 @@ def build_network(side: int, params: TrainingParams) -> Any:
 def _compact(side: int, params: TrainingParams) -> Any:
     """A small residual network that two cores can train: about 45 million multiplications at 192 pixels.
 
-    The first two convolutions take a quarter of the side away, so that all else is cheap (four convolutions at
+    The first two convolutions bring the side down to a quarter, so that all else is cheap (four convolutions at
     full resolution cost twelve times as much). Residual blocks activate before they convolve (He et al. 2016,
     arXiv 1603.05027). A break is small: the strongest place on the film decides beside the average.
     """

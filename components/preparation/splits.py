@@ -44,8 +44,14 @@ def split_films(films: "pd.DataFrame", test_share: float, folds: int, seed: int)
     def parts(rows: "pd.DataFrame", count: int, part_seed: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
         split = StratifiedGroupKFold(count, shuffle=True, random_state=part_seed)
         number = np.empty(len(rows), np.int64)
-        for part, (_, chosen) in enumerate(split.split(rows, strata[rows.index], rows["group"])):
-            number[chosen] = part
+        try:
+            for part, (_, chosen) in enumerate(split.split(rows, strata[rows.index], rows["group"])):
+                number[chosen] = part
+        except ValueError:  # no stratum has as many films as there are parts
+            raise OsteonError(
+                f"{len(rows)} films are too few to be split into {count} parts; add films, raise "
+                "preparation.test_share or lower preparation.folds"
+            ) from None
         return number
 
     test = pd.Series(parts(films, max(2, round(1 / test_share)), seed) == 0, index=films.index)

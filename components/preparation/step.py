@@ -44,14 +44,16 @@ def prepare(
     films = read_manifest(trusted)
     side = params.image_size
     pixel_hashes: list[str] = []
+    sizes: list[tuple[int, int]] = []
 
-    def standardise(paths: "Sequence[str]") -> "list[tuple[NDArray[np.uint8], str]]":
+    def standardise(paths: "Sequence[str]") -> "list[tuple[NDArray[np.uint8], str, tuple[int, int]]]":
         return [_standardise(source / path, side) for path in paths]
 
     def squares() -> "Iterator[NDArray[np.uint8]]":
         decoded = over_cores(standardise, films["path"].tolist(), params.cores)
-        for square, digest in progress(decoded, "prepare", total=len(films)):
+        for square, digest, size in progress(decoded, "prepare", total=len(films)):
             pixel_hashes.append(digest)
+            sizes.append(size)
             yield square
 
     with whole_folder(dataset) as folder:
@@ -59,7 +61,8 @@ def prepare(
         films["pixel_sha256"] = pixel_hashes
         films["group"] = group_films(films)
         parts = split_films(films, params.test_share, params.folds, params.seed)
-        films = films.assign(test=parts["test"], fold=parts["fold"], copy=0, boxes=_fitted_boxes(films, side))
+        boxes = _fitted_boxes(films["boxes"], sizes, side)
+        films = films.assign(test=parts["test"], fold=parts["fold"], copy=0, boxes=boxes)
         write_rows(folder / FILMS, films)
     return PreparationSummary(
         films=len(films),
@@ -70,8 +73,8 @@ def prepare(
     )
 
 
-def _standardise(path: Path, side: int) -> "tuple[NDArray[np.uint8], str]":
-    """One film as a square, and the hash of its pixels before they were fitted."""
+def _standardise(path: Path, side: int) -> "tuple[NDArray[np.uint8], str, tuple[int, int]]":
+    """One film as a square, and the hash and size (width, height) of its pixels before they were fitted."""
     import hashlib
 
     import numpy as np
@@ -84,17 +87,21 @@ def _standardise(path: Path, side: int) -> "tuple[NDArray[np.uint8], str]":
         raise OsteonError(f"{path}: {error}; it was readable before, run the steps ingest and validate again") from None
     digest = hashlib.sha256(f"{film.pixels.dtype} {film.pixels.shape}".encode())
     digest.update(np.ascontiguousarray(film.pixels).data)
-    return letterbox(film, side), digest.hexdigest()
+    height, width = film.pixels.shape
+    return letterbox(film, side), digest.hexdigest(), (width, height)
 
 
-def _fitted_boxes(films: "pd.DataFrame", side: int) -> list[str]:
-    """The films' boxes in pixels of the square."""
+def _fitted_boxes(boxes: "pd.Series[str]", sizes: list[tuple[int, int]], side: int) -> list[str]:
+    """The films' boxes in pixels of the square.
+
+    The sizes are those of the decoded films: a film that EXIF turns is not as wide as its header says.
+    """
     from components.films.decoding import fit_into_square
     from components.films.manifest import boxes_to_text, text_to_boxes
 
     texts = []
-    for text, width, height in zip(films["boxes"], films["width"], films["height"], strict=True):
-        fit = fit_into_square(int(width), int(height), side)
+    for text, (width, height) in zip(boxes, sizes, strict=True):
+        fit = fit_into_square(width, height, side)
         moved = [
             (x * fit.factor + fit.left, y * fit.factor + fit.top, w * fit.factor, h * fit.factor)
             for x, y, w, h in text_to_boxes(text)

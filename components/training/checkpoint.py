@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from components.outputs import whole_folder
+from components.outputs import partial_path, whole_folder
 
 VARIABLES, BEST, STATE = "variables.npz", "best.npz", "state.json"
 Weights = list[NDArray[Any]]
@@ -55,6 +55,9 @@ def save_checkpoint(folder: Path, network: Any, best: Weights, state: TrainingSt
 
 def read_state(folder: Path, fingerprint: str) -> TrainingState | None:
     """The state of a checkpoint of this very training; None where there is none."""
+    newest = partial_path(folder)
+    if not folder.exists() and (newest / STATE).exists():  # killed between the two renames of save_checkpoint
+        newest.rename(folder)
     try:
         state = TrainingState.model_validate(json.loads((folder / STATE).read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError):

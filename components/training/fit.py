@@ -22,7 +22,7 @@ from components.training.devices import distribution
 
 log = logging.getLogger(__name__)
 
-# A cell with a break weighs as much as twenty without: about one cell in a hundred of a fractured film has one.
+# A cell with a break weighs as much as twenty without: three to five cells in a hundred of a fractured film have one.
 CELL_WEIGHT = 20.0
 MAP_SCALE = 10.0
 

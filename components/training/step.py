@@ -186,11 +186,12 @@ def youden_threshold(labels: "NDArray[np.float32]", scores: "NDArray[np.float64]
         scores: higher for 1.
 
     Returns:
-        A score t such that 'score ≥ t' is the answer 1.
+        A score t such that 'score ≥ t' is the answer 1; one of the scores, even where none is better than chance.
 
     """
     import numpy as np
     from sklearn.metrics import roc_curve
 
     false, true, thresholds = roc_curve(labels, scores, drop_intermediate=False)
-    return float(thresholds[int(np.argmax(true - false))])
+    # scikit-learn's first threshold, infinity, is the answer 0 for every film; a package could not store it.
+    return float(thresholds[1 + int(np.argmax((true - false)[1:]))])

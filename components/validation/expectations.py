@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-logging.getLogger("great_expectations").setLevel(logging.WARNING)  # it says a word for each thing it makes
+# It says a word for each thing it makes, and this one logger has a level of its own.
+for _name in ("great_expectations", "great_expectations.data_context.types.base"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from components.errors import OsteonError
 from components.films.decoding import decode, letterbox
-from components.films.manifest import read_manifest, text_to_boxes
+from components.films.manifest import read_manifest, text_to_boxes, write_manifest
 from components.films.prepared import FILMS, PIXELS, open_prepared, write_pixels
 from components.params import DataParams, PreparationParams, ValidationParams
 from components.preparation.step import prepare
 from tests.conftest import Pipeline
-from tests.making import encoded, ramp, write
+from tests.making import encoded, manifest_of, ramp, write
 
 
 def test_prepared_films_are_the_films_fitted_into_the_square(pipeline: Pipeline) -> None:
@@ -35,6 +36,26 @@ def test_boxes_move_with_the_films(pipeline: Pipeline) -> None:
     top = (64 - round(full_height * factor)) // 2
     (box,) = text_to_boxes(prepared.films["boxes"][row])
     assert box == pytest.approx((x * factor + left, y * factor + top, width * factor, height * factor), abs=0.06)
+
+
+def test_boxes_of_a_film_that_exif_turns_lie_where_the_film_shows_them(tmp_path: Path) -> None:
+    """FracAtlas has some; its outlines are drawn on the film as it is shown."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    rows: list[dict[str, object]] = []
+    for number in range(12):
+        stored = np.full((60, 100), 10 * number, np.uint8)
+        stored[10:20, 70:90] = 255  # shown: 60 wide, 100 high, the block at x 40 … 50, y 70 … 90
+        write(tmp_path / f"{number}.jpg", encoded(Image.fromarray(stored), "JPEG", quality=100, exif=exif))
+        rows.append({"path": f"{number}.jpg", "label": number % 2, "boxes": "[[40, 70, 10, 20]]"})
+    write_manifest(manifest_of(rows).assign(width=100, height=60), tmp_path / "t.parquet")
+    prepare(tmp_path, tmp_path / "t.parquet", tmp_path / "d", PreparationParams(image_size=96, folds=2))
+    prepared = open_prepared(tmp_path / "d")
+    for film, text in zip(prepared.pixels, prepared.films["boxes"], strict=True):
+        ((x, y, width, height),) = text_to_boxes(text)
+        rows_of, columns_of = np.nonzero(film > 200)
+        seen = (columns_of.min(), rows_of.min(), columns_of.max() + 1, rows_of.max() + 1)
+        assert (x, y, x + width, y + height) == pytest.approx(seen, abs=1.5)
 
 
 def test_patients_are_never_on_two_sides(pipeline: Pipeline) -> None:

@@ -66,6 +66,11 @@ def test_too_few_groups_of_a_class() -> None:
         split_films(films_of([3] * 30, [1] * 30), 0.2, 5, 0)
 
 
+def test_a_test_share_that_needs_more_parts_than_there_are_films() -> None:
+    with pytest.raises(OsteonError, match=r"8 films are too few to be split into 10 parts; .*preparation\.test_share"):
+        split_films(films_of([1] * 8, [0, 1] * 4), 0.1, 2, 0)
+
+
 def test_one_giant_group_leaves_a_part_without_a_class() -> None:
     """Positive films in seven groups, but nearly all of the set in one of them."""
     films = films_of([300, 1, 1, 1, 1, 1, 1, 1], [1] * 7 + [0])

@@ -149,6 +149,8 @@ def test_youden_by_hand() -> None:
     # At ≥ 0.5: sensitivity 3/3, specificity 2/3, J = 0.667; at ≥ 0.8: 2/3 and 3/3, the same J, but later.
     assert youden_threshold(labels, scores) in (0.5, 0.8)
     assert youden_threshold(labels, np.array([0.1, 0.2, 0.3, 0.5, 0.8, 0.9])) == 0.5
+    # A network that says the same of every film still has a threshold that a package can hold.
+    assert youden_threshold(labels, np.full(6, 0.3)) == pytest.approx(0.3)
 
 
 # ---------------------------------------------------------------- fitting
@@ -280,6 +282,29 @@ def test_a_checkpoint_of_other_films_or_parameters_is_not_taken(tmp_path: Path) 
     (tmp_path / "c" / "state.json").write_text("{")
     assert read_state(tmp_path / "c", "mine") is None
     assert read_state(tmp_path / "nowhere", "mine") is None
+
+
+def test_a_kill_while_the_checkpoint_gets_its_name_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = build_network(64, SMALL)
+    compile_network(network, SMALL, 5)
+    old, new = (TrainingState(fingerprint="f", precision="float32", history=[{"val_auroc": 0.5}] * n) for n in (1, 2))
+    save_checkpoint(tmp_path / "c", network, network.get_weights(), old)
+    rename = Path.rename
+
+    def killed_at_the_second(self: Path, target: Path) -> Path:
+        if self.name == ".c.partial":
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "rename", killed_at_the_second)
+        save_checkpoint(tmp_path / "c", network, network.get_weights(), new)
+    assert not (tmp_path / "c").exists()
+    assert read_state(tmp_path / "c", "f") == new
+    save_checkpoint(tmp_path / "c", network, network.get_weights(), new)
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
 
 
 def test_the_step_starts_anew_when_parameters_changed(pipeline: Pipeline, tmp_path: Path) -> None:
