@@ -29,7 +29,7 @@ def whole_folder(path: Path, *, keep: bool = False) -> Iterator[Path]:
     partial.mkdir(parents=True, exist_ok=True)
     yield partial
     # To delete a folder takes time: a kill in the middle must not leave half of the old one under its name.
-    old = partial_path(path.with_name(f"{path.name}.old"))
+    old = _old_path(path)
     remove(old)
     if path.exists():
         path.rename(old)
@@ -49,6 +49,16 @@ def whole_file(path: Path) -> Iterator[Path]:
     partial.replace(path)
 
 
+def _old_path(path: Path) -> Path:
+    return partial_path(path.with_name(f"{path.name}.old"))
+
+
+def remove_traces(path: Path) -> None:
+    """Delete an output and what interrupted calls of whole_folder left beside it."""
+    for trace in (path, partial_path(path), _old_path(path)):
+        remove(trace)
+
+
 def remove(path: Path) -> None:
     """Delete a file or a folder with all in it; nothing there is fine."""
     if path.is_dir() and not path.is_symlink():
@@ -58,11 +68,15 @@ def remove(path: Path) -> None:
 
 
 def files_under(folder: Path) -> list[Path]:
-    """Every file below a folder, sorted by its path; what tools leave behind (.git, .DS_Store, …) is no file."""
+    """Every file below a folder, sorted by its path; what .dvcignore names is no file, nor are DVC and git's own."""
+
+    def counts(name: str) -> bool:
+        return name not in IGNORED_NAMES and not (name.startswith(".") and name.endswith(".partial"))
+
     found = []
     for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name not in IGNORED_NAMES)
-        found += [Path(parent) / name for name in names if name not in IGNORED_NAMES]
+        folders[:] = sorted(filter(counts, folders))
+        found += [Path(parent) / name for name in filter(counts, names)]
     return sorted(found)
 
 

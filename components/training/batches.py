@@ -55,6 +55,7 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
         tables = [prepared.films.iloc[rows] for prepared, rows in sets]
         self.labels = np.concatenate([table["label"].to_numpy(np.float32) for table in tables])
         self.boxes = [text_to_boxes(text) for table in tables for text in table["boxes"]]
+        self.boxes_known = any(self.boxes)
         self.of_class = [np.flatnonzero(self.labels == label) for label in (0, 1)]
 
     def __len__(self) -> int:
@@ -79,8 +80,8 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
             films[slot, :, :, 0] = pixels
             maps[slot, :, :, 0] = map_of(boxes, self.side)
         labels = self.labels[chosen]
-        # A fractured film without boxes says nothing about where.
-        known = np.array([not label or bool(self.boxes[film]) for label, film in zip(labels, chosen, strict=True)])
+        # A positive film without boxes says nothing about where; in a set without any box no film does.
+        known = np.array([self.boxes_known and (not self.labels[film] or bool(self.boxes[film])) for film in chosen])
         return (
             films,
             {"finding": labels[:, None], "map": maps},

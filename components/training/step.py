@@ -46,7 +46,7 @@ def train(
     load_keras()
     from components.models.networks import build_network
     from components.models.package import save_package
-    from components.outputs import remove, whole_folder
+    from components.outputs import remove_traces, whole_folder
     from components.params import AugmentationParams
     from components.training.batches import FilmBatches, TrainingBatches
     from components.training.checkpoint import TrainingState, read_state
@@ -82,7 +82,7 @@ def train(
         checkpoint = folder / "checkpoint"
         state = read_state(checkpoint, fingerprint)
         if state is None:
-            remove(checkpoint)  # of other films or parameters
+            remove_traces(checkpoint)  # of other films or parameters
             state = TrainingState(fingerprint=fingerprint, precision=choose_precision(build, batches, params))
         network, state = fit(
             build,
@@ -96,7 +96,7 @@ def train(
         _write_history(state, folder / HISTORY)
         info = _describe(network, prepared, rows, copy_rows, validation, params, state)
         save_package(folder, network, info)
-        remove(checkpoint)
+        remove_traces(checkpoint)
     return TrainingSummary(
         films=len(rows),
         copies=len(copy_rows),

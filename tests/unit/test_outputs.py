@@ -96,7 +96,7 @@ def test_a_folders_hash_by_hand(tmp_path: Path) -> None:
 
 
 def test_files_are_found_sorted_and_without_what_tools_leave(tmp_path: Path) -> None:
-    for name in ("b", "a/c", ".git/config", "a/__pycache__/x.pyc", "a/Thumbs.db"):
+    for name in ("b", "a/c", ".git/config", "a/__pycache__/x.pyc", "a/Thumbs.db", "a/.m.partial/x"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     assert [path.relative_to(tmp_path).as_posix() for path in files_under(tmp_path)] == ["a/c", "b"]

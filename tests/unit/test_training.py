@@ -90,11 +90,20 @@ def test_neither_test_nor_validation_films_are_trained_on(prepared: PreparedFilm
 
 
 def test_a_fractured_film_without_boxes_does_not_teach_the_map(prepared: PreparedFilms) -> None:
-    blind = PreparedFilms(prepared.pixels, prepared.films.assign(boxes="[]"))
-    _, targets, weights = batches_of(blind)[0]
-    np.testing.assert_array_equal(weights["map"], 1 - targets["finding"][:, 0])
+    known = prepared.films["label"].to_numpy(bool) & (np.arange(len(prepared.films)) % 2 == 0)
+    some = PreparedFilms(prepared.pixels, prepared.films.assign(boxes=np.where(known, "[[1, 1, 9, 9]]", "[]")))
+    _, targets, weights = batches_of(some)[0]
+    shown = targets["map"].any(axis=(1, 2, 3))
+    np.testing.assert_array_equal(weights["map"], (1 - targets["finding"][:, 0]) + shown)
+    assert 0 < shown.sum() < targets["finding"].sum()
     _, _, weights = batches_of(prepared)[0]
     assert (weights["map"] == 1).all()
+
+
+def test_a_set_without_boxes_does_not_teach_the_map_at_all(prepared: PreparedFilms) -> None:
+    _, _, weights = batches_of(PreparedFilms(prepared.pixels, prepared.films.assign(boxes="[]")))[0]
+    assert (weights["map"] == 0).all()
+    assert (weights["finding"] == 1).all()
 
 
 def test_the_map_has_the_cells_a_box_touches() -> None:
