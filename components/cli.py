@@ -16,7 +16,7 @@ import typer
 
 from components.contract import Output, Step
 from components.errors import OsteonError
-from components.params import Params, flatten, load_params
+from components.params import Params, describe_keys, flatten, load_params
 from components.steps import STEPS
 
 app = typer.Typer(
@@ -78,10 +78,9 @@ def _keys_help(step: Step) -> str:
     """The section's keys with their defaults, for the end of a step's help."""
     section = next(name for name, found in Params.model_fields.items() if found.annotation is step.params_kind)
     lines = ["\b", f"Keys of {PARAMS_FILE}, section {section}, with their defaults:"]
+    meanings = describe_keys(step.params_kind)
     for key, value in flatten(step.params_kind()).items():
-        found = step.params_kind.model_fields.get(key)
-        about = f"  {found.description}" if found is not None and found.description else ""
-        lines.append(f"  {f'{key}: {value}':<26}{about}")
+        lines.append(f"  {f'{key}: {value}':<26}  {meanings[key]}")
     return "\n".join(lines)
 
 

@@ -35,8 +35,13 @@ def layout_names() -> tuple[str, ...]:
 class ClassNames(Section):
     """The words a set uses for its two classes; never guessed from their alphabetical order."""
 
-    fractured: Annotated[list[str], Field(min_length=1)] = ["fractured", "fracture", "yes", "1"]
-    not_fractured: Annotated[list[str], Field(min_length=1)] = [
+    fractured: Annotated[list[str], Field(min_length=1, description="words that mean fractured")] = [
+        "fractured",
+        "fracture",
+        "yes",
+        "1",
+    ]
+    not_fractured: Annotated[list[str], Field(min_length=1, description="words that mean not fractured")] = [
         "not fractured",
         "not_fractured",
         "normal",
@@ -156,9 +161,9 @@ class TrainingParams(Section):
     patience: Annotated[int, Field(ge=1, description="epochs without a better AUROC before it stops")] = 25
     batch_size: Annotated[int, Field(ge=2, le=4096, multiple_of=2, description="half of it is positive")] = 16
     learning_rate: Annotated[float, Field(gt=0, le=1, description="highest rate of AdamW")] = 2e-3
-    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.05
+    weight_decay: Annotated[float, Field(ge=0, le=1, description="of AdamW")] = 0.05
     warmup_epochs: Annotated[float, Field(ge=0, description="epochs until the highest rate is reached")] = 2.0
-    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.05
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5, description="share of certainty taken off the labels")] = 0.05
     ema: Annotated[float, Field(ge=0, lt=1, description="momentum of the averaged weights; 0 averages none")] = 0.98
     precision: Annotated[
         Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"],
@@ -255,6 +260,17 @@ def section_of(params: Params, kind: type[Section]) -> tuple[str, Section]:
         if type(section) is kind:
             return name, section
     raise TypeError(f"{kind.__name__} is no section of params.yaml")
+
+
+def describe_keys(kind: type[BaseModel], prefix: str = "") -> dict[str, str]:
+    """What each key of a section means, by the same flat names as flatten gives."""
+    flat: dict[str, str] = {}
+    for key, field in kind.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            flat |= describe_keys(field.annotation, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = field.description or ""
+    return flat
 
 
 def flatten(section: BaseModel, prefix: str = "") -> dict[str, Any]:

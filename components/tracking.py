@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from components.contract import Step, Summary
 from components.errors import OsteonError
@@ -30,6 +31,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 STORE = Path("mlflow") / "store"
 EXPERIMENT = "osteon"
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it would call home; it reads this while it is imported
 PARENT = "pipeline"
 
 # Tags. A hash is part of the name, so that one query finds the runs that read or wrote it.
@@ -184,24 +186,47 @@ def _connect() -> "tuple[MlflowClient, str]":
     local = uri.startswith("sqlite:///")
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    # It prints the server's address, with the password in it.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     if local:
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
     try:
         mlflow.set_tracking_uri(uri)
         client = mlflow.MlflowClient()
-        found = client.get_experiment_by_name(name)
+        with _asking_briefly():
+            found = client.get_experiment_by_name(name)
+        if found is not None and found.lifecycle_stage == "deleted":
+            raise OsteonError(f"MLflow's experiment '{name}' was deleted; restore it or set MLFLOW_EXPERIMENT_NAME")
         if found is not None:
             return client, str(found.experiment_id)
         artifacts = Path(uri.removeprefix("sqlite:///")).parent / "artifacts"
         return client, str(client.create_experiment(name, artifacts.resolve().as_uri() if local else None))
     except MlflowException as error:
-        # The address may hold a password.
-        shown = uri.rsplit("@", 1)[-1]
+        # The address may hold a password, and so may MLflow's text.
+        secret = urlsplit(uri).netloc.rpartition("@")[0]
+        shown, reason = ((text.replace(f"{secret}@", "") if secret else text) for text in (uri, str(error)))
         raise OsteonError(
-            f"the MLflow server {shown} does not answer ({str(error).splitlines()[0][:200]}); "
+            f"the MLflow server {shown} does not answer ({reason.splitlines()[0][:200]}); "
             "check MLFLOW_TRACKING_URI, or unset it to use a local file"
         ) from None
+
+
+@contextmanager
+def _asking_briefly() -> Iterator[None]:
+    """Let MLflow give up after seconds where nobody answers; what the user has set holds.
+
+    By itself it goes on for four minutes, which suits a server that restarts in the middle of a training and not
+    an address that is wrong.
+    """
+    brief = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+    changed = {name: value for name, value in brief.items() if name not in os.environ}
+    os.environ.update(changed)
+    try:
+        yield
+    finally:
+        for name in changed:
+            del os.environ[name]
 
 
 def current_pass() -> str | None:
@@ -273,9 +298,12 @@ def _close_killed_runs(client: "MlflowClient", experiment: str) -> None:
             alive = int(psutil.Process(int(pid)).create_time()) == int(started)
         except psutil.Error:
             alive = False
-        # The parent's process is that of its first step, which may be long done while others go on.
+        # The parent's process is that of its first step, which may be long done while others go on; a parent ends
+        # with its steps.
         if not alive and run.data.tags.get(STEP) != PARENT:
             client.set_terminated(run.info.run_id, "KILLED")
+            if parent := run.data.tags.get("mlflow.parentRunId"):
+                client.set_terminated(parent, "KILLED")
 
 
 def _dataset(name: str, md5: str) -> Any:
@@ -364,7 +392,7 @@ def _lineage(client: "MlflowClient", run: "Run", known: dict[str, Lineage]) -> L
     for tag, name in tags.items():
         if not tag.startswith(READ):
             continue
-        maker = run_that_wrote(client, run.info.experiment_id, tag.removeprefix(READ), before=run.info.start_time)
+        maker = run_that_wrote(client, run.info.experiment_id, tag.removeprefix(READ), name, run.info.start_time)
         if maker is None:
             if DATA not in tags:
                 node.missing.append(name)
@@ -373,12 +401,25 @@ def _lineage(client: "MlflowClient", run: "Run", known: dict[str, Lineage]) -> L
     return node
 
 
-def run_that_wrote(client: "MlflowClient", experiment: str, md5: str, before: int | None = None) -> "Run | None":
-    """The latest finished run that wrote content with this hash, if `before` is given, started before that time."""
+def run_that_wrote(
+    client: "MlflowClient", experiment: str, md5: str, name: str | None = None, before: int | None = None
+) -> "Run | None":
+    """The latest finished run that wrote content with this hash.
+
+    Args:
+        client: of the store.
+        experiment: its id.
+        md5: DVC's hash.
+        name: of the output, which is the input's name in the step that reads it. The hash alone is not enough:
+            where no film is quarantined, manifest and trusted films are the same bytes.
+        before: only runs that began before this time, milliseconds.
+
+    """
     when = f" and attributes.start_time < {before}" if before else ""
+    named = f"= '{name}'" if name else "LIKE '%'"
     found = client.search_runs(
         [experiment],
-        f"tags.`{WROTE}{md5}` LIKE '%' and attributes.status = 'FINISHED'{when}",
+        f"tags.`{WROTE}{md5}` {named} and attributes.status = 'FINISHED'{when}",
         order_by=["attributes.start_time DESC"],
         max_results=1,
     )

@@ -82,3 +82,35 @@ def write(path: Path, data: bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     return path
+
+
+def packaged(folder: Path, seed: int = 0, **info: Any) -> Path:
+    """A packaged model for films of 64 pixels that has learned nothing; its weights come from the seed."""
+    from components.models.backend import load_keras
+
+    keras = load_keras()
+    from components.models.networks import build_network
+    from components.models.package import PackageInfo, save_package
+    from components.params import TrainingParams
+
+    keras.utils.set_random_seed(seed)
+    usual: dict[str, Any] = {
+        "finding": "fractured",
+        "network": "compact",
+        "image_size": 64,
+        "threshold": 0.5,
+        "prevalence": 0.4,
+        "films": 80,
+        "copies": 0,
+        "epochs": 3,
+        "best_epoch": 2,
+        "validation_fold": 0,
+        "validation_auroc": 0.5,
+        "fingerprint": "none",
+        "precision": "float32",
+        "backend": keras.backend.backend(),
+        "versions": {"keras": keras.__version__},
+    }
+    folder.mkdir(parents=True)
+    save_package(folder, build_network(64, TrainingParams(width=8)), PackageInfo(**{**usual, **info}))
+    return folder

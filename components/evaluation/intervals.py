@@ -55,10 +55,10 @@ def delong(labels: Labels, scores: Floats, confidence: float) -> Estimate:
     if auroc in (0.0, 1.0):
         bound = float(stats.beta.ppf((1 - confidence) / 2, min(m, n), 1))
         return Estimate(auroc, bound, 1.0) if auroc == 1.0 else Estimate(auroc, 0.0, 1 - bound)
+    # One film alone does not show how much its class varies: take the most that shares of this mean can.
     variance = sum(
-        float(components.var(ddof=1)) / len(components)
+        float(components.var(ddof=1)) / len(components) if len(components) > 1 else auroc * (1 - auroc)
         for components in (of_positive, of_negative)
-        if len(components) > 1
     )
     half = float(stats.norm.ppf((1 + confidence) / 2)) * float(np.sqrt(variance))
     return Estimate(auroc, max(0.0, auroc - half), min(1.0, auroc + half))
@@ -76,7 +76,12 @@ def group_weights(groups: NDArray[np.int64], labels: Labels, resamples: int, see
     Returns:
         resamples × films.
 
+    Raises:
+        ValueError: there is one class only.
+
     """
+    if labels.min() == labels.max():
+        raise ValueError("both classes are needed")
     rng = np.random.default_rng(seed)
     count = int(groups.max()) + 1
     weights = np.empty((resamples, len(groups)))
@@ -103,4 +108,5 @@ def bootstrap(figure: Callable[[Floats], Floats], weights: Floats, confidence: f
     if np.isnan(value):
         return UNDEFINED
     low, high = np.nanquantile(figure(weights), [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Estimate(value, float(low), float(high))
+    # A bias of the bootstrap on a few films, or the last digit, can leave the value itself outside.
+    return Estimate(value, min(float(low), value), max(float(high), value))

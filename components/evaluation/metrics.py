@@ -121,7 +121,8 @@ def by_region(films: "pd.DataFrame", threshold: float, confidence: float) -> lis
 
     """
     rows: list[dict[str, object]] = []
-    for region, part in films.groupby(films["region"].fillna("unknown")):
+    regions = films["region"].fillna("unknown")
+    for region, part in sorted(films.groupby(regions), key=lambda named: (-len(named[1]), str(named[0]))):
         labels, scores = part["label"].to_numpy(np.int64), part["score"].to_numpy(np.float64)
         tp, fn, tn, fp = confusion(labels, scores, threshold)
         rows.append(
@@ -134,4 +135,4 @@ def by_region(films: "pd.DataFrame", threshold: float, confidence: float) -> lis
                 "auroc": delong(labels, scores, confidence),
             }
         )
-    return sorted(rows, key=lambda row: (-len(films[films["region"] == row["region"]]), str(row["region"])))
+    return rows

@@ -127,16 +127,25 @@ def open_package(folder: Path) -> Package:
         OsteonError: missing or damaged.
 
     """
+    from zipfile import BadZipFile
+
     from components.models.backend import load_keras
 
+    for name in (INFO, NETWORK):
+        if not (folder / name).is_file():
+            raise OsteonError(f"{folder}: no packaged model ({name} is missing); run the step train")
     keras = load_keras()
     try:
         info = PackageInfo.model_validate_json((folder / INFO).read_text(encoding="utf-8"))
         network = keras.saving.load_model(folder / NETWORK, compile=False, safe_mode=True)
-    except FileNotFoundError as error:
-        raise OsteonError(f"{folder}: no packaged model ({error.filename} is missing); run the step train") from None
-    except (ValidationError, ValueError, OSError) as error:
-        raise OsteonError(f"{folder}: damaged model ({str(error).splitlines()[0]}); run the step train again") from None
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        reason = " ".join((INFO, *map(str, fault["loc"]))) + f": {fault['msg']}"
+        raise OsteonError(f"{folder}: damaged model ({reason}); run the step train again") from None
+    # What zipfile and Keras raise, one byte changed here or there.
+    except (ValueError, OSError, KeyError, TypeError, NotImplementedError, BadZipFile) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise OsteonError(f"{folder}: damaged model ({reason}); run the step train again") from None
     return Package(info, network)
 
 

@@ -1,0 +1,239 @@
+"""The command as a person meets it: in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from components.params import Params, flatten
+from components.steps import STEPS
+
+HEAVY = {
+    "numpy",
+    "pandas",
+    "tensorflow",
+    "keras",
+    "mlflow",
+    "great_expectations",
+    "sklearn",
+    "cv2",
+    "PIL",
+    "scipy",
+    "dvc",
+}
+
+
+def started(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "COLUMNS": "110"}
+    for name in ("OSTEON_DEBUG", "FORCE_COLOR", "GITHUB_ACTIONS"):
+        environment.pop(name, None)
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def osteon(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return started(["-m", "components.cli", *words], folder)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with a parameter file in which everything has its default."""
+    (tmp_path / "params.yaml").write_text("training: {epochs: 3}\n", encoding="utf-8")
+    return tmp_path
+
+
+def patched(folder: Path, patch: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """The command with something replaced before it starts."""
+    code = f"import sys; from components import cli, tracking\nsys.argv[0] = 'osteon'\n{patch}\ncli.main()"
+    return started(["-c", code, *words], folder)
+
+
+INGEST = ("ingest", "--source", "nowhere", "--manifest", "m.parquet")
+
+# ---------------------------------------------------------------- errors
+
+
+def test_an_error_the_user_can_mend_is_one_line(project: Path) -> None:
+    done = osteon(project, *INGEST)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == ("error: ingest: --source nowhere does not exist; run the step that makes it first\n")
+    assert [path.name for path in project.iterdir()] == ["params.yaml"]
+
+
+def test_debug_shows_where_it_came_from(project: Path) -> None:
+    done = osteon(project, "--debug", *INGEST)
+    assert done.returncode != 0
+    assert "Traceback (most recent call last)" in done.stderr
+    assert "in run_step" in done.stderr
+    assert done.stderr.splitlines()[-1].endswith("--source nowhere does not exist; run the step that makes it first")
+
+
+def test_a_fault_is_not_taken_for_the_users(project: Path) -> None:
+    patch = "tracking.run_step = lambda *given: 1 / 0"
+    done = patched(project, patch, *INGEST)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "error: ZeroDivisionError: division by zero",
+        "This is a fault of Osteon or its machine; `osteon --debug …` shows where.",
+    ]
+    assert "Traceback" in patched(project, patch, "--debug", *INGEST).stderr
+
+
+def test_stopped_by_a_person(project: Path) -> None:
+    patch = "def stop(*given): raise KeyboardInterrupt\ntracking.run_step = stop"
+    done = patched(project, patch, *INGEST)
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("ingest", "--sauce", "x"), "No such option: --sauce"),
+        (("ingest", "--source", "x"), "Missing option '--manifest'"),
+        (("ingesst",), "No such command 'ingesst'"),
+        (("lineage",), "Missing argument 'RUN_OR_MODEL'"),
+    ],
+)
+def test_a_wrong_command_line(project: Path, words: tuple[str, ...], message: str) -> None:
+    done = osteon(project, *words)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_bad_parameter_stops_before_anything_runs(project: Path) -> None:
+    (project / "films").mkdir()
+    (project / "params.yaml").write_text("training: {epochs: 0}\ndata: {lay_out: mura}\n", encoding="utf-8")
+    patch = "tracking.run_step = lambda *given: print('it ran')"
+    for words in (("ingest", "--source", "films", "--manifest", "m"), ("params",)):
+        done = patched(project, patch, *words)
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert done.stderr.splitlines() == [
+            "error: params.yaml: data.lay_out: unknown key (did you mean layout?); "
+            "allowed: root, layout, classes, label_file, columns, cores",
+            "params.yaml: training.epochs = 0: input should be greater than or equal to 1",
+        ]
+
+
+def test_a_parameter_file_that_is_not_there(project: Path) -> None:
+    done = osteon(project, *INGEST, "--params", "mine.yaml")
+    assert done.returncode == 2
+    assert done.stderr == "error: mine.yaml: no such file; run in the project's folder or name it with --params\n"
+
+
+def test_an_evaluation_that_is_not_there(project: Path) -> None:
+    done = osteon(project, "summary")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: reports/evaluation: no evaluation there; `dvc repro` makes one\n",
+    )
+
+
+# ---------------------------------------------------------------- what it says
+
+
+def test_a_steps_last_line_is_its_summary_and_its_parameters_come_from_the_file(project: Path) -> None:
+    patch = (
+        "from components.ingestion.step import IngestSummary\n"
+        "def run(step, paths, params):\n"
+        "    print(step.name, sorted((name, str(path)) for name, path in paths.items()), params.training.epochs)\n"
+        "    return IngestSummary(films=1200, positive=3, unlabelled=0, unreadable=1)\n"
+        "tracking.run_step = run"
+    )
+    done = patched(project, patch, "ingest", "--source", "a b/ü", "--manifest", "m")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "ingest [('manifest', 'm'), ('source', 'a b/ü')] 3",
+        "ingest: films 1,200 · positive 3 · unlabelled 0 · unreadable 1",
+    ]
+
+
+def test_the_help_names_every_step_and_command(project: Path) -> None:
+    done = osteon(project, "--help")
+    assert done.returncode == 0
+    lines = [line.split(maxsplit=1) for line in done.stdout.splitlines() if line.startswith("  ")]
+    explained = {line[0]: line[1] for line in lines if len(line) == 2}
+    for name, step in STEPS.items():
+        assert explained[name][:30] == step.help[:30]
+    assert {"params", "summary", "lineage", "--debug"} <= set(explained)
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_the_help_of_a_step_explains_every_path_and_every_parameter(name: str, tmp_path: Path) -> None:
+    step = STEPS[name]
+    done = osteon(tmp_path, name, "--help")
+    assert done.returncode == 0
+    text = " ".join(done.stdout.split())
+    assert step.help in text
+    for path, mark in step.paths.items():
+        verb = "reads" if path in step.inputs else "writes"
+        assert f"--{path} <path> {verb}: {mark.help} [required]" in text, path
+    assert "--params <path> parameter file [default: params.yaml]" in text
+    schema = step.params_kind.model_json_schema()
+    sections = [schema, *schema.get("$defs", {}).values()]
+    meanings = {key: found.get("description") for one in sections for key, found in one["properties"].items()}
+    for key, value in flatten(step.params_kind()).items():
+        (line,) = (line for line in done.stdout.splitlines() if line.strip().startswith(f"{key}: "))
+        assert line.strip().startswith(f"{key}: {value}"), line
+        about = meanings[key.split(".")[-1]]
+        assert about, f"{key} has no description"
+        assert line.endswith(f"  {about}"), line
+
+
+def test_params_prints_every_value_in_use(project: Path) -> None:
+    done = osteon(project, "params")
+    assert done.returncode == 0
+    expected = flatten(Params.model_validate({"training": {"epochs": 3}}))
+    assert done.stdout.splitlines() == [f"{key}: {value}" for key, value in expected.items()]
+    assert "training.epochs: 3" in done.stdout
+
+
+def test_the_schema_is_a_json_schema_that_accepts_the_projects_file(tmp_path: Path) -> None:
+    validators = pytest.importorskip("jsonschema")  # comes with MLflow's and Great Expectations' dependencies
+    from ruamel.yaml import YAML
+
+    done = osteon(tmp_path, "params", "--schema")  # needs no file
+    assert done.returncode == 0
+    schema = json.loads(done.stdout)
+    kind = validators.validators.validator_for(schema, default=validators.Draft202012Validator)
+    kind.check_schema(schema)
+    content = YAML(typ="safe", pure=True).load(Path("params.yaml").read_text(encoding="utf-8"))
+    assert list(kind(schema).iter_errors(content)) == []
+    content["training"]["epochs"] = 0
+    content["extra"] = {}
+    assert {error.validator for error in kind(schema).iter_errors(content)} == {"minimum", "additionalProperties"}
+
+
+# ---------------------------------------------------------------- speed
+
+
+def test_the_command_line_loads_nothing_heavy(tmp_path: Path) -> None:
+    """`osteon --help` answers at once."""
+    code = textwrap.dedent(f"""
+        import sys
+        import components.cli
+        print(sorted({HEAVY!r} & set(sys.modules)))
+    """)
+    done = started(["-c", code], tmp_path)
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+def test_the_installed_command_is_this_one() -> None:
+    from importlib.metadata import entry_points
+
+    (found,) = entry_points(group="console_scripts", name="osteon")
+    assert found.value == "components.cli:main"

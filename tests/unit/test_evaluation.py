@@ -1,0 +1,316 @@
+"""The step evaluate on the pipeline's films, with a model that has learned nothing."""
+
+import base64
+import io
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from ruamel.yaml import YAML
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from components.errors import OsteonError
+from components.evaluation.metrics import NAMES
+from components.evaluation.step import EvaluationSummary, evaluate
+from components.films.prepared import FILMS, PIXELS, open_prepared
+from components.models.package import open_package
+from components.params import EvaluationParams
+from tests.conftest import Pipeline
+from tests.making import packaged
+
+PARAMS = EvaluationParams(resamples=200)
+MARKUP = "<script>alert('x')</script>&\"b\""
+
+
+class Page(HTMLParser):
+    """What a page loads, which elements it has, and its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+        self.text += " "
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def model(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its threshold is such that it gives both answers."""
+    folder = tmp_path_factory.mktemp("evaluation")
+    scores = open_package(packaged(folder / "any")).probabilities(open_prepared(pipeline.dataset).pixels)
+    return packaged(folder / "model", threshold=float(np.median(scores).round(3)))
+
+
+@pytest.fixture(scope="module")
+def made(model: Path, pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, EvaluationSummary]:
+    report = tmp_path_factory.mktemp("evaluated") / "report"
+    return report, evaluate(model, pipeline.dataset, report, PARAMS)
+
+
+@pytest.fixture(scope="module")
+def report(made: tuple[Path, EvaluationSummary]) -> Path:
+    return made[0]
+
+
+@pytest.fixture(scope="module")
+def test_films(pipeline: Pipeline) -> pd.DataFrame:
+    films = open_prepared(pipeline.dataset).films
+    return films[films["test"]].reset_index(drop=True)
+
+
+def metrics_of(report: Path) -> dict[str, Any]:
+    return json.loads((report / "metrics.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+
+
+def changed_dataset(pipeline: Pipeline, folder: Path, **columns: Any) -> Path:
+    """The prepared films with other columns."""
+    prepared = open_prepared(pipeline.dataset)
+    folder.mkdir()
+    np.save(folder / PIXELS, prepared.pixels)
+    prepared.films.assign(**columns).to_parquet(folder / FILMS)
+    return folder
+
+
+# ---------------------------------------------------------------- figures
+
+
+def test_the_metrics_have_the_shape_that_is_documented(report: Path, test_films: pd.DataFrame) -> None:
+    test = metrics_of(report)["test"]
+    assert list(test) == [*NAMES, "n", "groups", "prevalence", "threshold", "confidence", "confusion"]
+    for name in NAMES:
+        assert list(test[name]) == ["value", "low", "high"]
+        assert test[name]["low"] <= test[name]["value"] <= test[name]["high"]
+    assert test["n"] == len(test_films) >= 20
+    assert test["groups"] == test_films["group"].nunique() < test["n"]
+    assert test["prevalence"] == pytest.approx(test_films["label"].mean())
+    assert test["confidence"] == 0.95
+    assert sum(test["confusion"].values()) == test["n"]
+    assert test["confusion"]["tp"] + test["confusion"]["fn"] == test_films["label"].sum()
+
+
+def test_the_figures_are_those_of_the_predictions(report: Path, test_films: pd.DataFrame) -> None:
+    """What is published of each film gives the published figures, by another library."""
+    found = pd.read_csv(report / "predictions.csv")
+    assert found["film_id"].tolist() == test_films["film_id"].tolist()
+    assert found["label"].tolist() == test_films["label"].tolist()
+    test = metrics_of(report)["test"]
+    assert test["auroc"]["value"] == pytest.approx(roc_auc_score(found["label"], found["score"]))
+    assert test["average_precision"]["value"] == pytest.approx(average_precision_score(found["label"], found["score"]))
+    assert test["brier"]["value"] == pytest.approx(((found["score"] - found["label"]) ** 2).mean(), abs=1e-6)
+    said = found["score"] >= test["threshold"]
+    assert said.nunique() == 2
+    assert test["confusion"]["tp"] == (said & (found["label"] == 1)).sum()
+    assert test["confusion"]["fp"] == (said & (found["label"] == 0)).sum()
+
+
+def test_only_test_films_are_scored(report: Path, pipeline: Pipeline, model: Path, tmp_path: Path) -> None:
+    """Development films that are all black, and labelled the other way, change nothing."""
+    prepared = open_prepared(pipeline.dataset)
+    test = prepared.films["test"].to_numpy(bool)
+    dataset = changed_dataset(
+        pipeline, tmp_path / "d", label=prepared.films["label"].where(test, 1 - prepared.films["label"])
+    )
+    pixels = np.array(prepared.pixels)
+    pixels[~test] = 0
+    np.save(dataset / PIXELS, pixels)
+    evaluate(model, dataset, tmp_path / "report", PARAMS)
+    assert metrics_of(tmp_path / "report") == metrics_of(report)
+
+
+def test_the_regions_make_up_the_whole(report: Path, test_films: pd.DataFrame) -> None:
+    regions = metrics_of(report)["regions"]
+    counts = test_films["region"].value_counts()
+    assert {name: row["films"] for name, row in regions.items()} == counts.to_dict()
+    assert [row["films"] for row in regions.values()] == sorted(counts, reverse=True)
+    assert sum(row["positive"] for row in regions.values()) == test_films["label"].sum()
+    for row in regions.values():
+        assert set(row) == {"films", "positive", "sensitivity", "specificity", "auroc"}
+
+
+def test_the_summary_says_what_the_metrics_say(made: tuple[Path, EvaluationSummary]) -> None:
+    report, summary = made
+    test = metrics_of(report)["test"]
+    assert (summary.films, summary.auroc, summary.auroc_low, summary.auroc_high) == (
+        test["n"],
+        *(test["auroc"][key] for key in ("value", "low", "high")),
+    )
+    for name in ("average_precision", "sensitivity", "specificity", "brier"):
+        assert getattr(summary, name) == test[name]["value"]
+    assert summary.line().startswith(f"{test['n']} test films · AUROC {test['auroc']['value']:.3f} [")
+
+
+def test_a_second_evaluation_is_the_same_byte_for_byte(
+    report: Path, model: Path, pipeline: Pipeline, tmp_path: Path
+) -> None:
+    evaluate(model, pipeline.dataset, tmp_path / "again", PARAMS)
+    files = sorted(path.relative_to(report) for path in report.rglob("*") if path.is_file())
+    assert files == sorted(path.relative_to(tmp_path / "again") for path in tmp_path.rglob("*") if path.is_file())
+    for path in files:
+        assert (report / path).read_bytes() == (tmp_path / "again" / path).read_bytes(), path
+
+
+# ---------------------------------------------------------------- plots and pictures
+
+
+def test_the_plots_have_the_columns_that_dvc_yaml_names(report: Path) -> None:
+    plots = YAML(typ="safe").load(Path("dvc.yaml").read_text(encoding="utf-8"))["plots"]
+    named = {path: axes for plot in plots for path, axes in plot.items()}
+    written = {f"reports/evaluation/plots/{path.name}" for path in (report / "plots").iterdir()}
+    assert set(named) == written
+    for path, axes in named.items():
+        columns = pd.read_csv(report / "plots" / Path(path).name).columns
+        assert {axes["x"], axes["y"]} <= set(columns), path
+
+
+def test_the_curves_belong_to_the_figures(report: Path) -> None:
+    test = metrics_of(report)["test"]
+    roc = pd.read_csv(report / "plots" / "roc.csv")
+    assert np.trapezoid(roc["sensitivity"], roc["1 - specificity"]) == pytest.approx(test["auroc"]["value"], abs=1e-5)
+    curve = pd.read_csv(report / "plots" / "precision_recall.csv")
+    area = -(np.diff(curve["recall"]) * curve["precision"][:-1]).sum()
+    assert area == pytest.approx(test["average_precision"]["value"], abs=1e-5)
+    table = pd.read_csv(report / "plots" / "confusion.csv")
+    counts = table.value_counts().to_dict()
+    assert counts.get(("fractured", "fractured"), 0) == test["confusion"]["tp"]
+    assert counts.get(("not fractured", "fractured"), 0) == test["confusion"]["fp"]
+    scores = pd.read_csv(report / "plots" / "scores.csv")
+    assert scores["fractured"].sum() == round(test["n"] * test["prevalence"])
+    assert scores[["fractured", "not fractured"]].to_numpy().sum() == test["n"]
+
+
+def test_the_pictures_open_and_show_something(report: Path) -> None:
+    names = sorted(path.name for path in (report / "figures").iterdir())
+    assert names == ["confusion.png", "precision_recall.png", "roc.png", "scores.png"]
+    for name in names:
+        with Image.open(report / "figures" / name) as picture:
+            grey = np.asarray(picture.convert("L"))
+        assert min(grey.shape) > 300
+        assert grey[0, 0] == 255
+        assert 0.01 < (grey < 200).mean() < 0.6, name
+
+
+# ---------------------------------------------------------------- the page
+
+
+def test_the_page_needs_nothing_from_elsewhere(report: Path) -> None:
+    page = Page((report / "report.html").read_text(encoding="utf-8"))
+    assert page.open == []
+    assert not {"script", "link", "iframe", "object", "embed", "form", "base"} & {tag for tag, _ in page.elements}
+    for tag, attributes in page.elements:
+        assert not any(name.startswith("on") for name in attributes)
+        for name in ("src", "href", "srcset", "action", "data"):
+            assert str(attributes.get(name, "data:")).startswith("data:"), (tag, attributes)
+    text = (report / "report.html").read_text(encoding="utf-8")
+    assert "http://" not in text
+    assert "https://" not in text
+    assert "url(" not in text
+    assert "@import" not in text
+
+
+def test_the_page_shows_the_pictures_with_a_text_for_who_cannot_see_them(report: Path) -> None:
+    page = Page((report / "report.html").read_text(encoding="utf-8"))
+    pictures = [attributes for tag, attributes in page.elements if tag == "img"]
+    assert [one["alt"] for one in pictures] == [
+        "ROC curve",
+        "Precision and recall",
+        "Confusion matrix",
+        "Probabilities by class",
+    ]
+    for one, name in zip(pictures, ("roc", "precision_recall", "confusion", "scores"), strict=True):
+        data = base64.b64decode(str(one["src"]).removeprefix("data:image/png;base64,"), validate=True)
+        assert data == (report / "figures" / f"{name}.png").read_bytes()
+        Image.open(io.BytesIO(data)).verify()
+
+
+def test_the_page_says_every_figure_with_its_interval(report: Path) -> None:
+    test = metrics_of(report)["test"]
+    text = " ".join(Page((report / "report.html").read_text(encoding="utf-8")).text.split())
+    for name, title in NAMES.items():
+        one = test[name]
+        assert title in text
+        assert f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]" in text, name
+    assert f"On {test['n']} test films of {test['groups']} groups" in text
+    assert f"it finds {test['confusion']['tp']} of {test['confusion']['tp'] + test['confusion']['fn']}" in text
+    for region in metrics_of(report)["regions"]:
+        assert region in text
+
+
+def test_markup_in_names_is_text(pipeline: Pipeline, tmp_path: Path) -> None:
+    """The finding, regions and sources come from other people's files."""
+    dataset = changed_dataset(pipeline, tmp_path / "d", finding=MARKUP, region=MARKUP, source=MARKUP)
+    model = packaged(tmp_path / "model", finding=MARKUP, fingerprint=MARKUP)
+    evaluate(model, dataset, tmp_path / "report", PARAMS)
+    page = Page((tmp_path / "report" / "report.html").read_text(encoding="utf-8"))
+    assert page.open == []
+    assert "script" not in {tag for tag, _ in page.elements}
+    # Lead, cards' meanings, region, source, fingerprint: each as it was written.
+    assert page.text.count(MARKUP) >= 8
+    assert MARKUP in metrics_of(tmp_path / "report")["regions"]
+
+
+def test_films_without_region_and_figures_that_are_not_defined(pipeline: Pipeline, tmp_path: Path) -> None:
+    dataset = changed_dataset(pipeline, tmp_path / "d", region=pd.array([None] * 120, dtype="string"))
+    summary = evaluate(packaged(tmp_path / "model", threshold=1.1), dataset, tmp_path / "report", PARAMS)
+    found = metrics_of(tmp_path / "report")
+    assert list(found["regions"]) == ["unknown"]
+    assert found["test"]["ppv"] == {"value": None, "low": None, "high": None}
+    text = " ".join(Page((tmp_path / "report" / "report.html").read_text(encoding="utf-8")).text.split())
+    assert "positive predictive value not defined" in text
+    assert "NaN" not in (tmp_path / "report" / "metrics.json").read_text()
+    assert summary.sensitivity == 0.0
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+def refused(model: Path, dataset: Path, folder: Path, match: str) -> None:
+    with pytest.raises(OsteonError, match=match):
+        evaluate(model, dataset, folder / "report", PARAMS)
+    assert not (folder / "report").exists()
+
+
+def test_a_model_of_another_finding(pipeline: Pipeline, tmp_path: Path) -> None:
+    model = packaged(tmp_path / "model", finding="abnormal")
+    refused(model, pipeline.dataset, tmp_path, "finds 'abnormal', the films of .* are labelled 'fractured'")
+
+
+def test_a_model_for_another_size(pipeline: Pipeline, tmp_path: Path) -> None:
+    model = packaged(tmp_path / "model", image_size=96)
+    refused(model, pipeline.dataset, tmp_path, "takes films of 96 pixels, .* has 64; run train again")
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_test_films_of_one_class(pipeline: Pipeline, model: Path, tmp_path: Path, label: int) -> None:
+    dataset = changed_dataset(pipeline, tmp_path / "d", label=label)
+    refused(model, dataset, tmp_path, r"the \d+ test films are not of both classes")
+
+
+def test_no_test_films(pipeline: Pipeline, model: Path, tmp_path: Path) -> None:
+    dataset = changed_dataset(pipeline, tmp_path / "d", test=False)
+    refused(model, dataset, tmp_path, "the 0 test films are not of both classes")
+
+
+def test_a_failed_evaluation_leaves_the_former_one(pipeline: Pipeline, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "metrics.json").write_text("former")
+    with pytest.raises(OsteonError):
+        evaluate(model, changed_dataset(pipeline, tmp_path / "d", label=1), tmp_path / "report", PARAMS)
+    assert (tmp_path / "report" / "metrics.json").read_text() == "former"

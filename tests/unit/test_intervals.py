@@ -1,0 +1,286 @@
+"""Intervals against printed tables, a second computation written out the long way, and simulation."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from sklearn.metrics import roc_auc_score
+
+from components.evaluation.intervals import (
+    UNDEFINED,
+    Estimate,
+    Floats,
+    Labels,
+    bootstrap,
+    delong,
+    group_weights,
+    wilson,
+)
+
+# Examples are cheap, but the first of a worker waits for imports.
+SETTINGS = settings(deadline=None, max_examples=60)
+
+# ---------------------------------------------------------------- Wilson
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "low", "high"),
+    [
+        # Newcombe 1998, Statistics in Medicine 17, 857–872, table I, method 3.
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0000, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_as_printed(successes: int, trials: int, low: float, high: float) -> None:
+    found = wilson(successes, trials, 0.95)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
+    assert found.value == successes / trials
+
+
+@SETTINGS
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.floats(0.5, 0.999))
+def test_wilson_is_the_closed_formula(counts: tuple[int, int], confidence: float) -> None:
+    """(p + z²/2n ± z·√(p(1−p)/n + z²/4n²)) / (1 + z²/n)."""
+    successes, n = counts
+    p, z = successes / n, stats.norm.ppf((1 + confidence) / 2)
+    middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    found = wilson(successes, n, confidence)
+    assert (found.low, found.high) == pytest.approx((middle - half, middle + half), abs=1e-9)
+
+
+def test_a_proportion_of_nothing_is_not_defined() -> None:
+    assert wilson(0, 0, 0.95) == UNDEFINED
+
+
+# ---------------------------------------------------------------- DeLong
+
+
+def naive_delong(labels: Labels, scores: Floats, confidence: float) -> Estimate:
+    """DeLong 1988 as the paper writes it: psi over every pair of films, its means by row and by column."""
+    positive, negative = scores[labels == 1], scores[labels == 0]
+    psi = np.array([[1.0 if x > y else 0.5 if x == y else 0.0 for y in negative] for x in positive])
+    auroc = psi.mean()
+    variance = np.var(psi.mean(axis=1), ddof=1) / len(positive) + np.var(psi.mean(axis=0), ddof=1) / len(negative)
+    half = stats.norm.ppf((1 + confidence) / 2) * np.sqrt(variance)
+    return Estimate(auroc, max(0, auroc - half), min(1, auroc + half))
+
+
+def numbers(found: Estimate) -> tuple[float, float, float]:
+    assert found.value is not None
+    assert found.low is not None
+    assert found.high is not None
+    return found.value, found.low, found.high
+
+
+@st.composite
+def scored(draw: st.DrawFn, least: int = 2) -> tuple[Labels, Floats]:
+    """Films of both classes, in any order; few different scores, so that ties are common."""
+    classes = st.lists(st.integers(0, 12), min_size=least, max_size=15)
+    positive, negative = draw(classes), draw(classes)
+    labels = np.repeat([1, 0], [len(positive), len(negative)]).astype(np.int64)
+    order = np.array(draw(st.permutations(range(len(labels)))))
+    return labels[order], np.array(positive + negative, np.float64)[order] / 13
+
+
+@SETTINGS
+@given(scored(), st.sampled_from([0.8, 0.95, 0.99]))
+def test_delong_is_that_of_all_pairs(films: tuple[Labels, Floats], confidence: float) -> None:
+    labels, scores = films
+    expected = naive_delong(labels, scores, confidence)
+    assume(expected.value not in (0.0, 1.0))
+    assert numbers(delong(labels, scores, confidence)) == pytest.approx(numbers(expected), abs=1e-12)
+
+
+def test_delong_by_hand() -> None:
+    """Positive 0.8, 0.4; negative 0.6, 0.4, 0.2: psi is 1 1 1 / 0 ½ 1, so 4.5/6; parts ½ and 1, ½ ¾ 1."""
+    labels, scores = np.array([1, 1, 0, 0, 0]), np.array([0.8, 0.4, 0.6, 0.4, 0.2])
+    half = 1.959963985 * np.sqrt(0.125 / 2 + 0.0625 / 3)
+    assert numbers(delong(labels, scores, 0.95)) == pytest.approx((0.75, 0.75 - half, 1.0))
+
+
+@SETTINGS
+@given(scored(least=1))
+def test_the_point_estimate_is_scikit_learns(films: tuple[Labels, Floats]) -> None:
+    assert delong(*films, 0.95).value == pytest.approx(roc_auc_score(*films))
+
+
+@SETTINGS
+@given(scored(least=1))
+def test_the_order_of_scores_is_all_that_counts(films: tuple[Labels, Floats]) -> None:
+    labels, scores = films
+    expected = delong(labels, scores, 0.95)
+    for changed in (np.exp(5 * scores), 3 * scores - 7, np.cbrt(scores)):
+        assert delong(labels, changed, 0.95) == expected
+
+
+@SETTINGS
+@given(scored(least=1))
+def test_swapped_labels_and_turned_scores_mirror_it(films: tuple[Labels, Floats]) -> None:
+    labels, scores = films
+    value, low, high = numbers(delong(labels, scores, 0.9))
+    for other in (delong(1 - labels, scores, 0.9), delong(labels, -scores, 0.9)):
+        assert numbers(other) == pytest.approx((1 - value, 1 - high, 1 - low), abs=1e-9)
+
+
+@SETTINGS
+@given(scored(least=1), st.floats(0.55, 0.99))
+def test_delongs_interval_contains_the_value_and_grows_with_confidence(
+    films: tuple[Labels, Floats], confidence: float
+) -> None:
+    value, low, high = numbers(delong(*films, confidence))
+    assert 0 <= low <= value <= high <= 1
+    _, lower, higher = numbers(delong(*films, 0.995))
+    assert lower <= low
+    assert high <= higher
+
+
+def test_classes_that_are_parted_completely_are_not_taken_for_certain() -> None:
+    """8 of 8 successes at 95 %: Clopper and Pearson's lower bound is 0.025^(1/8) = 0.6306."""
+    labels = np.repeat([1, 0], [8, 30])
+    scores = labels + np.linspace(0, 0.5, 38)
+    assert numbers(delong(labels, scores, 0.95)) == pytest.approx((1.0, 0.025 ** (1 / 8), 1.0))
+    exact = stats.binomtest(8, 8).proportion_ci(0.95, method="exact")
+    assert delong(labels, scores, 0.95).low == pytest.approx(exact.low)
+    assert numbers(delong(labels, -scores, 0.95)) == pytest.approx((0.0, 0.0, 1 - exact.low))
+
+
+def test_one_film_of_a_class_says_little() -> None:
+    """Nothing tells how much another film of that class would differ: the most that a mean of 0.8 allows."""
+    labels, scores = np.repeat([1, 0], [1, 10]), np.array([8.0, *range(9), 9.0])
+    assert delong(labels, scores, 0.95).value == pytest.approx(0.85)
+    of_negative = 1 - np.array([*[0] * 8, 0.5, 1])
+    half = 1.959963985 * np.sqrt(0.85 * 0.15 + of_negative.var(ddof=1) / 10)
+    assert numbers(delong(labels, scores, 0.95)) == pytest.approx((0.85, 0.85 - half, 1.0))
+    assert numbers(delong(np.array([1, 0]), np.array([0.3, 0.3]), 0.95)) == (0.5, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("labels", [[1, 1, 1], [0, 0], []])
+def test_auroc_of_one_class_is_not_defined(labels: list[int]) -> None:
+    assert delong(np.array(labels, np.int64), np.linspace(0, 1, len(labels)), 0.95) == UNDEFINED
+
+
+def test_delong_covers_the_truth() -> None:
+    """Scores N(1, 1) and N(0, 1): AUROC is Φ(1/√2). 400 tests of 40 + 60 films; 95 % ± 3 standard errors."""
+    rng = np.random.default_rng(0)
+    labels, truth = np.repeat([1, 0], [40, 60]), stats.norm.cdf(np.sqrt(0.5))
+    found = [numbers(delong(labels, rng.normal(labels, 1), 0.95)) for _ in range(400)]
+    covered = np.mean([low <= truth <= high for _, low, high in found])
+    assert 0.91 < covered < 0.985
+
+
+# ---------------------------------------------------------------- bootstrap over groups
+
+
+@st.composite
+def grouped(draw: st.DrawFn) -> tuple[Labels, Labels]:
+    """Groups 0 … k−1, each with one film or more, and labels of both classes."""
+    count = draw(st.integers(2, 8))
+    groups = [*range(count), *draw(st.lists(st.integers(0, count - 1), max_size=12))]
+    labels = draw(st.lists(st.integers(0, 1), min_size=len(groups), max_size=len(groups)))
+    assume(len(set(labels)) == 2)
+    return np.array(draw(st.permutations(groups))), np.array(labels)
+
+
+@SETTINGS
+@given(grouped(), st.integers(0, 2**32 - 1))
+def test_groups_are_drawn_whole(films: tuple[Labels, Labels], seed: int) -> None:
+    groups, labels = films
+    weights = group_weights(groups, labels, 40, seed)
+    assert weights.shape == (40, len(groups))
+    firsts = np.unique(groups, return_index=True)[1]
+    # All films of a group as often as its first, …
+    np.testing.assert_array_equal(weights, weights[:, firsts][:, groups])
+    # … as many groups as there are, and both classes.
+    assert (weights[:, firsts].sum(axis=1) == len(firsts)).all()
+    assert (weights == weights.round()).all()
+    assert (weights >= 0).all()
+    for label in (0, 1):
+        assert (weights[:, labels == label].sum(axis=1) > 0).all()
+
+
+def test_every_group_is_drawn_as_often() -> None:
+    """Multinomial: mean 1, variance 1 − 1/k, whatever the size of the group."""
+    groups = np.repeat(np.arange(5), [1, 2, 9, 1, 4])
+    labels = np.zeros(17, np.int64)
+    labels[::2] = 1
+    weights = group_weights(groups, np.where(groups == 0, 1, labels), 20_000, 1)[:, [0, 1, 3, 12, 13]]
+    np.testing.assert_allclose(weights.mean(axis=0), 1, atol=0.03)
+    np.testing.assert_allclose(weights.var(axis=0), 0.8, atol=0.04)
+
+
+def test_a_seed_gives_its_samples_again() -> None:
+    groups, labels = np.arange(30) // 2, np.arange(30) % 2
+    first = group_weights(groups, labels, 50, 7)
+    np.testing.assert_array_equal(group_weights(groups, labels, 50, 7), first)
+    assert (group_weights(groups, labels, 50, 8) != first).any()
+
+
+def test_samples_of_one_class_are_drawn_again() -> None:
+    """One positive film in 30 groups: a third of all draws lack it."""
+    weights = group_weights(np.arange(30), (np.arange(30) == 0).astype(np.int64), 500, 0)
+    assert len(weights) == 500
+    assert (weights[:, 0] >= 1).all()
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_one_class_has_no_samples(label: int) -> None:
+    with pytest.raises(ValueError, match="both classes"):
+        group_weights(np.arange(5), np.full(5, label), 10, 0)
+
+
+def weighted_mean(values: Floats) -> Callable[[Floats], Floats]:
+    return lambda weights: weights @ values / weights.sum(axis=1)
+
+
+def test_the_bootstraps_percentiles_by_hand() -> None:
+    """Five samples whose means are 1, 2, 3, 4, 5: percentile 10 is 1.4, percentile 90 is 4.6."""
+    weights = np.eye(5)[[3, 0, 4, 2, 1]]
+    found = bootstrap(weighted_mean(np.array([1.0, 2, 3, 4, 5])), weights, 0.8)
+    assert numbers(found) == pytest.approx((3.0, 1.4, 4.6))
+
+
+def test_the_bootstraps_percentiles_are_numpys() -> None:
+    rng = np.random.default_rng(0)
+    values, weights = rng.normal(size=40), group_weights(np.arange(40) // 3, np.arange(40) % 2, 300, 5)
+    means = [np.average(values, weights=row) for row in weights]
+    found = bootstrap(weighted_mean(values), weights, 0.9)
+    assert numbers(found) == pytest.approx((values.mean(), *np.percentile(means, [5, 95])))
+
+
+def test_a_biased_bootstrap_does_not_leave_the_value_outside() -> None:
+    for value, low, high in ((0.0, 0.0, 2.5), (9.0, 1.5, 9.0)):
+        figures = {1: np.array([value]), 3: np.array([1.0, 2.0, 3.0])}
+        found = bootstrap(lambda weights, figures=figures: figures[len(weights)], np.ones((3, 2)), 0.5)
+        assert numbers(found) == pytest.approx((value, low, high))
+
+
+def test_samples_without_the_figure_are_left_out_and_none_at_all_is_not_defined() -> None:
+    figures = np.array([np.nan, 1.0, 2.0, 3.0])
+
+    def figure(weights: Floats) -> Floats:
+        return figures if len(weights) > 1 else np.array([2.0])
+
+    assert numbers(bootstrap(figure, np.ones((4, 3)), 0.5)) == pytest.approx((2.0, 1.5, 2.5))
+    assert bootstrap(lambda weights: np.full(len(weights), np.nan), np.ones((4, 3)), 0.95) == UNDEFINED
+
+
+def test_the_interval_knows_of_the_groups() -> None:
+    """Films of a group are alike (5 copies): the interval is that of the groups' means, not of the films'."""
+    rng = np.random.default_rng(0)
+    truth, covered, widths, theory = 0.3, [], [], []
+    groups = np.repeat(np.arange(40), 5)
+    for _ in range(200):
+        means = rng.normal(truth, 1, 40)
+        weights = group_weights(groups, np.tile([0, 1, 0, 1, 1], 40), 300, int(rng.integers(2**32)))
+        _, low, high = numbers(bootstrap(weighted_mean(means[groups]), weights, 0.9))
+        covered.append(low <= truth <= high)
+        widths.append(high - low)
+        theory.append(2 * 1.6449 * means.std() / np.sqrt(40))
+    assert 0.82 < np.mean(covered) < 0.96
+    assert np.mean(widths) == pytest.approx(np.mean(theory), rel=0.03)

@@ -1,0 +1,234 @@
+"""Every figure against scikit-learn, and by hand where it has none."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn import metrics
+
+from components.evaluation.intervals import UNDEFINED, Estimate, Floats, Labels, wilson
+from components.evaluation.metrics import NAMES, _Order, by_region, confusion, measure
+from components.params import EvaluationParams
+
+PARAMS = EvaluationParams(resamples=100)
+Films = tuple[Labels, Floats, NDArray[np.int64]]
+
+# Ten films, four positive; at ≥ 0.5: 3 found, 1 missed, 4 cleared, 2 alarms.
+LABELS = np.array([1, 1, 1, 1, 0, 0, 0, 0, 0, 0])
+SCORES = np.array([0.9, 0.7, 0.5, 0.2, 0.8, 0.5, 0.4, 0.3, 0.3, 0.1])
+GROUPS = np.array([0, 0, 1, 2, 2, 3, 4, 5, 6, 6])
+
+
+@st.composite
+def measurable(draw: st.DrawFn) -> Films:
+    """Films of both classes with scores 0.05 … 0.95, ties common, in 3 groups or more."""
+    count = draw(st.integers(4, 30))
+    labels = [0, 1, *draw(st.lists(st.integers(0, 1), min_size=count - 2, max_size=count - 2))]
+    scores = draw(st.lists(st.integers(1, 19), min_size=count, max_size=count))
+    groups = [0, 1, 2, *draw(st.lists(st.integers(0, 2), min_size=count - 3, max_size=count - 3))]
+    return np.array(labels), np.array(scores) / 20, np.array(groups)
+
+
+# ---------------------------------------------------------------- values
+
+
+def test_the_confusion_by_hand() -> None:
+    assert confusion(LABELS, SCORES, 0.5) == (3, 1, 4, 2)
+    assert confusion(LABELS, SCORES, 0.50001) == (2, 2, 5, 1)
+    assert confusion(LABELS, SCORES, 0) == (4, 0, 0, 6)
+    assert confusion(LABELS, SCORES, 1) == (0, 4, 6, 0)
+
+
+def test_the_figures_by_hand() -> None:
+    found = {name: one.value for name, one in measure(LABELS, SCORES, GROUPS, 0.5, PARAMS).items()}
+    # Pairs won: 0.9 six, 0.7 five, 0.5 four and a tie, 0.2 one, of 24. Precision where a positive film comes:
+    # 1/1, 2/3, 3/5 (a tie with a negative one), 4/9.
+    assert found == pytest.approx(
+        {
+            "auroc": 16.5 / 24,
+            "average_precision": (1 + 2 / 3 + 3 / 5 + 4 / 9) / 4,
+            "sensitivity": 3 / 4,
+            "specificity": 4 / 6,
+            "ppv": 3 / 5,
+            "npv": 4 / 5,
+            "f1": 6 / 9,
+            "balanced_accuracy": (3 / 4 + 4 / 6) / 2,
+            "accuracy": 7 / 10,
+            "brier": (0.01 + 0.09 + 0.25 + 0.64 + 0.64 + 0.25 + 0.16 + 0.09 + 0.09 + 0.01) / 10,
+            "log_loss": -np.log([0.9, 0.7, 0.5, 0.2, 0.2, 0.5, 0.6, 0.7, 0.7, 0.9]).mean(),
+        }
+    )
+    assert list(found) == list(NAMES)
+
+
+@settings(deadline=None, max_examples=60)
+@given(measurable(), st.integers(1, 19))
+def test_the_figures_are_scikit_learns(films: Films, cut: int) -> None:
+    labels, scores, groups = films
+    found = {name: one.value for name, one in measure(labels, scores, groups, cut / 20, PARAMS).items()}
+    said = (scores >= cut / 20).astype(int)
+    expected = {
+        "auroc": metrics.roc_auc_score(labels, scores),
+        "average_precision": metrics.average_precision_score(labels, scores),
+        "sensitivity": metrics.recall_score(labels, said),
+        "specificity": metrics.recall_score(labels, said, pos_label=0),
+        "ppv": metrics.precision_score(labels, said, zero_division=np.nan),
+        "npv": metrics.precision_score(labels, said, pos_label=0, zero_division=np.nan),
+        "f1": metrics.f1_score(labels, said),
+        "balanced_accuracy": metrics.balanced_accuracy_score(labels, said),
+        "accuracy": metrics.accuracy_score(labels, said),
+        "brier": metrics.brier_score_loss(labels, scores),
+        "log_loss": metrics.log_loss(labels, scores),
+    }
+    assert found == pytest.approx({name: None if np.isnan(one) else one for name, one in expected.items()})
+
+
+@settings(deadline=None)
+@given(measurable(), st.randoms(use_true_random=False))
+def test_average_precision_of_weighted_films_is_scikit_learns(films: Films, random: object) -> None:
+    labels, scores, _ = films
+    weights = np.random.default_rng(random.getrandbits(32)).integers(0, 4, (5, len(labels))).astype(float)  # type: ignore[attr-defined]
+    weights[:, :2] += 1  # both classes
+    found = _Order(labels.astype(float), scores).average_precision(weights)
+    expected = [metrics.average_precision_score(labels, scores, sample_weight=row) for row in weights]
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_a_sample_without_positive_films_has_no_average_precision() -> None:
+    found = _Order(np.array([1.0, 0.0]), np.array([0.5, 0.4])).average_precision(np.array([[0.0, 2.0], [1.0, 1.0]]))
+    np.testing.assert_array_equal(found, [np.nan, 1.0])
+
+
+def test_a_probability_of_0_or_1_that_is_wrong_costs_much_but_not_everything() -> None:
+    found = measure(np.array([1, 0, 1, 0]), np.array([0.0, 1.0, 1.0, 0.0]), np.arange(4), 0.5, PARAMS)
+    assert found["log_loss"].value == pytest.approx(-np.log(1e-15) / 2, rel=0.01)
+    assert found["brier"].value == 0.5
+
+
+# ---------------------------------------------------------------- intervals
+
+
+def test_proportions_have_wilsons_interval() -> None:
+    found = measure(LABELS, SCORES, GROUPS, 0.5, EvaluationParams(resamples=100, confidence=0.9))
+    for name, counts in {
+        "sensitivity": (3, 4),
+        "specificity": (4, 6),
+        "ppv": (3, 5),
+        "npv": (4, 5),
+        "accuracy": (7, 10),
+    }.items():
+        assert found[name] == wilson(*counts, 0.9)
+
+
+@settings(deadline=None)
+@given(measurable(), st.integers(0, 20))
+def test_intervals_contain_their_value(films: Films, cut: int) -> None:
+    labels, scores, groups = films
+    for name, one in measure(labels, scores, groups, cut / 20, PARAMS).items():
+        if one == UNDEFINED:
+            continue
+        assert one.low is not None
+        assert one.high is not None
+        assert one.value is not None
+        assert one.low <= one.value <= one.high, name
+        assert one.low >= 0, name
+        assert one.high <= 1 or name == "log_loss", name
+
+
+def test_films_of_one_group_make_a_wider_interval_than_as_many_single_films() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat(rng.integers(0, 2, 50), 6)
+    scores = np.clip(np.repeat(rng.normal(0.5, 0.2, 50), 6) + 0.2 * labels, 0.01, 0.99)
+    params = EvaluationParams(resamples=500)
+    alone = measure(labels, scores, np.arange(300), 0.5, params)
+    together = measure(labels, scores, np.arange(300) // 6, 0.5, params)
+    for name in ("average_precision", "f1", "balanced_accuracy", "brier", "log_loss"):
+        a, b = alone[name], together[name]
+        assert a.value == pytest.approx(b.value)
+        assert (b.high - b.low) / (a.high - a.low) == pytest.approx(np.sqrt(6), rel=0.2)  # type: ignore[operator]
+
+
+def test_the_order_of_films_changes_nothing() -> None:
+    rng = np.random.default_rng(1)
+    labels, scores = rng.integers(0, 2, 60), rng.random(60).round(1)
+    groups = np.arange(60) // 2
+    order = rng.permutation(60)
+    expected = measure(labels, scores, groups, 0.5, PARAMS)
+    found = measure(labels[order], scores[order], groups[order], 0.5, PARAMS)
+    for name, one in expected.items():
+        other = found[name]
+        assert (other.value, other.low, other.high) == pytest.approx((one.value, one.low, one.high)), name
+
+
+def test_the_same_seed_gives_the_same_intervals_and_another_one_others() -> None:
+    assert measure(LABELS, SCORES, GROUPS, 0.5, PARAMS) == measure(LABELS, SCORES, GROUPS, 0.5, PARAMS)
+    other = measure(LABELS, SCORES, GROUPS, 0.5, PARAMS.model_copy(update={"seed": 1}))
+    assert other["brier"] != measure(LABELS, SCORES, GROUPS, 0.5, PARAMS)["brier"]
+
+
+# ---------------------------------------------------------------- what is not defined
+
+
+def test_where_no_film_is_called_positive() -> None:
+    found = measure(LABELS, SCORES, GROUPS, 0.95, PARAMS)
+    assert found["ppv"] == UNDEFINED
+    assert found["npv"].value == 0.6
+    assert (found["sensitivity"].value, found["specificity"].value) == (0.0, 1.0)
+    assert found["f1"] == Estimate(0.0, 0.0, 0.0)
+    assert found["balanced_accuracy"] == Estimate(0.5, 0.5, 0.5)
+
+
+def test_where_every_film_is_called_positive() -> None:
+    found = measure(LABELS, SCORES, GROUPS, 0.0, PARAMS)
+    assert found["npv"] == UNDEFINED
+    assert found["ppv"].value == 0.4
+    assert (found["sensitivity"].value, found["specificity"].value) == (1.0, 0.0)
+
+
+# ---------------------------------------------------------------- regions
+
+
+def films_of(*regions: tuple[str | None, list[int], list[float]]) -> pd.DataFrame:
+    parts = [
+        pd.DataFrame({"region": pd.array([region] * len(labels), dtype="string"), "label": labels, "score": scores})
+        for region, labels, scores in regions
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_regions_by_hand() -> None:
+    films = films_of(
+        ("wrist", [1, 1, 0], [0.9, 0.4, 0.6]),
+        (None, [1, 0, 0, 0], [0.2, 0.1, 0.7, 0.1]),
+        ("hip", [0, 0], [0.1, 0.8]),
+        ("ankle", [1, 1], [0.5, 0.4]),
+    )
+    rows = by_region(films.sample(frac=1, random_state=3), 0.5, 0.95)
+    # The largest first, names decide between equals; a film of no region is of the region 'unknown'.
+    assert [(row["region"], row["films"], row["positive"]) for row in rows] == [
+        ("unknown", 4, 1),
+        ("wrist", 3, 2),
+        ("ankle", 2, 2),
+        ("hip", 2, 0),
+    ]
+    found = {str(row["region"]): row for row in rows}
+    assert found["wrist"]["sensitivity"] == wilson(1, 2, 0.95)
+    assert found["wrist"]["specificity"] == wilson(0, 1, 0.95)
+    assert found["unknown"]["sensitivity"] == wilson(0, 1, 0.95)
+    assert found["unknown"]["specificity"] == wilson(2, 3, 0.95)
+    aurocs = {region: row["auroc"].value for region, row in found.items()}  # type: ignore[attr-defined]
+    assert aurocs == {"wrist": 0.5, "unknown": pytest.approx(2 / 3), "hip": None, "ankle": None}
+    assert found["hip"]["sensitivity"] == found["hip"]["auroc"] == UNDEFINED
+    assert found["ankle"]["specificity"] == found["ankle"]["auroc"] == UNDEFINED
+
+
+def test_films_of_no_region_at_all() -> None:
+    (row,) = by_region(films_of((None, [1, 0], [0.9, 0.1])), 0.5, 0.95)
+    assert (row["region"], row["films"]) == ("unknown", 2)
+
+
+def test_films_without_a_region_and_films_of_the_region_unknown_are_one_row() -> None:
+    (row,) = by_region(films_of((None, [1], [0.9]), ("unknown", [0], [0.1])), 0.5, 0.95)
+    assert row["films"] == 2
