@@ -101,9 +101,8 @@ def print_lineage(what: str, as_json: bool) -> None:
         for name in node.missing:
             say("missing", f"no run of this store wrote {name}, which {node.step} read")
     console.print("parameters")
-    for node in nodes:
-        for key, value in sorted(node.params.items()):
-            console.print(f"  {key}: {value}", highlight=False, soft_wrap=True)
+    for key, value in {key: value for node in nodes for key, value in sorted(node.params.items())}.items():
+        console.print(f"  {key}: {value}", highlight=False, soft_wrap=True)
 
 
 def _as_json(found: Any) -> dict[str, Any]:

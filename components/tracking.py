@@ -31,7 +31,6 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 STORE = Path("mlflow") / "store"
 EXPERIMENT = "osteon"
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it would call home; it reads this while it is imported
 PARENT = "pipeline"
 
 # Tags. A hash is part of the name, so that one query finds the runs that read or wrote it.
@@ -390,6 +389,8 @@ def _lineage(client: "MlflowClient", run: "Run", known: dict[str, Lineage]) -> L
     )
     known[node.run_id] = node
     for tag, name in tags.items():
+        if node.step == PARENT and tag.startswith(f"{STEP}."):
+            node.upstream.append(known.get(name) or _lineage(client, client.get_run(name), known))
         if not tag.startswith(READ):
             continue
         maker = run_that_wrote(client, run.info.experiment_id, tag.removeprefix(READ), name, run.info.start_time)
@@ -410,20 +411,23 @@ def run_that_wrote(
         client: of the store.
         experiment: its id.
         md5: DVC's hash.
-        name: of the output, which is the input's name in the step that reads it. The hash alone is not enough:
-            where no film is quarantined, manifest and trusted films are the same bytes.
+        name: of the output, which mostly is the input's name in the step that reads it. The hash alone is not
+            enough: where no film is quarantined, manifest and trusted films are the same bytes. Where no run wrote
+            it by this name, one that wrote it by another counts.
         before: only runs that began before this time, milliseconds.
 
     """
     when = f" and attributes.start_time < {before}" if before else ""
-    named = f"= '{name}'" if name else "LIKE '%'"
-    found = client.search_runs(
-        [experiment],
-        f"tags.`{WROTE}{md5}` {named} and attributes.status = 'FINISHED'{when}",
-        order_by=["attributes.start_time DESC"],
-        max_results=1,
-    )
-    return found[0] if found else None
+    for named in (f"= '{name}'", "LIKE '%'") if name else ("LIKE '%'",):
+        found = client.search_runs(
+            [experiment],
+            f"tags.`{WROTE}{md5}` {named} and attributes.status = 'FINISHED'{when}",
+            order_by=["attributes.start_time DESC"],
+            max_results=1,
+        )
+        if found:
+            return found[0]
+    return None
 
 
 def lineage(what: str) -> Lineage:

@@ -104,6 +104,14 @@ def test_lineage_reads_well(finished: Project) -> None:
     assert "phantoms.films: 72" in out
 
 
+def test_the_lineage_of_a_whole_pass_names_all_its_steps(finished: Project) -> None:
+    code = "import mlflow; mlflow.set_tracking_uri('sqlite:///mlflow/store/mlflow.db'); print(mlflow.search_runs("
+    code += "experiment_names=['osteon'], filter_string=\"tags.`osteon.step` = 'pipeline'\").run_id.iloc[-1])"
+    parent = finished.done("python", "-c", code).split()[-1]
+    told = json.loads(finished.done("osteon", "lineage", parent, "--json"))
+    assert [step["step"] for step in told["steps"]] == [*STEPS, "pipeline"]
+
+
 def test_one_parent_and_a_nested_run_for_each_step_and_the_model_answers_elsewhere(
     finished: Project, tmp_path: Path
 ) -> None:
