@@ -193,4 +193,5 @@ def youden_threshold(labels: "NDArray[np.float32]", scores: "NDArray[np.float64]
     from sklearn.metrics import roc_curve
 
     false, true, thresholds = roc_curve(labels, scores, drop_intermediate=False)
-    return float(thresholds[int(np.argmax(true - false))])
+    # The first threshold is infinity, which no film reaches; where the scores are worse than chance it would win.
+    return float(thresholds[1:][int(np.argmax((true - false)[1:]))])

@@ -149,6 +149,8 @@ def test_youden_by_hand() -> None:
     # At ≥ 0.5: sensitivity 3/3, specificity 2/3, J = 0.667; at ≥ 0.8: 2/3 and 3/3, the same J, but later.
     assert youden_threshold(labels, scores) in (0.5, 0.8)
     assert youden_threshold(labels, np.array([0.1, 0.2, 0.3, 0.5, 0.8, 0.9])) == 0.5
+    # Scores that are worse than chance have a threshold too, one that a package can store.
+    assert youden_threshold(labels, np.array([0.9, 0.8, 0.5, 0.3, 0.2, 0.1])) == 0.1
 
 
 # ---------------------------------------------------------------- fitting
