@@ -52,13 +52,17 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def files_under(folder: Path) -> list[Path]:
-    """Every file below a folder, sorted by its path; what tools leave behind (.git, .DS_Store, …) is no file."""
-    found = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name not in IGNORED_NAMES)
-        found += [Path(parent) / name for name in names if name not in IGNORED_NAMES]
-    return sorted(found)
+def files_under(folder: Path) -> Iterator[Path]:
+    """Every file below a folder in the order of its path; what tools leave behind (.git, .DS_Store, …) is no file."""
+    _, folders, names = next(os.walk(folder), ("", [], []))
+    below = set(folders)
+    for name in sorted(folders + names):
+        if name in IGNORED_NAMES:
+            continue
+        if name not in below:
+            yield folder / name
+        elif not (folder / name).is_symlink():
+            yield from files_under(folder / name)
 
 
 def dvc_hash(path: Path) -> str:
@@ -69,7 +73,7 @@ def dvc_hash(path: Path) -> str:
     """
     if path.is_file():
         return _file_md5(path)
-    files = files_under(path)
+    files = list(files_under(path))
     with ThreadPoolExecutor() as pool:
         hashes = pool.map(_file_md5, files)
     entries = [

@@ -45,11 +45,11 @@ def prepare(
     side = params.image_size
     pixel_hashes: list[str] = []
 
-    def standardise(paths: "Sequence[str]") -> "list[tuple[NDArray[np.uint8], str]]":
-        return [_standardise(source / path, side) for path in paths]
+    def standardise(numbers: "Sequence[int]") -> "list[tuple[NDArray[np.uint8], str]]":
+        return [_standardise(source / path, side) for path in films["path"].iloc[numbers[0] : numbers[-1] + 1]]
 
     def squares() -> "Iterator[NDArray[np.uint8]]":
-        decoded = over_cores(standardise, films["path"].tolist(), params.cores)
+        decoded = over_cores(standardise, range(len(films)), params.cores)
         for square, digest in progress(decoded, "prepare", total=len(films)):
             pixel_hashes.append(digest)
             yield square
@@ -57,7 +57,9 @@ def prepare(
     with whole_folder(dataset) as folder:
         write_pixels(folder / PIXELS, squares(), len(films), side)
         films["pixel_sha256"] = pixel_hashes
+        pixel_hashes.clear()
         films["group"] = group_films(films)
+        films = films.drop(columns=["path", "pixel_sha256"])  # read for the last time, and long
         parts = split_films(films, params.test_share, params.folds, params.seed)
         films = films.assign(test=parts["test"], fold=parts["fold"], copy=0, boxes=_fitted_boxes(films, side))
         write_rows(folder / FILMS, films)
