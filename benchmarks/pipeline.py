@@ -4,10 +4,9 @@ A git clone of HEAD in a temporary folder, with a DVC cache and an MLflow store 
 the environment that runs this. A stage's seconds go from DVC saying that it runs it to DVC saying that it runs the
 next: the command, and DVC's hashing and caching of what it wrote.
 
-Imports are measured afterwards: each stage's own command runs once more on a few films under `python -X importtime`,
-and the seconds that each module took by itself are summed up, late imports in the middle of the work included. What a
-step imports does not depend on how many films there are. The printing makes it a little too much; the worker processes
-of the step phantoms, which import at the same time, are not in it.
+Imports are measured afterwards: each stage's own command runs once more on a few films with a clock on every import
+(import_clock.py), late ones in the middle of the work included. What a step imports does not depend on how many films
+there are. The worker processes of the step phantoms, which import at the same time, are not in it.
 """
 
 import os
@@ -16,6 +15,7 @@ import shlex
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -27,8 +27,7 @@ from benchmarks.findings import Findings, Goal
 ROOT = Path(__file__).parents[1]
 MOST_SECONDS, MOST_SECONDS_IDLE = 240, 3
 RUNNING = re.compile(r"Running stage '(\w+)'")
-SELF_TIME = re.compile(r"^import time: +(\d+) \|", re.MULTILINE)
-# One worker, so that no other process prints its imports among the step's.
+# One worker, so that the step imports what its workers would.
 FEW = {
     **{section: {"cores": 1} for section in ("data", "validation", "preparation", "augmentation")},
     "phantoms": {"cores": 1, "films": 60},
@@ -112,19 +111,18 @@ def timed_repro(clone: Path, environment: dict[str, str]) -> tuple[dict[str, flo
     end = time.perf_counter()
     if process.returncode:
         raise RuntimeError(f"dvc repro failed:\n{''.join(said[-40:])}")
-    ends = [*list(begun.values())[1:], end]
-    return {stage: until - since for (stage, since), until in zip(begun.items(), ends, strict=True)}, end - start
+    times = [*begun.values(), end]
+    return {stage: until - since for stage, (since, until) in zip(begun, pairwise(times), strict=True)}, end - start
 
 
 def import_seconds(command: str, params: Path, clone: Path, environment: dict[str, str]) -> float:
-    """Seconds that the imports of one stage's command take, each module counted by itself."""
+    """Seconds that the imports of one stage's command take."""
     osteon, *words = shlex.split(command)
     if osteon != "osteon":
         raise RuntimeError(f"dvc.lock: {command!r} is no osteon command")
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "components.cli", *words, "--params", str(params)],
-        cwd=clone, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    seconds = clone / "import_seconds.txt"
+    clocked = [sys.executable, "-m", "benchmarks.import_clock", str(seconds), *words, "--params", str(params)]
+    done = subprocess.run(clocked, cwd=clone, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{command} failed:\n{done.stderr[-2000:]}")
-    return sum(int(microseconds) for microseconds in SELF_TIME.findall(done.stderr)) / 1e6
+    return float(seconds.read_text(encoding="utf-8"))
