@@ -21,7 +21,7 @@ run: $(VENV)/made ## run the pipeline (dvc repro) and print what came out
 
 .PHONY: test
 test: $(VENV)/made ## run the tests
-	@pytest -n 2
+	@pytest -n 2 --dist loadgroup
 
 .PHONY: lint
 lint: $(VENV)/made ## ruff, mypy, import-linter

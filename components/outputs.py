@@ -67,17 +67,17 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def files_under(folder: Path) -> list[Path]:
-    """Every file below a folder, sorted by its path; what .dvcignore names is no file, nor are DVC and git's own."""
-
-    def counts(name: str) -> bool:
-        return name not in IGNORED_NAMES and not (name.startswith(".") and name.endswith(".partial"))
-
-    found = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(filter(counts, folders))
-        found += [Path(parent) / name for name in filter(counts, names)]
-    return sorted(found)
+def files_under(folder: Path) -> Iterator[Path]:
+    """Every file below a folder in the order of its path; .dvcignore's names are no files, nor are DVC and git's own."""
+    _, folders, names = next(os.walk(folder), ("", [], []))
+    below = set(folders)
+    for name in sorted(folders + names):
+        if name in IGNORED_NAMES or (name.startswith(".") and name.endswith(".partial")):
+            continue
+        if name not in below:
+            yield folder / name
+        elif not (folder / name).is_symlink():
+            yield from files_under(folder / name)
 
 
 def dvc_hash(path: Path) -> str:
@@ -88,7 +88,7 @@ def dvc_hash(path: Path) -> str:
     """
     if path.is_file():
         return _file_md5(path)
-    files = files_under(path)
+    files = list(files_under(path))
     with ThreadPoolExecutor() as pool:
         hashes = pool.map(_file_md5, files)
     entries = [

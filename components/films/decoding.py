@@ -4,7 +4,9 @@ import io
 import logging
 import struct
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -300,18 +302,25 @@ def over_cores(
 ) -> Iterator[R]:
     """Apply `work` to blocks of items in threads, results in order, only a few blocks in memory at a time.
 
-    Decoding and resizing happen in C with Python's lock released, so threads use every core.
+    Decoding and resizing happen in C with Python's lock released, so threads use every core. No new block is begun
+    while two for each thread wait to be taken: joblib's generator would go on, and hold all there is in memory where
+    the caller is the slower one.
     """
-    from joblib import Parallel, delayed
+    from joblib import cpu_count
 
-    blocks = (items[start : start + block] for start in range(0, len(items), block))
-    parallel = Parallel(n_jobs=cores or -1, prefer="threads", return_as="generator", batch_size=1)
-    for results in parallel(delayed(work)(part) for part in blocks):
-        yield from results
+    threads = cores or cpu_count()
+    waiting: deque[Future[list[R]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for start in range(0, len(items), block):
+            waiting.append(pool.submit(work, items[start : start + block]))
+            if len(waiting) > 2 * threads:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
 
 
-def find_films(folder: Path) -> list[Path]:
-    """Every file below a folder that has a film's extension, as sorted paths relative to it."""
+def find_films(folder: Path) -> Iterator[Path]:
+    """Every file below a folder that has a film's extension, in order, as a path relative to the folder."""
     from components.outputs import files_under
 
-    return [path.relative_to(folder) for path in files_under(folder) if path.suffix.lower() in EXTENSIONS]
+    return (path.relative_to(folder) for path in files_under(folder) if path.suffix.lower() in EXTENSIONS)

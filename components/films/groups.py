@@ -44,7 +44,7 @@ def signs(films: "pd.DataFrame") -> "pd.DataFrame":
     import pandas as pd
 
     # Where patients are known, names are often the same for all (image1.png in every study's folder).
-    stems = films["path"].map(name_stem).where(films["patient_id"].isna())
+    stems = films["path"].where(films["patient_id"].isna()).map(name_stem, na_action="ignore")
     return pd.DataFrame(
         {
             "patient": films["patient_id"],

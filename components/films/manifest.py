@@ -1,6 +1,8 @@
 """The manifest: one row a film, the record that travels from the source folder to the answer."""
 
 import json
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +36,8 @@ COLUMNS = {
     "doubt": "string",  # why the layout itself does not trust the row
 }
 
+PART = 4096  # rows that are turned into columns, written or read together
+
 LAYOUT_COLUMNS = frozenset(COLUMNS) - {"sha256", "width", "height", "mode", "source"}
 
 
@@ -59,10 +63,27 @@ def as_manifest(rows: "pd.DataFrame") -> "pd.DataFrame":
     return pd.DataFrame(typed).reset_index(drop=True)
 
 
+def typed_frame(rows: Iterable[tuple[object, ...]], types: dict[str, str]) -> "pd.DataFrame":
+    """A frame from tuples, made some thousand rows at a time: typed columns take a fifth of the tuples' memory.
+
+    Args:
+        rows: one tuple a row, its values in the order of `types`.
+        types: column → pandas type.
+
+    """
+    import pandas as pd
+
+    rows = iter(rows)
+    parts: list[pd.DataFrame] = []
+    while (part := list(islice(rows, PART))) or not parts:
+        parts.append(pd.DataFrame(part, columns=list(types)).astype(types))
+    return pd.concat(parts, ignore_index=True)
+
+
 def write_manifest(manifest: "pd.DataFrame", path: Path) -> None:
     """Write a manifest as parquet, whole or not at all."""
     with whole_file(path) as partial:
-        as_manifest(manifest).to_parquet(partial, index=False)
+        as_manifest(manifest).to_parquet(partial, index=False, row_group_size=PART)
 
 
 def read_manifest(path: Path) -> "pd.DataFrame":
@@ -72,11 +93,13 @@ def read_manifest(path: Path) -> "pd.DataFrame":
         OsteonError: no such file, or not a manifest.
 
     """
-    import pandas as pd
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
     try:
-        rows = pd.read_parquet(path)
+        # Part by part; read at once, the file takes twice as much memory as its rows.
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            rows = file.read(use_threads=False).to_pandas(use_threads=False)
     except FileNotFoundError:
         raise OsteonError(f"{path}: no such file; run the step ingest first") from None
     except (pa.ArrowInvalid, OSError) as error:

@@ -1,7 +1,7 @@
 """A folder of films → the manifest: what is there, before anybody judges it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from components.contract import Input, Output, Summary
 from components.params import DataParams
@@ -25,20 +25,19 @@ def ingest(
     params: DataParams,
 ) -> IngestSummary:
     """Read a folder by its layout and write the manifest, one row a film."""
-    import pandas as pd
-
     from components.films.decoding import over_cores
     from components.films.layouts import read_layout
-    from components.films.manifest import write_manifest
+    from components.films.manifest import COLUMNS, typed_frame, write_manifest
     from components.progress import progress
 
     rows = read_layout(source, params)
 
-    def look(paths: "Sequence[str]") -> "list[dict[str, object]]":
-        return [_look(source / path) for path in paths]
+    def look(numbers: "Sequence[int]") -> "list[Facts]":
+        return [_look(source / path) for path in rows["path"].iloc[numbers[0] : numbers[-1] + 1]]
 
-    looked = over_cores(look, rows["path"].tolist(), params.cores)
-    facts = pd.DataFrame(list(progress(looked, "ingest", total=len(rows))), index=rows.index)
+    looked = over_cores(look, range(len(rows)), params.cores)
+    types = {column: COLUMNS[column] for column in Facts._fields}
+    facts = typed_frame(progress(looked, "ingest", total=len(rows)), types)
     rows = rows.assign(**{str(column): facts[column] for column in facts})
     write_manifest(rows, manifest)
     return IngestSummary(
@@ -49,21 +48,29 @@ def ingest(
     )
 
 
-def _look(path: Path) -> dict[str, object]:
+class Facts(NamedTuple):
+    """What a file says before it is decoded; a tuple, for there is one for each film of the set."""
+
+    sha256: str | None = None
+    width: int | None = None
+    height: int | None = None
+    mode: str | None = None
+
+
+def _look(path: Path) -> Facts:
     """Hash and header of one file; what cannot be read stays null, and validate says why."""
     import hashlib
 
     from components.errors import UnreadableFilmError
     from components.films.decoding import read_header
 
-    nothing: dict[str, object] = {"sha256": None, "width": None, "height": None, "mode": None}
     try:
         data = path.read_bytes()
     except OSError:
-        return nothing
-    found = nothing | {"sha256": hashlib.sha256(data).hexdigest()}
+        return Facts()
+    sha256 = hashlib.sha256(data).hexdigest()
     try:
         header = read_header(data)
     except UnreadableFilmError:
-        return found
-    return found | {"width": header.width, "height": header.height, "mode": header.mode}
+        return Facts(sha256)
+    return Facts(sha256, header.width, header.height, header.mode)

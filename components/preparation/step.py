@@ -46,11 +46,11 @@ def prepare(
     pixel_hashes: list[str] = []
     sizes: list[tuple[int, int]] = []
 
-    def standardise(paths: "Sequence[str]") -> "list[tuple[NDArray[np.uint8], str, tuple[int, int]]]":
-        return [_standardise(source / path, side) for path in paths]
+    def standardise(numbers: "Sequence[int]") -> "list[tuple[NDArray[np.uint8], str, tuple[int, int]]]":
+        return [_standardise(source / path, side) for path in films["path"].iloc[numbers[0] : numbers[-1] + 1]]
 
     def squares() -> "Iterator[NDArray[np.uint8]]":
-        decoded = over_cores(standardise, films["path"].tolist(), params.cores)
+        decoded = over_cores(standardise, range(len(films)), params.cores)
         for square, digest, size in progress(decoded, "prepare", total=len(films)):
             pixel_hashes.append(digest)
             sizes.append(size)
@@ -59,7 +59,9 @@ def prepare(
     with whole_folder(dataset) as folder:
         write_pixels(folder / PIXELS, squares(), len(films), side)
         films["pixel_sha256"] = pixel_hashes
+        pixel_hashes.clear()
         films["group"] = group_films(films)
+        films = films.drop(columns=["path", "pixel_sha256"])  # read for the last time, and long
         parts = split_films(films, params.test_share, params.folds, params.seed)
         boxes = _fitted_boxes(films["boxes"], sizes, side)
         films = films.assign(test=parts["test"], fold=parts["fold"], copy=0, boxes=boxes)

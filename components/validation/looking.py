@@ -3,13 +3,13 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from components.errors import UnreadableFilmError
 from components.films.decoding import Film, decode, over_cores, to_8_bit
-from components.films.manifest import text_to_boxes
+from components.films.manifest import text_to_boxes, typed_frame
 from components.params import ValidationParams
 from components.progress import progress
 
@@ -26,61 +26,69 @@ def look_at_films(manifest: "pd.DataFrame", source: Path, params: ValidationPara
         (number of boxes that are not wholly on the film).
 
     """
-    import pandas as pd
+    asked = manifest[["path", "sha256", "boxes"]]
 
-    def look(rows: Sequence[tuple[str, object, object]]) -> list[dict[str, object]]:
-        return [_look(source / path, sha256, boxes, params.max_megapixels) for path, sha256, boxes in rows]
+    def look(rows: Sequence[int]) -> list[Look]:
+        part = asked.iloc[rows[0] : rows[-1] + 1].itertuples(index=False, name=None)
+        return [_look(source / path, sha256, boxes, params.max_megapixels) for path, sha256, boxes in part]
 
-    rows = list(zip(manifest["path"], manifest["sha256"], manifest["boxes"], strict=True))
-    seen = progress(over_cores(look, rows, params.cores), "validate", total=len(rows))
-    facts = pd.DataFrame(list(seen), index=manifest.index)
-    return facts.astype(
-        {
-            "fault": "string",
-            "short_side": "Int32",
-            "aspect": "Float64",
-            "contrast": "Float64",
-            "chroma": "Float64",
-            "bits": "Int16",
-            "boxes_outside": "Int16",
-        }
-    )
+    seen = progress(over_cores(look, range(len(manifest)), params.cores), "validate", total=len(manifest))
+    return typed_frame(seen, LOOK_TYPES).set_index(manifest.index)
 
 
-def _look(path: Path, sha256: object, boxes: object, max_megapixels: float) -> dict[str, object]:
-    nothing: dict[str, object] = dict.fromkeys(
-        ("fault", "short_side", "aspect", "contrast", "chroma", "bits", "boxes_outside")
-    )
+class Look(NamedTuple):
+    """What one film shows, or why it cannot be used at all."""
+
+    fault: str | None = None
+    short_side: int | None = None
+    aspect: float | None = None
+    contrast: float | None = None
+    chroma: float | None = None
+    bits: int | None = None
+    boxes_outside: int | None = None
+
+
+LOOK_TYPES = {
+    "fault": "string",
+    "short_side": "Int32",
+    "aspect": "Float64",
+    "contrast": "Float64",
+    "chroma": "Float64",
+    "bits": "Int16",
+    "boxes_outside": "Int16",
+}
+
+
+def _look(path: Path, sha256: object, boxes: object, max_megapixels: float) -> Look:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        return nothing | {"fault": "file is missing"}
+        return Look("file is missing")
     except OSError as error:
-        return nothing | {"fault": f"file cannot be read: {error.strerror}"}
+        return Look(f"file cannot be read: {error.strerror}")
     if hashlib.sha256(data).hexdigest() != sha256:
-        return nothing | {"fault": "file changed after ingest looked at it"}
+        return Look("file changed after ingest looked at it")
     try:
         film = decode(data, max_megapixels=max_megapixels, colour=True)
     except UnreadableFilmError as error:
-        return nothing | {"fault": str(error)}
+        return Look(str(error))
     try:
         marks = text_to_boxes(boxes)
     except ValueError:
-        return nothing | {"fault": "its boxes are not a list of [x, y, width, height]"}
+        return Look("its boxes are not a list of [x, y, width, height]")
     height, width = film.pixels.shape
     outside = sum(
         x < -BOX_SLACK or y < -BOX_SLACK or x + w > width + BOX_SLACK or y + h > height + BOX_SLACK or w <= 0 or h <= 0
         for x, y, w, h in marks
     )
-    return {
-        "fault": None,
-        "short_side": min(height, width),
-        "aspect": max(height, width) / min(height, width),
-        "contrast": contrast_of(film),
-        "chroma": film.chroma,
-        "bits": film.bits,
-        "boxes_outside": outside,
-    }
+    return Look(
+        short_side=min(height, width),
+        aspect=max(height, width) / min(height, width),
+        contrast=contrast_of(film),
+        chroma=film.chroma,
+        bits=film.bits,
+        boxes_outside=outside,
+    )
 
 
 # Annotators' boxes end on the outer edge of a pixel or on its middle.

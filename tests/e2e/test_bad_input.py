@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from pydicom.encaps import encapsulate
+from pydicom.uid import UID
 
 from tests.e2e.conftest import Project, make_project
 from tests.making import dicom, dicom_bytes, encoded, ramp, write
@@ -43,8 +45,10 @@ def test_bad_films_among_good_ones_go_to_quarantine_and_the_rest_goes_on(project
     """In a folder outside the project whose name has spaces and letters beyond ASCII."""
     root = films_of_two_classes(tmp_path / "Röntgen bilder – 骨" / "2026 alle")
     jpeg = encoded(ramp(300, 200), "JPEG")
-    unsupported = dicom(ramp(top=4000))
-    unsupported.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.100"  # MPEG-2
+    unsupported = dicom(ramp(), bits=8)
+    unsupported.PixelData = encapsulate([b"\0\1\2\3"])
+    unsupported["PixelData"].is_undefined_length = True
+    unsupported.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.4.102")  # MPEG-4
     bad = {
         "truncated.jpg": (jpeg[: len(jpeg) // 2], "truncated"),
         "text.png": (b"this is no picture", "not a film"),

@@ -20,6 +20,9 @@ from components.steps import STEPS
 from tests.e2e.conftest import Project, make_project
 from tests.e2e.test_repro import lock_of
 
+# One worker runs all tests that need the finished project, so that it is made once.
+pytestmark = pytest.mark.xdist_group("finished")
+
 
 def started(project: Project) -> subprocess.Popen[bytes]:
     return subprocess.Popen(

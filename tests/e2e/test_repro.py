@@ -16,6 +16,9 @@ from components.outputs import dvc_hash
 from components.steps import STEPS
 from tests.e2e.conftest import Project
 
+# One worker runs all tests that need the finished project, so that it is made once.
+pytestmark = pytest.mark.xdist_group("finished")
+
 
 def lock_of(project: Project) -> dict[str, dict[str, list[dict[str, str]]]]:
     text = (project.folder / "dvc.lock").read_text(encoding="utf-8")

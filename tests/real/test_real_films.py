@@ -14,6 +14,8 @@ from components.params import DataParams, PreparationParams, ValidationParams
 from components.preparation.step import prepare
 from components.validation.step import validate
 
+pytestmark = pytest.mark.xdist_group("fracatlas")
+
 
 @pytest.fixture(scope="module")
 def fracatlas(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -1,5 +1,6 @@
 import io
 import struct
+import time
 import zlib
 from pathlib import Path
 
@@ -335,6 +336,21 @@ def test_work_over_cores_keeps_the_order_and_passes_errors_on() -> None:
 
     with pytest.raises(UnreadableFilmError):
         list(over_cores(fails, range(100), cores=2))
+
+
+def test_work_over_cores_waits_for_a_slow_reader() -> None:
+    begun = 0
+
+    def counts(part: range) -> list[int]:
+        nonlocal begun
+        begun += len(part)
+        return list(part)
+
+    reader = over_cores(counts, range(10_000), cores=2, block=10)
+    next(reader)
+    time.sleep(0.1)
+    assert begun <= 50
+    assert list(reader)[-1] == 9_999
 
 
 def test_opencv_uses_no_threads_of_its_own() -> None:

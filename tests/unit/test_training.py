@@ -160,6 +160,8 @@ def test_youden_by_hand() -> None:
     assert youden_threshold(labels, np.array([0.1, 0.2, 0.3, 0.5, 0.8, 0.9])) == 0.5
     # A network that says the same of every film still has a threshold that a package can hold.
     assert youden_threshold(labels, np.full(6, 0.3)) == pytest.approx(0.3)
+    # Scores that are worse than chance have a threshold too, one that a package can store.
+    assert youden_threshold(labels, np.array([0.9, 0.8, 0.5, 0.3, 0.2, 0.1])) == 0.1
 
 
 # ---------------------------------------------------------------- fitting

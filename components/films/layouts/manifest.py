@@ -42,6 +42,6 @@ def read(root: Path, params: DataParams) -> "pd.DataFrame":
     rows["doubt"] = pd.array(doubts, dtype="string")
 
     named = set(rows["path"])
-    extra = [path.as_posix() for path in find_films(root) if path.as_posix() not in named]
+    extra = [name for path in find_films(root) if (name := path.as_posix()) not in named]
     strays = pd.DataFrame({"film_id": extra, "path": extra, "doubt": "not in the manifest"})
     return pd.concat([rows, strays], ignore_index=True) if extra else rows
