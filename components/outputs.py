@@ -68,7 +68,7 @@ def remove(path: Path) -> None:
 
 
 def files_under(folder: Path) -> Iterator[Path]:
-    """Every file below a folder in the order of its path; .dvcignore's names are no files, nor are DVC and git's own."""
+    """Every file below a folder in the order of its path; what .dvcignore names is no file, nor are git's."""
     _, folders, names = next(os.walk(folder), ("", [], []))
     below = set(folders)
     for name in sorted(folders + names):

@@ -152,8 +152,8 @@ def _deep_film(values: NDArray[Any]) -> Film:
 def _chroma(picture: Image.Image) -> float:
     """Colour that an even tint does not explain; about 0 for a grey, sepia or blue-tinted film.
 
-    The larger standard deviation left in red and in blue after a straight line through green is removed, grey
-    levels of 256.
+    The larger standard deviation left in red and in blue after a straight line through green that does not fall
+    is removed, grey levels of 256.
     """
     if picture.mode in ("1", "L", "LA", "La"):
         return 0.0
@@ -162,7 +162,7 @@ def _chroma(picture: Image.Image) -> float:
     red, green, blue = np.asarray(small, dtype=np.float64).reshape(-1, 3).T
     spread = green - green.mean()
     variance = max(float(spread @ spread), 1e-9)
-    left = [channel - channel.mean() - spread * (spread @ channel) / variance for channel in (red, blue)]
+    left = [channel - channel.mean() - spread * max(spread @ channel, 0.0) / variance for channel in (red, blue)]
     return float(max(np.sqrt(np.mean(rest**2)) for rest in left))
 
 

@@ -93,6 +93,9 @@ def test_chroma_tells_a_photograph_from_a_tinted_film() -> None:
     y, x = np.mgrid[:200, :300]
     photograph = np.stack([(x * 0.8) % 256, (y * 1.1) % 256, (x + y) * 0.5 % 256], axis=-1).astype(np.uint8)
     assert read(encoded(photograph, "PNG")).chroma > 40
+    # Red that falls as green rises lies on a line too, but is no tint.
+    red_to_green = np.stack([grey, 255 - grey, 0 * grey], axis=-1).astype(np.uint8)
+    assert read(encoded(red_to_green, "PNG")).chroma > 40
 
 
 # ---------------------------------------------------------------- what is no film
