@@ -51,12 +51,12 @@ def test_bad_films_among_good_ones_go_to_quarantine_and_the_rest_goes_on(project
     unsupported.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.4.102")  # MPEG-4
     bad = {
         "truncated.jpg": (jpeg[: len(jpeg) // 2], "truncated"),
-        "text.png": (b"this is no picture", "not a film"),
+        "text.png": (b"this is no picture", "no picture that can be read"),
         "nothing.png": (b"", "empty"),
-        "bomb.png": (bomb(), "megapixels"),
-        "no_pixels.dcm": (dicom_bytes(dicom(None)), "no pixel"),
+        "bomb.png": (bomb(), "max_megapixels"),
+        "no_pixels.dcm": (dicom_bytes(dicom(None)), "without pixels"),
         "video.dcm": (dicom_bytes(unsupported), "transfer syntax"),
-        "frames.dcm": (dicom_bytes(dicom(np.stack([ramp(top=4000)] * 2), NumberOfFrames=2)), "frames"),
+        "frames.dcm": (dicom_bytes(dicom(np.stack([ramp(top=4000)] * 2), NumberOfFrames=2)), "multi-frame"),
         "colour.dcm": (dicom_bytes(dicom(np.dstack([ramp()] * 3), "RGB", bits=8)), "colour"),
         "photo.png": (encoded(np.dstack([ramp(), ramp()[:, ::-1], 0 * ramp()]), "PNG"), "colour"),
         "blank.png": (encoded(np.full((90, 90), 7, np.uint8), "PNG"), "blank"),
