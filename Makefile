@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
+# uv trusts whom the system trusts, as pip does: a hospital's proxy has a certificate of its own.
+export UV_SYSTEM_CERTS := true
 # Neither calls home.
 export GX_ANALYTICS_ENABLED := false
 export MLFLOW_DISABLE_TELEMETRY := true
