@@ -69,8 +69,8 @@ def make_films(folder: Path, count: int) -> None:
             "label": np.where(fractured, "fractured", "not fractured"),
             "region": np.array(["wrist", "elbow", "ankle", "hip"])[np.arange(count) // 2 % 4],
             "view": np.array(["frontal", "lateral"])[np.arange(count) % 2],
-            "patient_id": patients,
-            "study_id": [f"{patient}-1" for patient in patients],
+            "patient_pseudonym": patients,
+            "study_pseudonym": [f"{patient}-1" for patient in patients],
             "boxes": np.where(fractured, "[[10.0, 20.0, 30.0, 40.0]]", ""),
         }
     )

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-IGNORED_NAMES = frozenset({".git", ".hg", ".dvc", ".dvcignore", "__pycache__", ".DS_Store", "Thumbs.db"})
+IGNORED_NAMES = frozenset({".git", ".hg", ".dvc", ".dvcignore", ".osteon", "__pycache__", ".DS_Store", "Thumbs.db"})
 
 
 def partial_path(path: Path) -> Path:

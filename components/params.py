@@ -65,6 +65,8 @@ class Columns(Section):
     fracture_type: Annotated[str, Field(description="column with the type; may be absent from the file")] = (
         "fracture_type"
     )
+    region: Annotated[str, Field(description="column with the body region; may be absent")] = "region"
+    view: Annotated[str, Field(description="column with the view; may be absent")] = "view"
 
 
 class DataParams(Section):

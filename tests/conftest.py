@@ -17,6 +17,8 @@ from components.params import (
 # Nothing a test does may land in the project's own store, or at a server the user has set.
 for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "OSTEON_PASS", "DVC_STAGE", "DVC_ROOT"):
     os.environ.pop(name, None)
+# Nor may a random key of patient ids.
+os.environ["OSTEON_IDENTITY_KEY"] = "the tests' own key"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -74,11 +75,9 @@ def read_header(data: bytes) -> Header:
     """
     if is_dicom(data):
         dataset = _read_dicom(data)
-        return Header(
-            int(dataset.Columns),
-            int(dataset.Rows),
-            f"{dataset.PhotometricInterpretation};{dataset.BitsStored}",
-        )
+        with reading_dicom("damaged DICOM"):
+            mode = f"{_photometric(dataset)};{int(dataset.BitsStored)}"
+            return Header(int(dataset.Columns), int(dataset.Rows), mode)
     with _open_picture(data) as picture:
         return Header(picture.width, picture.height, picture.mode)
 
@@ -168,18 +167,28 @@ def _chroma(picture: Image.Image) -> float:
 
 def _read_dicom(data: bytes) -> "Dataset":
     from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
 
-    quieten_pydicom()
-    try:
+    with reading_dicom("damaged DICOM"):
         dataset = dcmread(io.BytesIO(data))
         for needed in ("Rows", "Columns", "PhotometricInterpretation", "BitsStored"):
             if needed not in dataset:
                 raise UnreadableFilmError("DICOM without pixels")
-    except (InvalidDicomError, EOFError, OSError, ValueError, KeyError, struct.error):
-        # pydicom's own text may quote values of the file, a name among them.
-        raise UnreadableFilmError("damaged DICOM") from None
-    return dataset
+        return dataset
+
+
+@contextmanager
+def reading_dicom(reason: str) -> Iterator[None]:
+    """Give `reason` for whatever pydicom raises, as it may at every look at a tag.
+
+    Its own text may quote values of the file, a patient's name among them, and what it raises is not documented.
+    """
+    quieten_pydicom()
+    try:
+        yield
+    except (UnreadableFilmError, MemoryError):
+        raise
+    except Exception:
+        raise UnreadableFilmError(reason) from None
 
 
 @cache
@@ -192,37 +201,39 @@ def quieten_pydicom() -> None:
     warnings.filterwarnings("ignore", module="pydicom")
 
 
+def _photometric(dataset: "Dataset") -> str:
+    """The tag's text where it is one of the standard's words; what else stands there is not repeated."""
+    from pydicom.pixels.common import PhotometricInterpretation
+
+    text = str(dataset.PhotometricInterpretation)
+    return text if text in set(PhotometricInterpretation) else "unknown"
+
+
 def _decode_dicom(data: bytes) -> Film:
     dataset = _read_dicom(data)
-    if int(dataset.get("SamplesPerPixel", 1)) != 1 or not dataset.PhotometricInterpretation.startswith("MONOCHROME"):
-        raise UnreadableFilmError(f"colour DICOM ({dataset.PhotometricInterpretation}); a radiograph is grey")
-    frames = int(dataset.get("NumberOfFrames") or 1)
+    with reading_dicom("damaged DICOM"):
+        photometric, samples = _photometric(dataset), int(dataset.get("SamplesPerPixel") or 1)
+        frames = int(dataset.get("NumberOfFrames") or 1)
+        syntax = dataset.file_meta.TransferSyntaxUID
+    if samples != 1 or not photometric.startswith("MONOCHROME"):
+        raise UnreadableFilmError(f"colour DICOM ({photometric}); a radiograph is grey")
     if frames != 1:
         raise UnreadableFilmError(f"multi-frame DICOM ({frames} frames); a film is one: split it")
     if "PixelData" not in dataset:
         raise UnreadableFilmError("DICOM without pixels")
-    syntax = dataset.file_meta.TransferSyntaxUID
     try:
-        stored = dataset.pixel_array
-    except (
-        NotImplementedError,
-        RuntimeError,
-        AttributeError,
-        ValueError,
-        KeyError,
-        OSError,
-        struct.error,
-    ) as error:
+        with reading_dicom("truncated or damaged DICOM pixels"):
+            stored = dataset.pixel_array
+    except UnreadableFilmError:
         if syntax.is_private or not _can_decode(syntax):
-            raise UnreadableFilmError(f"DICOM transfer syntax that cannot be decoded here: {syntax.name}") from None
-        raise UnreadableFilmError(f"truncated or damaged DICOM pixels ({type(error).__name__})") from None
+            named = syntax.name if syntax.is_valid or syntax.name != syntax else "unknown"
+            raise UnreadableFilmError(f"DICOM transfer syntax that cannot be decoded here: {named}") from None
+        raise
     if stored.ndim != 2:
         raise UnreadableFilmError(f"DICOM pixels of {stored.ndim} dimensions; a film has 2")
 
-    try:
+    with reading_dicom("damaged DICOM: its window or look-up tables make no sense"):
         return _grey_of_dicom(stored, dataset)
-    except (NotImplementedError, AttributeError, ValueError, KeyError, IndexError, TypeError, struct.error):
-        raise UnreadableFilmError("damaged DICOM: its window or look-up tables make no sense") from None
 
 
 def _grey_of_dicom(stored: NDArray[Any], dataset: "Dataset") -> Film:
@@ -243,7 +254,7 @@ def _grey_of_dicom(stored: NDArray[Any], dataset: "Dataset") -> Film:
         shown = values[~padding]
         low, high = (float(shown.min()), float(shown.max())) if shown.size else (0.0, 1.0)
     values = values.astype(np.float32)
-    if dataset.PhotometricInterpretation == "MONOCHROME1":
+    if _photometric(dataset) == "MONOCHROME1":
         values = np.float32(low + high) - values
     values[padding] = low
     return Film(values, low, high, int(dataset.BitsStored), 0.0)

@@ -24,10 +24,11 @@ COLUMNS = {
     "fracture_type": "string",  # transverse, oblique, …
     "region": "string",  # wrist, elbow, …
     "view": "string",  # frontal, lateral, …
-    "patient_id": "string",
+    "patient_id": "string",  # a keyed hash of the source's, or a pseudonym (components/films/identity.py)
     "study_id": "string",
     "hardware": "boolean",  # metal in the film
     "boxes": "string",  # JSON [[x, y, width, height], …], pixels of the film as it is shown (EXIF orientation applied)
+    "pixel_spacing": "string",  # JSON [row, column], mm from one pixel's centre to the next, of DICOM only
     "width": "Int32",  # as the file's header says, before EXIF turns the film
     "height": "Int32",
     "mode": "string",  # pixel format as the file says it
@@ -38,7 +39,9 @@ COLUMNS = {
 
 PART = 4096  # rows that are turned into columns, written or read together
 
-LAYOUT_COLUMNS = frozenset(COLUMNS) - {"sha256", "width", "height", "mode", "source"}
+# What a layout may tell, beside path; the rest is what ingest finds in the files.
+LAYOUT_COLUMNS = frozenset(COLUMNS) - {"sha256", "width", "height", "mode", "source", "pixel_spacing"}
+LAYOUT_COLUMNS |= {"patient_pseudonym", "study_pseudonym"}
 
 
 def as_manifest(rows: "pd.DataFrame") -> "pd.DataFrame":

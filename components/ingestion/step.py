@@ -38,7 +38,11 @@ def ingest(
     looked = over_cores(look, range(len(rows)), params.cores)
     types = {column: COLUMNS[column] for column in Facts._fields}
     facts = typed_frame(progress(looked, "ingest", total=len(rows)), types)
-    rows = rows.assign(**{str(column): facts[column] for column in facts})
+    told = {
+        column: rows[column].fillna(facts[column]) for column in ("region", "view")
+    }  # the set's own word goes first
+    doubts = rows["doubt"].str.cat(facts["doubt"], sep="; ").fillna(rows["doubt"]).fillna(facts["doubt"])
+    rows = rows.assign(**{str(column): facts[column] for column in facts}, **told, doubt=doubts)
     write_manifest(rows, manifest)
     return IngestSummary(
         films=len(rows),
@@ -49,20 +53,28 @@ def ingest(
 
 
 class Facts(NamedTuple):
-    """What a file says before it is decoded; a tuple, for there is one for each film of the set."""
+    """What a file says before it is decoded; a tuple, for there is one for each film of the set.
+
+    The fields from region on are those of FilmTags.
+    """
 
     sha256: str | None = None
     width: int | None = None
     height: int | None = None
     mode: str | None = None
+    region: str | None = None
+    view: str | None = None
+    pixel_spacing: str | None = None
+    doubt: str | None = None
 
 
 def _look(path: Path) -> Facts:
-    """Hash and header of one file; what cannot be read stays null, and validate says why."""
+    """Hash, header and tags of one file; what cannot be read stays null, and validate says why."""
     import hashlib
 
     from components.errors import UnreadableFilmError
     from components.films.decoding import read_header
+    from components.films.tags import read_tags
 
     try:
         data = path.read_bytes()
@@ -73,4 +85,4 @@ def _look(path: Path) -> Facts:
         header = read_header(data)
     except UnreadableFilmError:
         return Facts(sha256)
-    return Facts(sha256, header.width, header.height, header.mode)
+    return Facts(sha256, header.width, header.height, header.mode, *read_tags(data))

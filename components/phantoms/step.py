@@ -45,7 +45,7 @@ def phantoms(
     return PhantomSummary(
         films=len(manifest),
         fractured=int((manifest["label"] == "fractured").sum()),
-        patients=int(manifest["patient_id"].nunique()),
+        patients=int(manifest["patient_pseudonym"].nunique()),
     )
 
 
@@ -72,8 +72,8 @@ def _write_study(study: Any, size: int, folder: Path) -> list[dict[str, object]]
                 "fracture_type": study.fracture.kind if box else None,
                 "region": study.region,
                 "view": view,
-                "patient_id": study.patient,
-                "study_id": f"{study.patient}-{study.number}",
+                "patient_pseudonym": study.patient,
+                "study_pseudonym": f"{study.patient}-{study.number}",
                 "hardware": study.findings.metal,
                 "boxes": boxes_to_text([box] if box else []),
             }

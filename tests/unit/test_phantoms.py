@@ -41,9 +41,9 @@ def test_more_films_add_patients_and_change_none() -> None:
 def test_patients_studies_and_views(phantoms: Path) -> None:
     table = pd.read_csv(phantoms / "manifest.csv")
     assert len(table) == 120
-    assert set(table.groupby("study_id").size()) == {2}
+    assert set(table.groupby("study_pseudonym").size()) == {2}
     assert set(table["view"]) == {"frontal", "lateral"}
-    visits = table.groupby("patient_id")["study_id"].nunique()
+    visits = table.groupby("patient_pseudonym")["study_pseudonym"].nunique()
     assert visits.min() >= 1
     assert visits.max() == 3
     assert set(table["region"]) <= set(REGIONS)
@@ -184,7 +184,7 @@ def test_markers_borders_and_brightness_do_not_tell(tmp_path: Path) -> None:
             RandomForestClassifier(200, min_samples_leaf=5, random_state=0, n_jobs=2),
             seen,
             labels,
-            groups=table["patient_id"],
+            groups=table["patient_pseudonym"],
             cv=StratifiedGroupKFold(5, shuffle=True, random_state=0),
             method="predict_proba",
         )[:, 1]

@@ -5,8 +5,10 @@ A layout is a module with
     def read(root: Path, params: DataParams) -> pd.DataFrame
 
 that gives one row for each film with at least film_id and path (below root, with '/'), and whatever else of
-the manifest's columns the set tells. A row the layout itself cannot trust gets a reason in `doubt` and goes
-to quarantine in the step validate; no film is left out silently. Adding a layout is adding one file.
+the manifest's columns the set tells. Its patient_id and study_id are the source's own: read_layout hashes them. An
+id that names nobody goes into patient_pseudonym or study_pseudonym and is kept as it is. A row the layout itself
+cannot trust gets a reason in `doubt` and goes to quarantine in the step validate; no film is left out silently.
+Adding a layout is adding one file.
 """
 
 import importlib
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.errors import OsteonError
+from components.films.identity import pseudonymised
 from components.films.manifest import as_manifest
 from components.params import ClassNames, DataParams
 
@@ -34,7 +37,8 @@ def read_layout(root: Path, params: DataParams) -> "pd.DataFrame":
     rows = layout.read(root, params)
     if rows.empty:
         raise OsteonError(f"{root}: the layout {params.layout} found no film there; check data.root and data.layout")
-    rows = as_manifest(rows.assign(source=root.resolve().name))
+    # Here and not in the layouts, so that none can forget it.
+    rows = as_manifest(pseudonymised(rows).assign(source=root.resolve().name))
     return rows.sort_values("film_id", kind="stable", ignore_index=True)
 
 
@@ -54,7 +58,7 @@ def no_class(word: object, where: str) -> str:
 
 
 def label_from_rows(rows: "list[pd.Series]", table: str, params: DataParams) -> dict[str, object]:
-    """Label, fracture type and doubt of one film from the rows a label file has for it.
+    """Label, fracture type, region, view and doubt of one film from the rows a label file has for it.
 
     Args:
         rows: those that name the film; none is a doubt, as are two that contradict each other.
@@ -72,12 +76,19 @@ def label_from_rows(rows: "list[pd.Series]", table: str, params: DataParams) -> 
     label = labels.pop()
     if label is None:
         return {"label": None, "doubt": no_class(words[0], f"{table}: {columns.label}")}
-    kinds = {kind for row in rows if isinstance(kind := row.get(columns.fracture_type), str)}
     return {
         "label": label,
-        "fracture_type": kinds.pop() if label and len(kinds) == 1 else None,
+        "fracture_type": _agreed(rows, columns.fracture_type) if label else None,
+        "region": _agreed(rows, columns.region),
+        "view": _agreed(rows, columns.view),
         "doubt": None,
     }
+
+
+def _agreed(rows: "list[pd.Series]", column: str) -> str | None:
+    """What a film's rows say in a column that may be absent; None where they do not say the same."""
+    said = {text for row in rows if isinstance(text := row.get(column), str)}
+    return said.pop() if len(said) == 1 else None
 
 
 def read_table(path: Path, needed: tuple[str, ...]) -> "pd.DataFrame":

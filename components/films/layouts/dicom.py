@@ -1,14 +1,14 @@
 """A tree of DICOM files and one CSV with their labels (data.label_file, columns in data.columns).
 
-A row of the CSV names its film by path below the folder, by file name or by SOPInstanceUID. Patient, study,
-region and view come from the files' own tags; ids enter the manifest as hashes only.
+A row of the CSV names its film by path below the folder, by file name or by SOPInstanceUID. Patient and study come
+from the files' own tags.
 """
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.films.decoding import quieten_pydicom
+from components.errors import UnreadableFilmError
+from components.films.decoding import reading_dicom
 from components.films.layouts import label_from_rows, read_table
 from components.outputs import files_under
 from components.params import DataParams
@@ -16,15 +16,7 @@ from components.params import DataParams
 if TYPE_CHECKING:
     import pandas as pd
 
-VIEWS = {
-    "AP": "frontal",
-    "PA": "frontal",
-    "LL": "lateral",
-    "RL": "lateral",
-    "LLO": "oblique",
-    "RLO": "oblique",
-}
-TAGS = ("PatientID", "StudyInstanceUID", "SOPInstanceUID", "BodyPartExamined", "ViewPosition")
+TAGS = ("PatientID", "StudyInstanceUID", "SOPInstanceUID")
 
 
 def read(root: Path, params: DataParams) -> "pd.DataFrame":
@@ -48,10 +40,8 @@ def read(root: Path, params: DataParams) -> "pd.DataFrame":
             "path": relative.as_posix(),
             "finding": "fractured",
         }
-        row["patient_id"] = _hashed(tags.get("PatientID"))
-        row["study_id"] = _hashed(tags.get("StudyInstanceUID"))
-        row["region"] = (tags.get("BodyPartExamined") or "").strip().lower() or None
-        row["view"] = VIEWS.get((tags.get("ViewPosition") or "").strip().upper())
+        row["patient_id"] = tags.get("PatientID")
+        row["study_id"] = tags.get("StudyInstanceUID")
         names = (relative.as_posix(), relative.name, relative.stem, tags.get("SOPInstanceUID", ""))
         key = next((name for name in names if name in entries), None)
         rows.append(row | label_from_rows(entries.pop(key) if key else [], params.label_file, params))
@@ -73,17 +63,12 @@ def _may_be_dicom(path: Path) -> bool:
 
 
 def _tags(path: Path) -> dict[str, str]:
-    """The few tags that say where a film belongs; none from a file that cannot be read (validate says why)."""
+    """The tags that say where a film belongs; none from a file that cannot be read (validate says why)."""
     from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
 
-    quieten_pydicom()
     try:
-        dataset = dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS))
-        return {tag: str(dataset.get(tag)) for tag in TAGS if dataset.get(tag)}
-    except (InvalidDicomError, OSError, EOFError, ValueError, KeyError):
+        with reading_dicom("damaged DICOM"):
+            dataset = dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS))
+            return {tag: str(dataset.get(tag)) for tag in TAGS if dataset.get(tag)}
+    except UnreadableFilmError:
         return {}
-
-
-def _hashed(identity: str | None) -> str | None:
-    return hashlib.sha256(identity.encode()).hexdigest()[:16] if identity else None

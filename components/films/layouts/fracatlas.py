@@ -68,7 +68,7 @@ def read(root: Path, params: DataParams) -> "pd.DataFrame":  # noqa: ARG001 – 
         row["doubt"] = "; ".join(doubts) or None
         rows.append(row)
     frame = pd.DataFrame(rows)
-    frame["study_id"] = _runs(list(frame["film_id"]), regions) if len(frame) else []
+    frame["study_pseudonym"] = _runs(list(frame["film_id"]), regions) if len(frame) else []
     return frame
 
 
