@@ -38,11 +38,11 @@ def ingest(
     looked = over_cores(look, range(len(rows)), params.cores)
     types = {column: COLUMNS[column] for column in Facts._fields}
     facts = typed_frame(progress(looked, "ingest", total=len(rows)), types)
-    told = {
-        column: rows[column].fillna(facts[column]) for column in ("region", "view")
-    }  # the set's own word goes first
-    doubts = rows["doubt"].str.cat(facts["doubt"], sep="; ").fillna(rows["doubt"]).fillna(facts["doubt"])
-    rows = rows.assign(**{str(column): facts[column] for column in facts}, **told, doubt=doubts)
+    for column in ("region", "view"):  # what the set itself tells goes first
+        facts[column] = rows[column].fillna(facts[column])
+    both = rows["doubt"].str.cat(facts["doubt"], sep="; ")
+    facts["doubt"] = both.fillna(rows["doubt"]).fillna(facts["doubt"])
+    rows = rows.assign(**{str(column): facts[column] for column in facts})
     write_manifest(rows, manifest)
     return IngestSummary(
         films=len(rows),

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ import pandas as pd
 import pytest
 
 from components.errors import OsteonError
+from components.films.identity import keyed_hash
 from components.films.layouts import label_of, read_layout
 from components.films.manifest import COLUMNS
 from components.params import ClassNames, Columns, DataParams
@@ -21,6 +23,12 @@ def by_id(root: Path, layout: str, **params: object) -> dict[str, dict[str, obje
         str(row["film_id"]): {key: (None if pd.isna(value) else value) for key, value in row.items()}
         for row in rows.to_dict("records")
     }
+
+
+def ids(patient: str, study: str) -> tuple[str, str]:
+    """What becomes of a patient's and a study's id."""
+    key = os.environ["OSTEON_IDENTITY_KEY"].encode()
+    return keyed_hash(key, "patient", patient), keyed_hash(key, "study", study)
 
 
 @pytest.mark.parametrize("layout", ["annotations", "dicom", "folders", "fracatlas", "manifest", "mura"])
@@ -96,11 +104,13 @@ def annotated(folder: Path, table: str) -> None:
 
 
 def test_annotations_beside_each_split(tmp_path: Path) -> None:
-    annotated(tmp_path, "filename,fractured,fracture_type\n1.png,yes,oblique\n2.png,no,\n3.png,No,spiral\n")
+    table = "filename,fractured,fracture_type,region\n1.png,yes,oblique,wrist\n2.png,no,,\n3.png,No,spiral,hip\n"
+    annotated(tmp_path, table)
     films = by_id(tmp_path, "annotations")
     assert films["train/images/1.png"]["label"] == 1
     assert films["train/images/1.png"]["fracture_type"] == "oblique"
     assert films["train/images/1.png"]["given_split"] == "train"
+    assert (films["train/images/1.png"]["region"], films["train/images/2.png"]["view"]) == ("wrist", None)
     assert films["test/images/3.png"]["label"] == 0
     assert films["test/images/3.png"]["fracture_type"] is None  # a film without a fracture has no type
     # Entries without a film are not dropped.
@@ -138,9 +148,11 @@ def test_mura_reads_its_paths_and_keeps_its_finding_apart(tmp_path: Path) -> Non
     films = by_id(tmp_path, "mura")
     one = films["MURA-v1.1/train/XR_WRIST/patient00006/study1_positive/image1.png"]
     assert (one["label"], one["finding"], one["region"], one["given_split"]) == (1, "abnormal", "wrist", "train")
-    assert (one["patient_id"], one["study_id"]) == ("patient00006", "patient00006/wrist/study1")
+    assert (one["patient_id"], one["study_id"]) == ids("patient00006", "patient00006/wrist/study1")
     two = films["MURA-v1.1/valid/XR_HAND/patient00006/study2_negative/image1.png"]
-    assert (two["label"], two["patient_id"], two["given_split"]) == (0, "patient00006", "val")
+    assert (two["label"], two["given_split"]) == (0, "val")
+    assert two["patient_id"] == one["patient_id"]
+    assert two["study_id"] != one["study_id"]
     assert "path is not" in str(films["MURA-v1.1/valid/elsewhere.png"]["doubt"])
 
 
@@ -228,22 +240,22 @@ def test_fracatlas_with_broken_tables(tmp_path: Path) -> None:
 
 
 def test_dicom_tree_with_a_label_file(tmp_path: Path) -> None:
-    tags = {"PatientID": "4711", "PatientName": "Doe^Jane", "StudyInstanceUID": "1.2.3", "BodyPartExamined": "WRIST"}
-    first = dicom(ramp(top=4000), **tags, ViewPosition="PA")
-    second = dicom(ramp(top=4000), **tags, ViewPosition="LL")
+    tags = {"PatientName": "Doe^Jane", "StudyInstanceUID": "1.2.3"}
+    first = dicom(ramp(top=4000), PatientID="4711", **tags)
+    second = dicom(ramp(top=4000), PatientID=" 4711 ", **tags)
     write(tmp_path / "a" / "1.dcm", dicom_bytes(first))
     write(tmp_path / "a" / "IM0002", dicom_bytes(second))  # PACS exports have no extension
     write(tmp_path / "a" / "README", b"no film")
     write(tmp_path / "a" / "3.dcm", b"broken")
-    table = f"filename,fractured\na/1.dcm,1\n{second.SOPInstanceUID},0\nmissing.dcm,1\n"
+    table = f"filename,fractured,region,view\na/1.dcm,1,wrist,frontal\n{second.SOPInstanceUID},0,,\nmissing.dcm,1,,\n"
     write(tmp_path / "labels.csv", table.encode())
     films = by_id(tmp_path, "dicom")
     assert set(films) == {"a/1.dcm", "a/IM0002", "a/3.dcm", "missing.dcm"}
     one, two = films["a/1.dcm"], films["a/IM0002"]
     assert (one["label"], one["view"], one["region"]) == (1, "frontal", "wrist")
-    assert (two["label"], two["view"]) == (0, "lateral")
-    assert one["patient_id"] == two["patient_id"] is not None
-    assert one["study_id"] == two["study_id"] is not None
+    assert (two["label"], two["view"], two["region"]) == (0, None, None)
+    assert (one["patient_id"], one["study_id"]) == ids("4711", "1.2.3")
+    assert (two["patient_id"], two["study_id"]) == ids("4711", "1.2.3")
     assert films["a/3.dcm"]["doubt"] == "not in labels.csv"
     assert "4711" not in str(films)
     assert "Jane" not in str(films)
@@ -278,7 +290,9 @@ def test_our_own_layout(tmp_path: Path, kind: str) -> None:
         table.assign(label=["1", "0", "2"]).to_parquet(tmp_path / "manifest.parquet")
     films = by_id(tmp_path, "manifest")
     assert set(films) == {"x/a.png", "x/gone.png", "x/odd.png", "stray.png"}
-    assert (films["x/a.png"]["label"], films["x/a.png"]["patient_id"], films["x/a.png"]["hardware"]) == (1, "p1", True)
+    assert (films["x/a.png"]["label"], films["x/a.png"]["hardware"]) == (1, True)
+    assert films["x/a.png"]["patient_id"] == films["x/gone.png"]["patient_id"] == ids("p1", "")[0]
+    assert films["x/odd.png"]["patient_id"] is None
     assert films["x/gone.png"]["label"] == 0
     assert "is neither" in str(films["x/odd.png"]["doubt"])
     assert films["stray.png"]["doubt"] == "not in the manifest"
@@ -288,7 +302,14 @@ def test_numbers_in_a_manifest_stay_text(tmp_path: Path) -> None:
     """Patient 007 is not patient 7."""
     write(tmp_path / "manifest.csv", b"path,label,patient_id\na.png,1,007\nb.png,0,7\n")
     films = by_id(tmp_path, "manifest")
-    assert films["a.png"]["patient_id"] == "007"
+    assert [films[name]["patient_id"] for name in ("a.png", "b.png")] == [ids("007", "")[0], ids("7", "")[0]]
+
+
+def test_pseudonyms_in_a_manifest_stay_as_they_are(tmp_path: Path) -> None:
+    write(tmp_path / "manifest.csv", b"path,label,patient_pseudonym,study_pseudonym\na.png,1,P1,P1-1\nb.png,0,,\n")
+    films = by_id(tmp_path, "manifest")
+    assert (films["a.png"]["patient_id"], films["a.png"]["study_id"]) == ("P1", "P1-1")
+    assert films["b.png"]["patient_id"] is None
 
 
 def test_paths_with_spaces_and_other_letters(tmp_path: Path) -> None:
