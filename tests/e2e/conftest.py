@@ -30,11 +30,13 @@ class Project:
     def environment(self) -> dict[str, str]:
         # The clone's code, whichever is installed; the environment's commands, whether it is activated or not.
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        return {**os.environ, "PYTHONPATH": str(self.folder), "PATH": path, "COLUMNS": "120"}
+        inherited = {name: value for name, value in os.environ.items() if name != "OSTEON_IDENTITY_KEY"}
+        return {**inherited, "PYTHONPATH": str(self.folder), "PATH": path, "COLUMNS": "120"}
 
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {**self.environment, **variables}
         return subprocess.run(
-            words, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False, timeout=900
+            words, cwd=self.folder, env=environment, capture_output=True, text=True, check=False, timeout=900
         )
 
     def done(self, *words: str) -> str:

@@ -54,6 +54,8 @@ def test_every_step_says_what_it_did(finished: Project) -> None:
     for name in STEPS:
         assert f"\n{name}: " in log
     assert "Warning" not in log
+    assert "OSTEON_IDENTITY_KEY" not in log  # phantoms are nobody: no key is needed, and none is made
+    assert not (finished.folder / ".osteon").exists()
     assert "Traceback" not in log
     assert log.count("images/s") >= 3  # a line an epoch
 
