@@ -210,11 +210,13 @@ def _photometric(dataset: "Dataset") -> str:
 
 
 def _decode_dicom(data: bytes) -> Film:
+    from pydicom.uid import UID
+
     dataset = _read_dicom(data)
     with reading_dicom("damaged DICOM"):
         photometric, samples = _photometric(dataset), int(dataset.get("SamplesPerPixel") or 1)
         frames = int(dataset.get("NumberOfFrames") or 1)
-        syntax = dataset.file_meta.TransferSyntaxUID
+        syntax = UID(str(dataset.file_meta.TransferSyntaxUID))
     if samples != 1 or not photometric.startswith("MONOCHROME"):
         raise UnreadableFilmError(f"colour DICOM ({photometric}); a radiograph is grey")
     if frames != 1:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID, JPEGLosslessSV1, RLELossless
@@ -22,6 +23,7 @@ from components.films.decoding import (
     read_header,
     to_8_bit,
 )
+from components.films.tags import read_tags
 from tests.making import dicom, dicom_bytes, encoded, ramp
 
 
@@ -257,6 +259,36 @@ def test_errors_never_quote_the_file() -> None:
         except UnreadableFilmError as error:
             assert "Jane" not in str(error)
             assert "12345" not in str(error)
+
+
+@pytest.mark.parametrize("tag", ["NumberOfFrames", "WindowCenter", "RescaleSlope"])
+def test_a_name_where_a_number_belongs_is_damage_and_not_repeated(tag: str) -> None:
+    dataset = dicom(ramp(top=4000), WindowWidth=100, RescaleIntercept=0)
+    dataset.add_new(tag_for_keyword(tag), "IS", 12345678)
+    data = dicom_bytes(dataset)
+    assert data.count(b"12345678") == 1
+    with pytest.raises(UnreadableFilmError, match="damaged DICOM") as caught:
+        read(data.replace(b"12345678", b"Xaverine"))
+    assert "Xaverine" not in str(caught.value)
+
+
+def test_whatever_is_damaged_it_is_never_a_crash() -> None:
+    """What pydicom raises over a changed byte is of any type, and quotes what it stumbled over."""
+    whole = dicom_bytes(dicom(ramp(8, 8, 4000), PatientName="Doe^Jane", WindowCenter=2000, WindowWidth=3000))
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(1500):
+        data = bytearray(whole)
+        for place in rng.integers(132, len(whole) - 128, rng.integers(1, 8)):
+            data[place] = rng.choice([0, 0x20, 0x5C, ord("9"), ord("Q"), 0xFF])
+        for look in (read_header, read, read_tags):
+            try:
+                look(bytes(data))
+            except UnreadableFilmError as error:
+                refused += 1
+                assert "Doe" not in str(error)
+                assert "Jane" not in str(error)
+    assert refused > 500
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEGLosslessSV1], ids=["RLE", "JPEG lossless"])
