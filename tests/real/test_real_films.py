@@ -9,6 +9,7 @@ import pytest
 
 from components.errors import UnreadableFilmError
 from components.films.decoding import decode, letterbox, to_8_bit
+from components.films.tags import read_tags
 from components.ingestion.step import ingest
 from components.params import DataParams, PreparationParams, ValidationParams
 from components.preparation.step import prepare
@@ -92,6 +93,13 @@ def test_a_monochrome1_film_in_jpeg_2000_comes_out_with_bright_bone(real_data: P
     # Across the lower leg: shaft of the tibia, muscle beside it, air.
     bone, muscle, air = (float(np.median(grey[380:420, x : x + 20])) for x in (860, 700, 520))
     assert bone > muscle + 20 > air + 40
+
+
+def test_the_tags_of_a_real_film_say_what_it_shows(real_data: Path) -> None:
+    """Its BodyPartExamined is EXTREMITY; its study's description speaks of a distal tibia."""
+    assert read_tags(film(real_data, "RG3_J2KR.dcm")) == ("lower leg", "frontal", None, None)
+    # Its pixel spacing is 0.
+    assert read_tags(film(real_data, "RG1_J2KI.dcm")) == ("chest", "frontal", None, None)
 
 
 def test_a_lossy_jpeg_2000_reads_too(real_data: Path) -> None:
