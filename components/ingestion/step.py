@@ -52,13 +52,14 @@ class Facts(NamedTuple):
     """What a file says before it is decoded; a tuple, for there is one for each film of the set."""
 
     sha256: str | None = None
+    md5: str | None = None
     width: int | None = None
     height: int | None = None
     mode: str | None = None
 
 
 def _look(path: Path) -> Facts:
-    """Hash and header of one file; what cannot be read stays null, and validate says why."""
+    """Hashes and header of one file; what cannot be read stays null, and validate says why."""
     import hashlib
 
     from components.errors import UnreadableFilmError
@@ -68,9 +69,9 @@ def _look(path: Path) -> Facts:
         data = path.read_bytes()
     except OSError:
         return Facts()
-    sha256 = hashlib.sha256(data).hexdigest()
+    hashes = hashlib.sha256(data).hexdigest(), hashlib.md5(data, usedforsecurity=False).hexdigest()
     try:
         header = read_header(data)
     except UnreadableFilmError:
-        return Facts(sha256)
-    return Facts(sha256, header.width, header.height, header.mode)
+        return Facts(*hashes)
+    return Facts(*hashes, header.width, header.height, header.mode)
