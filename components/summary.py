@@ -128,3 +128,85 @@ def _as_json(found: Any) -> dict[str, Any]:
             for node in nodes
         ],
     }
+
+
+SAID = {"train": "trained on it", "validation": "chosen by it", "test": "measured on it"}
+
+
+def print_film(film: str, as_json: bool) -> None:
+    """The models that saw a film."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from components.film_lineage import models_that_saw
+
+    found = models_that_saw(film)
+    if as_json:
+        print(json.dumps(_film_as_json(film, found), indent=2, default=str))  # noqa: T201 – the command's output
+        return
+    console = Console()
+    if console.width < TABLE_WIDTH:
+        console = Console(width=TABLE_WIDTH)
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+    for name, sha256, md5 in found.contents:
+        say(f"film     {name}")
+        if sha256:
+            say(f"sha256   {sha256}")
+            say(f"md5      {md5}")
+    if found.seen:
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        for column in ("model", "registered as", "made (UTC)", "", "run"):
+            table.add_column(column, no_wrap=True)
+        for model, role in found.seen:
+            table.add_row(
+                model.model_id,
+                ", ".join(model.registered) or "–",
+                f"{model.made:%Y-%m-%d %H:%M}",
+                SAID[role],
+                model.run_id,
+            )
+        console.print(table, soft_wrap=True)
+    count = len({model.model_id for model, _ in found.seen})
+    known = found.models - len(found.unknown)
+    say(
+        f"{count} of {known} models saw it"
+        if count
+        else f"no model of this store saw {film}, of {known} that keep a list"
+    )
+    for model in found.unknown:
+        say(f"unknown  {model.model_id}, made {model.made:%Y-%m-%d}: before lists of films were kept")
+
+
+def _film_as_json(film: str, found: Any) -> dict[str, Any]:
+    def shown(model: Any) -> dict[str, Any]:
+        return {
+            "model": model.model_id,
+            "run": model.run_id,
+            "registered": list(model.registered),
+            "made": model.made.isoformat(),
+            "data": model.data,
+        }
+
+    return {
+        "asked": film,
+        "films": [dict(zip(("film_id", "sha256", "md5"), one, strict=True)) for one in found.contents],
+        "seen": [{**shown(model), "role": role} for model, role in found.seen],
+        "unknown": [shown(model) for model in found.unknown],
+        "models": found.models,
+    }
+
+
+def print_films(what: str, as_json: bool) -> None:
+    """The films behind a model and those it was measured on, as CSV or JSON."""
+    import sys
+
+    from components.film_lineage import films_of
+
+    films = films_of(what)
+    if as_json:
+        print(json.dumps(films.to_dict("records"), indent=2))  # noqa: T201 – the command's output
+    else:
+        films.to_csv(sys.stdout, index=False, lineterminator="\n")
