@@ -229,7 +229,10 @@ def _client(place: Place, remote: dict[str, Any]) -> "S3Client":
             "or run `aws configure`"
         )
     config = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 3})
-    return session.client("s3", endpoint_url=place.endpoint, config=config)
+    try:
+        return session.client("s3", endpoint_url=place.endpoint, config=config)
+    except ValueError as error:
+        raise OsteonError(f"--endpoint-url {place.endpoint}: {_short(error)}") from None
 
 
 @contextmanager
@@ -241,18 +244,18 @@ def _told(place: Place) -> Iterator[None]:
     try:
         yield
     except exceptions.PartialCredentialsError:
-        raise OsteonError(
-            "half of the keys for S3 is missing; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        ) from None
+        raise OsteonError("of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY one is missing; set both") from None
     except exceptions.SSLError as error:
         raise OsteonError(
             f"{where}: its certificate is not trusted ({_short(error)}); AWS_CA_BUNDLE names the file of your own CA"
         ) from None
     except (exceptions.ConnectionError, exceptions.HTTPClientError) as error:
-        raise OsteonError(f"{where} does not answer ({_short(error)}); check the address and the network") from None
+        raise OsteonError(
+            f"{where} does not answer ({type(error).__name__}); check the address and the network"
+        ) from None
     except exceptions.ClientError as error:
         raise OsteonError(f"{place.url}: {_said(error)}") from None
-    except (exceptions.BotoCoreError, ValueError) as error:
+    except exceptions.BotoCoreError as error:
         raise OsteonError(f"{where}: {_short(error)}") from None
 
 
@@ -271,8 +274,13 @@ def _said(error: "ClientError") -> str:
 
 _DENIED = ("AccessDenied", "AllAccessDisabled", "Forbidden", "403")
 _KEYS = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "RequestTimeTooSkewed")
-_REGION = ("PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "301")
-_REGION += ("IllegalLocationConstraintException", "InvalidLocationConstraint")
+_REGION = (
+    "PermanentRedirect",
+    "AuthorizationHeaderMalformed",
+    "IllegalLocationConstraintException",
+    "InvalidLocationConstraint",
+    "301",
+)
 
 
 def _refusal(error: "ClientError", place: Place, what: str, permission: str, key: str = "") -> str:
@@ -321,8 +329,8 @@ def _why_not(error: "ClientError", place: Place) -> str:
         )
     if _code(error) in _DENIED:
         return (
-            f"{place.url}: refused ({_said(error)}); either the bucket is somebody else's (their names are the world's: "
-            f"choose another), or the permission s3:ListBucket on arn:aws:s3:::{place.bucket} is missing"
+            f"{place.url}: refused ({_said(error)}); either the bucket is somebody else's (choose another name), "
+            f"or the permission s3:ListBucket on arn:aws:s3:::{place.bucket} is missing"
         )
     return f"{place.url}: {_said(error)}"
 
@@ -380,9 +388,9 @@ def _see_to(setting: Setting, client: "S3Client", place: Place, *, make: bool) -
     return Finding("made", f"{setting.name}: {setting.made}")
 
 
-def _absent(error: "ClientError", *codes: str) -> None:
+def _absent(error: "ClientError", code: str) -> None:
     """Go on where the server says that nothing is set; any other error is one."""
-    if _code(error) not in codes:
+    if _code(error) != code:
         raise error
 
 
@@ -401,7 +409,8 @@ def _encryption(client: "S3Client", place: Place) -> str | None:
     try:
         found = client.get_bucket_encryption(Bucket=place.bucket)
     except ClientError as error:
-        return _absent(error, "ServerSideEncryptionConfigurationNotFoundError")
+        _absent(error, "ServerSideEncryptionConfigurationNotFoundError")
+        return None
     rules = found.get("ServerSideEncryptionConfiguration", {}).get("Rules", [])
     kinds = [rule.get("ApplyServerSideEncryptionByDefault", {}).get("SSEAlgorithm") for rule in rules]
     return ", ".join(str(kind) for kind in kinds if kind) or None
@@ -425,7 +434,8 @@ def _public(client: "S3Client", place: Place) -> str | None:
     try:
         found: Any = client.get_public_access_block(Bucket=place.bucket)
     except ClientError as error:
-        return _absent(error, "NoSuchPublicAccessBlockConfiguration")
+        _absent(error, "NoSuchPublicAccessBlockConfiguration")
+        return None
     blocked = found.get("PublicAccessBlockConfiguration", {})
     return "blocked" if all(blocked.get(name) for name in _BLOCKED) else None
 

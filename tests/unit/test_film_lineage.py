@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput
 
 from components import tracking
 from components.contract import Input, Output, Summary, describe
@@ -93,6 +94,7 @@ def made(pipeline: Pipeline, empty_store: Path, tmp_path_factory: pytest.TempPat
         old = client.create_run(experiment, tags={tracking.STEP: "train"}).info.run_id
         foreign = client.create_run(experiment).info.run_id
         unlisted = client.create_logged_model(experiment, source_run_id=old).model_id
+        client.log_outputs(old, [LoggedModelOutput(unlisted, step=0)])
         client.create_logged_model(experiment, source_run_id=foreign)
     return Store(client, folder, open_prepared(pipeline.dataset).films, first, second, str(unlisted))
 
