@@ -142,6 +142,17 @@ def lineage(
         print_lineage(what, as_json)
 
 
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(metavar="SET", help="left out: list the sets", show_default=False)] = "",
+) -> None:
+    """Fetch a public set of films that data/sources.yaml names."""
+    from components.fetching import fetch, list_sources
+
+    for line in fetch(name) if name else list_sources():
+        typer.echo(line)
+
+
 storage = typer.Typer(
     help="The DVC remote on S3: its bucket, its settings, and whether it can be used.",
     no_args_is_help=True,
