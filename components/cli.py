@@ -193,7 +193,8 @@ def _say(findings: "Iterator[Finding]") -> None:
         typer.echo(finding.line())
         wrong += finding.state in WRONG
     if wrong:
-        raise OsteonError(f"{wrong} {'thing is' if wrong == 1 else 'things are'} not as it should be, marked ✗ above")
+        said = "1 thing is not as it should be" if wrong == 1 else f"{wrong} things are not as they should be"
+        raise OsteonError(f"{said}, marked ✗ above")
 
 
 def main() -> None:
