@@ -7,8 +7,8 @@ prepared pixels have changed or are gone.
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,32 +59,46 @@ def models_that_saw(film: str) -> Search:
         OsteonError: the digits fit several films.
 
     """
+    client, _ = tracking.connect()
+    sha256 = _sha256(Path(film)) if Path(film).is_file() else None
+    digits = film.lower() if re.fullmatch(rf"[0-9a-fA-F]{{{FEWEST_DIGITS},64}}", film) else None
+
+    def fits(films: "pd.DataFrame") -> "pd.Series[bool]":
+        found = films["film_id"] == film
+        if sha256:
+            found |= films["sha256"] == sha256
+        if digits:
+            found |= films["sha256"].str.startswith(digits) | films["md5"].str.startswith(digits)
+        return found
+
+    search = _search(client, fits)
+    contents = {content for _, content, _ in search.contents if content}
+    if film in {name for name, *_ in search.contents}:
+        # The same film may go by another id in another set.
+        return _search(client, lambda films: fits(films) | films["sha256"].isin(contents))
+    if len(contents) > 1:
+        raise OsteonError(f"{film} fits {len(contents)} films; give more digits, or the film's id")
+    return search
+
+
+def _search(client: "MlflowClient", fits: "Callable[[pd.DataFrame], pd.Series[bool]]") -> Search:
+    """Look through the lists one by one: together they may be larger than memory."""
     import pandas as pd
 
     from components.progress import progress
 
-    client, _ = tracking.connect()
     logged = _logged_models(client)
-    sha256 = _sha256(Path(film)) if Path(film).is_file() else None
-    digits = film.lower() if re.fullmatch(rf"[0-9a-fA-F]{{{FEWEST_DIGITS},64}}", film) else None
     search, rows = Search(), []
     for model in progress(_models(client, logged), "models", total=len(logged)):
         search.models += 1
         if model.films is None:
             search.unknown.append(model)
             continue
-        fits = model.films["film_id"] == film
-        if sha256:
-            fits |= model.films["sha256"] == sha256
-        if digits:
-            fits |= model.films["sha256"].str.startswith(digits) | model.films["md5"].str.startswith(digits)
-        found = model.films[fits]
-        search.seen += [(model, role) for role in ROLES if (found["role"] == role).any()]
+        found = model.films[fits(model.films)]
+        search.seen += [(replace(model, films=found), role) for role in ROLES if (found["role"] == role).any()]
         rows.append(found)
     if rows:
         contents = pd.concat(rows)[["film_id", "sha256", "md5"]].drop_duplicates()
-        if digits and film not in set(contents["film_id"]) and contents["sha256"].nunique() > 1:
-            raise OsteonError(f"{film} fits {contents['sha256'].nunique()} films; give more digits, or the film's id")
         search.contents = [(str(row[0]), str(row[1]), str(row[2])) for row in contents.itertuples(index=False)]
     return search
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.errors import OsteonError
+from components.storage import SETTINGS as ALL
 from components.storage import Finding, check, init, parse_place
 from tests.s3 import KEYS, S3, UNSET, error, s3_server
 from tests.unit.conftest import free_port
@@ -25,6 +26,9 @@ SETTINGS = {
     "access by the public": ("s3:GetBucketPublicAccessBlock", "s3:PutBucketPublicAccessBlock"),
     "leftovers of interrupted uploads": ("s3:GetLifecycleConfiguration", "s3:PutLifecycleConfiguration"),
 }
+
+
+SETTING = {setting.name: setting for setting in ALL}
 
 
 @pytest.fixture
@@ -164,13 +168,15 @@ def test_a_rule_counts_only_where_it_covers_every_upload_of_the_remote(s3: S3, r
     s3.client.put_bucket_lifecycle_configuration(
         Bucket="films", LifecycleConfiguration={"Rules": [{"ID": "theirs", **rule}]}
     )
-    found = made(s3)
-    assert states(found)["leftovers of interrupted uploads"] == ("was" if enough else "made")
+    uploads, place = SETTING["leftovers of interrupted uploads"], parse_place(URL)
+    assert (uploads.look(s3.client, place) == "deleted after 3 days") == enough
+    if not enough:
+        uploads.make(s3.client, place)
     rules = settings_of(s3)["lifecycle"]["Rules"]
     assert [one["ID"] for one in rules] == ["theirs"] if enough else ["theirs", "osteon-incomplete-uploads"]
     # S3 takes no lifecycle with rules of both forms.
     assert len({"Filter" in one for one in rules}) == 1
-    assert states(made(s3))["leftovers of interrupted uploads"] == "was"
+    assert uploads.look(s3.client, place) == f"deleted after {3 if enough else 7} days"
 
 
 def test_access_that_is_half_blocked_is_blocked(s3: S3) -> None:
