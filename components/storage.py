@@ -136,6 +136,9 @@ def parse_place(url: str, endpoint_url: str | None = None) -> Place:
         raise OsteonError(
             f"{url}: {parts.netloc!r} is no name for a bucket; 3 to 63 small letters, digits, dots and hyphens are"
         )
+    for text in (url, endpoint_url or ""):
+        if not text.isascii():
+            raise OsteonError(f"{text}: DVC cannot write an address with letters beyond ASCII")
     if endpoint_url is not None:
         endpoint = urlsplit(endpoint_url)
         if endpoint.username or endpoint.password:

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from tempfile import NamedTemporaryFile
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -67,12 +68,6 @@ class S3:
 
 
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "sesame"}
-# Nothing of the user's own may be asked or used.
-NOBODYS = {
-    "AWS_CONFIG_FILE": "/dev/null",
-    "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
-    "AWS_EC2_METADATA_DISABLED": "true",
-}
 UNSET = (
     "AWS_PROFILE",
     "AWS_REGION",
@@ -99,11 +94,14 @@ def s3_server() -> Iterator[S3]:
         def log(self, *words: Any) -> None:
             pass
 
-    with pytest.MonkeyPatch.context() as monkeypatch:
+    with pytest.MonkeyPatch.context() as monkeypatch, NamedTemporaryFile(prefix="aws-") as empty:
         for name in UNSET:
             monkeypatch.delenv(name, raising=False)
-        for name, value in {**KEYS, **NOBODYS}.items():
+        for name, value in {**KEYS, "AWS_EC2_METADATA_DISABLED": "true"}.items():
             monkeypatch.setenv(name, value)
+        # Nothing of the user's own may be used; DVC wants files that are there.
+        for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+            monkeypatch.setenv(name, empty.name)
         gate = Gate(DomainDispatcherApplication(create_backend_app))
         server = make_server("127.0.0.1", 0, gate, threaded=True, request_handler=Silent)
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()

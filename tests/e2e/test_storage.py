@@ -8,7 +8,7 @@ import pytest
 from components.outputs import dvc_hash
 from tests.e2e.conftest import Project
 from tests.e2e.test_repro import lock_of
-from tests.s3 import s3_server
+from tests.s3 import PARTS, s3_server
 
 # One worker runs all tests that need the finished project, so that it is made once.
 pytestmark = pytest.mark.xdist_group("finished")
@@ -26,13 +26,14 @@ def test_what_one_pushes_another_pulls_and_has_nothing_to_do(finished: Project, 
     ours = Project(tmp_path / "ours")
     finished.done("git", "clone", "-q", str(finished.folder), str(ours.folder))
     shutil.copy(finished.folder / "dvc.lock", ours.folder / "dvc.lock")
-    ours.done("dvc", "cache", "dir", "--local", str(finished.folder / ".dvc" / "cache"))
+    (ours.folder / ".dvc" / "cache").symlink_to(finished.folder / ".dvc" / "cache")
     commit(ours, "what came out")
     with s3_server() as s3:
         said = ours.done("osteon", "storage", "init", "s3://hospital-films/osteon", "--endpoint-url", s3.endpoint)
         assert "now: git add .dvc/config" in said
         assert ours.done("git", "diff", "--name-only").split() == [".dvc/config"]
         commit(ours, "DVC remote")
+        s3.gate.asked.clear()
         assert "files pushed" in ours.done("dvc", "push")
         assert "an object can be read" in ours.done("osteon", "storage", "check")
 
@@ -46,6 +47,13 @@ def test_what_one_pushes_another_pulls_and_has_nothing_to_do(finished: Project, 
         for stage in lock_of(finished).values():
             for out in stage["outs"]:
                 assert dvc_hash(theirs.folder / out["path"]) == out["md5"], out["path"]
+        # Who trains needs no more than docs/storage.md gives them.
+        assert set(s3.gate.asked) <= {
+            "s3:ListBucket",
+            "s3:GetObject",
+            "s3:PutObject",
+            *(reading for reading, _ in PARTS.values()),  # `osteon storage check`
+        }
         # What lies in the bucket is what DVC knows, and nothing of git's or MLflow's.
         keys = [one["Key"] for one in s3.client.list_objects_v2(Bucket="hospital-films")["Contents"]]
         assert all(key.startswith("osteon/files/md5/") for key in keys)

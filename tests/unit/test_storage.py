@@ -338,6 +338,7 @@ def test_a_server_without_a_certificate(s3: S3) -> None:
         ("s3://fi", None, "is no name for a bucket"),
         ("s3://a..b", None, "is no name for a bucket"),
         ("s3://192.168.0.1/x", None, "is no name for a bucket"),
+        ("s3://films/röntgen", None, "s3://films/röntgen: DVC cannot write an address with letters beyond ASCII"),
         ("s3://films/x", "localhost:9000", "--endpoint-url localhost:9000: not an address of the form"),
         ("s3://films/x", "http://me:sesame@localhost", "keys do not belong into --endpoint-url"),
     ],
@@ -348,7 +349,7 @@ def test_an_address_that_is_none(url: str, endpoint: str | None, said: str) -> N
     assert "sesame" not in str(caught.value)
 
 
-@given(bucket=st.from_regex(r"\A[a-z0-9][a-z0-9-]{1,61}[a-z0-9]\Z"), prefix=st.text("abc/ ü.-", max_size=9))
+@given(bucket=st.from_regex(r"\A[a-z0-9][a-z0-9-]{1,61}[a-z0-9]\Z"), prefix=st.text("abc/ .-", max_size=9))
 def test_an_address_comes_back_as_it_was(bucket: str, prefix: str) -> None:
     place = parse_place(f"s3://{bucket}/{prefix}")
     assert (place.bucket, place.prefix) == (bucket, prefix.strip("/"))
