@@ -136,7 +136,6 @@ SAID = {"train": "trained on it", "validation": "chosen by it", "test": "measure
 def print_film(film: str, as_json: bool) -> None:
     """The models that saw a film."""
     from rich.console import Console
-    from rich.table import Table
 
     from components.film_lineage import models_that_saw
 
@@ -145,39 +144,25 @@ def print_film(film: str, as_json: bool) -> None:
         print(json.dumps(_film_as_json(film, found), indent=2, default=str))  # noqa: T201 – the command's output
         return
     console = Console()
-    if console.width < TABLE_WIDTH:
-        console = Console(width=TABLE_WIDTH)
 
     def say(text: str) -> None:
         console.print(text, highlight=False, soft_wrap=True, markup=False)
 
     for name, sha256, md5 in found.contents:
-        say(f"film     {name}")
+        say(f"film    {name}")
         if sha256:
-            say(f"sha256   {sha256}")
-            say(f"md5      {md5}")
-    if found.seen:
-        table = Table(box=None, padding=(0, 2, 0, 0))
-        for column in ("model", "registered as", "made (UTC)", "", "run"):
-            table.add_column(column, no_wrap=True)
-        for model, role in found.seen:
-            table.add_row(
-                model.model_id,
-                ", ".join(model.registered) or "–",
-                f"{model.made:%Y-%m-%d %H:%M}",
-                SAID[role],
-                model.run_id,
-            )
-        console.print(table, soft_wrap=True)
-    count = len({model.model_id for model, _ in found.seen})
-    known = found.models - len(found.unknown)
-    say(
-        f"{count} of {known} models saw it"
-        if count
-        else f"no model of this store saw {film}, of {known} that keep a list"
-    )
+            say(f"sha256  {sha256}")
+            say(f"md5     {md5}")
+    for model, role in found.seen:
+        names = f"  {', '.join(model.registered)}" if model.registered else ""
+        say(f"{model.model_id}  {SAID[role]:<14}  made {model.made:%Y-%m-%d %H:%M} UTC{names}")
+    count, listed = len({model.model_id for model, _ in found.seen}), found.models - len(found.unknown)
+    if count:
+        say(f"{count} of {listed} models saw it")
+    else:
+        say(f"no model of this store saw {film}, of {listed} that keep a list")
     for model in found.unknown:
-        say(f"unknown  {model.model_id}, made {model.made:%Y-%m-%d}: before lists of films were kept")
+        say(f"unknown {model.model_id}, made {model.made:%Y-%m-%d}: before lists of films were kept")
 
 
 def _film_as_json(film: str, found: Any) -> dict[str, Any]:
