@@ -149,7 +149,7 @@ def fetch(name: str, table: Path = SOURCES) -> Iterator[str]:
             )
             yield f"{archive.url}: {said}; sha256 {archive.sha256}"
     yield f"licence {source.licence}; cite {source.citation}"
-    yield "use it     in params.yaml: data: {root: " + f"{folder}, layout: {source.layout}" + "}"
+    yield f"use it     in params.yaml, section data: root: {folder}, layout: {source.layout}"
     yield f"or once    dvc exp run -S data.root={folder} -S data.layout={source.layout} evaluate"
     yield f"keep it    dvc add {folder} && git add {folder}.dvc {record_file} && dvc push"
 

@@ -25,11 +25,12 @@ COLUMNS = ("film_id", "sha256", "md5", "role")
 # What a film was to a model, the most first: it taught the weights, chose among them, or was measured on.
 ROLES = ("train", "validation", "test")
 FEWEST_DIGITS = 8
+UNLISTED = "it was made before lists were kept, or its files are gone"
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model of the store. films has COLUMNS; it is None where the model was made before lists were kept."""
+    """A model of the store. films has COLUMNS; it is None where no list is with the model."""
 
     model_id: str
     run_id: str
@@ -119,7 +120,7 @@ def films_of(what: str) -> "pd.DataFrame":
         for output in outputs.model_outputs if outputs else ():
             (model,) = _models(client, [client.get_logged_model(output.model_id)])
             if model.films is None:
-                raise OsteonError(f"{what}: {model.model_id} was made before lists of films were kept; train it again")
+                raise OsteonError(f"{what}: no list of films is with {model.model_id}; {UNLISTED}")
             return model.films
     raise OsteonError(f"{what}: no model is behind it")
 
@@ -183,11 +184,16 @@ def _films(client: "MlflowClient", model: "LoggedModel", run: "Run") -> "pd.Data
     """The list in the model's package, and the test films of every evaluation that read this package."""
     import pandas as pd
     from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
 
     from components.models.package import FILMS
 
     def read(place: str) -> "pd.DataFrame":
-        return pd.read_csv(download_artifacts(artifact_uri=place), dtype=str, keep_default_na=False)
+        try:
+            return pd.read_csv(download_artifacts(artifact_uri=place), dtype=str, keep_default_na=False)
+        except (MlflowException, OSError) as error:
+            # To go on without it would be an answer that may be wrong.
+            raise OsteonError(f"{place}: this list of films cannot be read ({str(error).splitlines()[0]})") from None
 
     folders = [one.path for one in client.list_logged_model_artifacts(model.model_id, "artifacts") if one.is_dir]
     lists = [

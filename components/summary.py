@@ -137,7 +137,7 @@ def print_film(film: str, as_json: bool) -> None:
     """The models that saw a film."""
     from rich.console import Console
 
-    from components.film_lineage import models_that_saw
+    from components.film_lineage import UNLISTED, models_that_saw
 
     found = models_that_saw(film)
     if as_json:
@@ -162,7 +162,7 @@ def print_film(film: str, as_json: bool) -> None:
     else:
         say(f"no model of this store saw {film}, of {listed} that keep a list")
     for model in found.unknown:
-        say(f"unknown {model.model_id}, made {model.made:%Y-%m-%d}: before lists of films were kept")
+        say(f"unknown {model.model_id}, made {model.made:%Y-%m-%d}: no list of films is with it; {UNLISTED}")
 
 
 def _film_as_json(film: str, found: Any) -> dict[str, Any]:

@@ -156,7 +156,7 @@ def test_a_set_is_fetched_and_can_be_read(table: Path, server: Server) -> None:
     }
     assert "as published" in said
     assert "CC-BY-4.0; cite Somebody 2020" in said
-    assert "data: {root: data/a-set, layout: folders}" in said
+    assert "section data: root: data/a-set, layout: folders" in said
     assert "dvc add data/a-set" in said
     record = json.loads(Path("data/a-set.source.json").read_text())
     assert record["archives"][0]["sha256"] == hashlib.sha256(GOOD).hexdigest()

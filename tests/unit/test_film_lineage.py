@@ -191,7 +191,9 @@ def test_a_model_leads_to_the_md5_of_every_film(store: Store) -> None:
         assert merged["md5"].tolist() == merged["md5_prepared"].tolist()
         assert (merged["role"] == "test").tolist() == merged["test"].tolist()
         assert ((merged["role"] == "validation") == (merged["fold"] == 1).fillna(False)).all()
-    with pytest.raises(OsteonError, match="made before lists of films were kept; train it again"):
+    with pytest.raises(
+        OsteonError, match=r"no list of films is with m-\w+; it was made before lists were kept, or its files are gone$"
+    ):
         films_of(store.old)
 
 
@@ -260,3 +262,18 @@ def test_a_server_keeps_the_list_too(
     ((model, role),) = models_that_saw(str(film)).seen
     assert role == "train"
     assert len(films_of(model.model_id)) == int((~films["test"]).sum())
+    # Gone is not the same as not seen.
+    for path in (tmp_path / "kept").rglob(FILMS):
+        path.unlink()
+    found = models_that_saw(str(film))
+    assert (found.seen, [one.model_id for one in found.unknown]) == ([], [model.model_id])
+
+
+def test_an_evaluation_whose_films_are_gone_is_no_answer(store: Store) -> None:
+    (predictions,) = store.folder.rglob("artifacts/report/predictions.csv")
+    hidden = predictions.rename(predictions.with_name("hidden"))
+    try:
+        with pytest.raises(OsteonError, match=r"predictions\.csv: this list of films cannot be read"):
+            models_that_saw(str(store.of(fold=2)["film_id"]))
+    finally:
+        hidden.rename(predictions)
