@@ -32,6 +32,10 @@ lint: $(VENV)/made ## ruff, mypy, import-linter
 	mypy
 	lint-imports
 
+.PHONY: data
+data: $(VENV)/made ## fetch a public set: make data SET=fracatlas; without SET lists them
+	@osteon fetch $(SET)
+
 .PHONY: ui
 ui: $(VENV)/made ## open MLflow's page on the local store (http://127.0.0.1:5000)
 	@mkdir -p mlflow/store

@@ -8,9 +8,9 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,9 @@ from components.contract import Output, Step
 from components.errors import OsteonError
 from components.params import Params, describe_keys, flatten, load_params
 from components.steps import STEPS
+
+if TYPE_CHECKING:
+    from components.storage import Finding
 
 app = typer.Typer(
     name="osteon",
@@ -117,13 +120,81 @@ def summary(
 
 @app.command()
 def lineage(
-    what: Annotated[str, typer.Argument(metavar="RUN_OR_MODEL", help="a run's id, models:/NAME/VERSION or m-…")],
+    what: Annotated[
+        str, typer.Argument(metavar="RUN_OR_MODEL", help="a run's id, models:/NAME/VERSION or m-…", show_default=False)
+    ] = "",
+    film: Annotated[
+        str, typer.Option(metavar="FILM", help="its id, file or hash: list the models that saw it", show_default=False)
+    ] = "",
+    films: Annotated[bool, typer.Option("--films", help="list the films that the model saw, as CSV")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
-    """Print what a run or model was made from."""
-    from components.summary import print_lineage
+    """Print what a run or model was made from, or which models saw a film."""
+    from components.summary import print_film, print_films, print_lineage
 
-    print_lineage(what, as_json)
+    if bool(what) == bool(film) or (film and films):
+        raise typer.BadParameter("give RUN_OR_MODEL (and --films, if you like) or --film FILM")
+    if film:
+        print_film(film, as_json)
+    elif films:
+        print_films(what, as_json)
+    else:
+        print_lineage(what, as_json)
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(metavar="SET", help="left out: list the sets", show_default=False)] = "",
+) -> None:
+    """Fetch a public set of films that data/sources.yaml names."""
+    from components.fetching import fetch, list_sources
+
+    for line in fetch(name) if name else list_sources():
+        typer.echo(line)
+
+
+storage = typer.Typer(
+    help="The DVC remote on S3: its bucket, its settings, and whether it can be used.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(storage, name="storage")
+
+
+@storage.command(name="init")
+def init_storage(
+    url: Annotated[
+        str | None, typer.Argument(metavar="s3://BUCKET/PREFIX", help="left out: the remote that DVC has")
+    ] = None,
+    endpoint_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="of an S3 server other than AWS, such as MinIO")
+    ] = None,
+) -> None:
+    """Make or mend the bucket, try it, and write it into .dvc/config; safe to repeat."""
+    from components.storage import init
+
+    _say(init(url, endpoint_url))
+
+
+@storage.command(name="check")
+def check_storage() -> None:
+    """Look at DVC's remote, and change nothing."""
+    from components.storage import check
+
+    _say(check())
+
+
+def _say(findings: "Iterator[Finding]") -> None:
+    """Print each finding as it comes; what is wrong with some makes an error at the end."""
+    from components.storage import WRONG
+
+    wrong = 0
+    for finding in findings:
+        typer.echo(finding.line())
+        wrong += finding.state in WRONG
+    if wrong:
+        said = "1 thing is not as it should be" if wrong == 1 else f"{wrong} things are not as they should be"
+        raise OsteonError(f"{said}, marked ✗ above")
 
 
 def main() -> None:

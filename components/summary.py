@@ -128,3 +128,70 @@ def _as_json(found: Any) -> dict[str, Any]:
             for node in nodes
         ],
     }
+
+
+SAID = {"train": "trained on it", "validation": "chosen by it", "test": "measured on it"}
+
+
+def print_film(film: str, as_json: bool) -> None:
+    """The models that saw a film."""
+    from rich.console import Console
+
+    from components.film_lineage import UNLISTED, models_that_saw
+
+    found = models_that_saw(film)
+    if as_json:
+        print(json.dumps(_film_as_json(film, found), indent=2, default=str))  # noqa: T201 – the command's output
+        return
+    console = Console()
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+    for name, sha256, md5 in found.contents:
+        say(f"film    {name}")
+        if sha256:
+            say(f"sha256  {sha256}")
+            say(f"md5     {md5}")
+    for model, role in found.seen:
+        names = f"  {', '.join(model.registered)}" if model.registered else ""
+        say(f"{model.model_id}  {SAID[role]:<14}  made {model.made:%Y-%m-%d %H:%M} UTC{names}")
+    count, listed = len({model.model_id for model, _ in found.seen}), found.models - len(found.unknown)
+    if count:
+        say(f"{count} of {listed} models saw it")
+    else:
+        say(f"no model of this store saw {film}, of {listed} that keep a list")
+    for model in found.unknown:
+        say(f"unknown {model.model_id}, made {model.made:%Y-%m-%d}: no list of films is with it; {UNLISTED}")
+
+
+def _film_as_json(film: str, found: Any) -> dict[str, Any]:
+    def shown(model: Any) -> dict[str, Any]:
+        return {
+            "model": model.model_id,
+            "run": model.run_id,
+            "registered": list(model.registered),
+            "made": model.made.isoformat(),
+            "data": model.data,
+        }
+
+    return {
+        "asked": film,
+        "films": [dict(zip(("film_id", "sha256", "md5"), one, strict=True)) for one in found.contents],
+        "seen": [{**shown(model), "role": role} for model, role in found.seen],
+        "unknown": [shown(model) for model in found.unknown],
+        "models": found.models,
+    }
+
+
+def print_films(what: str, as_json: bool) -> None:
+    """The films behind a model and those it was measured on, as CSV or JSON."""
+    import sys
+
+    from components.film_lineage import films_of
+
+    films = films_of(what)
+    if as_json:
+        print(json.dumps(films.to_dict("records"), indent=2))  # noqa: T201 – the command's output
+    else:
+        films.to_csv(sys.stdout, index=False, lineterminator="\n")

@@ -134,7 +134,7 @@ class _Recorder:
 
 @contextmanager
 def _recording(step: Step, params: Params, read: dict[str, str]) -> Iterator[_Recorder]:
-    client, experiment = _connect()
+    client, experiment = connect()
     import mlflow
 
     _close_killed_runs(client, experiment)
@@ -174,7 +174,7 @@ def _recording(step: Step, params: Params, read: dict[str, str]) -> Iterator[_Re
             client.set_terminated(parent.info.run_id, status)
 
 
-def _connect() -> "tuple[MlflowClient, str]":
+def connect() -> "tuple[MlflowClient, str]":
     """A client and the experiment's id, made where missing."""
     import logging
 
@@ -439,7 +439,7 @@ def lineage(what: str) -> Lineage:
     """
     from mlflow.exceptions import MlflowException
 
-    client, _ = _connect()
+    client, _ = connect()
     try:
         if what.startswith("models:/") and "@" in what:
             name, alias = what.removeprefix("models:/").split("@", 1)
@@ -462,6 +462,6 @@ def lineage(what: str) -> Lineage:
 
 def lineage_of_file(path: Path) -> Lineage | None:
     """The lineage of a file or folder that a step wrote; None where no run of this store wrote it."""
-    client, experiment = _connect()
+    client, experiment = connect()
     run = run_that_wrote(client, experiment, dvc_hash(path))
     return lineage_of_run(client, run.info.run_id) if run else None

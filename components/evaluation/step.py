@@ -92,7 +92,7 @@ def evaluate(
     }
     with whole_folder(report) as folder:
         (folder / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-        kept = films[["film_id", "group", "region", "view", "label", "score"]]
+        kept = films[["film_id", "sha256", "md5", "group", "region", "view", "label", "score"]]
         kept.to_csv(folder / PREDICTIONS, index=False, float_format="%.6f", lineterminator="\n")
         (folder / "plots").mkdir()
         for name, table in tables.items():

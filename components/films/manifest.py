@@ -19,6 +19,7 @@ COLUMNS = {
     "film_id": "string",  # unique in the set
     "path": "string",  # below the source folder, with '/'
     "sha256": "string",  # of the file
+    "md5": "string",  # of the file, by which DVC knows it
     "label": "Int8",  # 1 the finding is there, 0 it is not
     "finding": "string",  # what label 1 means: 'fractured', or 'abnormal'
     "fracture_type": "string",  # transverse, oblique, …
@@ -40,7 +41,7 @@ COLUMNS = {
 PART = 4096  # rows that are turned into columns, written or read together
 
 # What a layout may tell, beside path; the rest is what ingest finds in the files.
-LAYOUT_COLUMNS = frozenset(COLUMNS) - {"sha256", "width", "height", "mode", "source", "pixel_spacing"}
+LAYOUT_COLUMNS = frozenset(COLUMNS) - {"sha256", "md5", "width", "height", "mode", "source", "pixel_spacing"}
 LAYOUT_COLUMNS |= {"patient_pseudonym", "study_pseudonym"}
 
 

@@ -29,6 +29,7 @@ ROW_COLUMNS = {
 KEPT_COLUMNS = (
     "film_id",
     "sha256",
+    "md5",
     "label",
     "finding",
     "fracture_type",

@@ -59,6 +59,7 @@ class Facts(NamedTuple):
     """
 
     sha256: str | None = None
+    md5: str | None = None
     width: int | None = None
     height: int | None = None
     mode: str | None = None
@@ -69,7 +70,7 @@ class Facts(NamedTuple):
 
 
 def _look(path: Path) -> Facts:
-    """Hash, header and tags of one file; what cannot be read stays null, and validate says why."""
+    """Hashes, header and tags of one file; what cannot be read stays null, and validate says why."""
     import hashlib
 
     from components.errors import UnreadableFilmError
@@ -80,9 +81,9 @@ def _look(path: Path) -> Facts:
         data = path.read_bytes()
     except OSError:
         return Facts()
-    sha256 = hashlib.sha256(data).hexdigest()
+    hashes = hashlib.sha256(data).hexdigest(), hashlib.md5(data, usedforsecurity=False).hexdigest()
     try:
         header = read_header(data)
     except UnreadableFilmError:
-        return Facts(sha256)
-    return Facts(sha256, header.width, header.height, header.mode, *read_tags(data))
+        return Facts(*hashes)
+    return Facts(*hashes, header.width, header.height, header.mode, *read_tags(data))

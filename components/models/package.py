@@ -1,6 +1,7 @@
 """The packaged model: a folder that answers for itself.
 
-network.keras, the weights; package.json, what they were made from and how to read what they say.
+network.keras, the weights; package.json, what they were made from and how to read what they say; films.csv, the
+films they were trained and chosen on, by id and hash.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from components.errors import OsteonError
 if TYPE_CHECKING:
     import pandas as pd
 
-NETWORK, INFO = "network.keras", "package.json"
+NETWORK, INFO, FILMS = "network.keras", "package.json", "films.csv"
 
 
 class PackageInfo(BaseModel):

@@ -45,7 +45,7 @@ def train(
 
     load_keras()
     from components.models.networks import build_network
-    from components.models.package import save_package
+    from components.models.package import FILMS, save_package
     from components.outputs import remove_traces, whole_folder
     from components.params import AugmentationParams
     from components.training.batches import FilmBatches, TrainingBatches
@@ -94,6 +94,7 @@ def train(
             on_epoch=lambda epoch, entry: tracking.log_metrics(entry, step=epoch + 1),
         )
         _write_history(state, folder / HISTORY)
+        _write_films(prepared, rows, validation.rows, folder / FILMS)
         info = _describe(network, prepared, rows, copy_rows, validation, params, state)
         save_package(folder, network, info)
         remove_traces(checkpoint)
@@ -138,6 +139,17 @@ def _write_history(state: "TrainingState", path: Path) -> None:
     frame.insert(0, "epoch", range(1, len(frame) + 1))
     # Speed differs from run to run; everything else here is the training's.
     frame.drop(columns="films_per_second").to_csv(path, index=False, lineterminator="\n")
+
+
+def _write_films(
+    prepared: "PreparedFilms", rows: "NDArray[np.int64]", validation: "NDArray[np.int64]", path: Path
+) -> None:
+    """Which films made the model: what to answer when a patient withdraws consent. Copies are copies of these."""
+    import pandas as pd
+
+    films = prepared.films[["film_id", "sha256", "md5"]]
+    seen = [films.iloc[rows].assign(role="train"), films.iloc[validation].assign(role="validation")]
+    pd.concat(seen).to_csv(path, index=False, lineterminator="\n")
 
 
 def _describe(

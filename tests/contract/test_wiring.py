@@ -153,6 +153,24 @@ def test_a_layout_is_one_file_with_one_function() -> None:
         assert callable(importlib.import_module(f"components.films.layouts.{name}").read)
 
 
+# ---------------------------------------------------------------- public sets
+
+
+def test_every_public_set_can_be_read_and_says_who_may_use_it_how() -> None:
+    from components.fetching import read_sources
+
+    sources = read_sources(ROOT / "data" / "sources.yaml")
+    assert set(sources) == {"fracatlas", "mura"}
+    for name, source in sources.items():
+        for url in (source.page, *(archive.url for archive in source.archives)):
+            assert url.scheme == "https", (name, url)
+        # Who may not pass a set on has terms of its own; who may, a licence that everybody knows.
+        assert source.licence.startswith("LicenseRef-") == bool(source.by_hand), name
+    # The archive that figshare publishes as version 7, by the md5 it gives.
+    (archive,) = sources["fracatlas"].archives
+    assert archive.checksum is not None
+
+
 # ---------------------------------------------------------------- what the command line loads
 
 
@@ -168,7 +186,7 @@ def loaded_by(code: str) -> set[str]:
 
 
 HEAVY = {"numpy", "pandas", "scipy", "sklearn", "cv2", "PIL", "matplotlib", "tensorflow", "keras", "jax", "mlflow"}
-HEAVY |= {"great_expectations", "pyarrow", "pydicom", "dvc"}
+HEAVY |= {"great_expectations", "pyarrow", "pydicom", "dvc", "boto3", "botocore", "pooch"}
 
 
 def test_the_command_line_loads_nothing_heavy() -> None:

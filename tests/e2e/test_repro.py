@@ -101,6 +101,24 @@ def test_the_recorded_hashes_are_dvcs(finished: Project) -> None:
             assert dvc_hash(finished.folder / out["path"]) == out["md5"]
 
 
+def test_a_film_leads_to_the_model_and_the_model_to_dvcs_hash_of_every_film(finished: Project) -> None:
+    run = next(line.split()[1] for line in finished.done("osteon", "summary").splitlines() if line.startswith("run "))
+    listed = list(csv.DictReader(finished.done("osteon", "lineage", run, "--films").splitlines()))
+    films = pd.read_parquet(finished.folder / "data/prepared/films.parquet").set_index("film_id")
+    paths = pd.read_parquet(finished.folder / "data/trusted.parquet").set_index("film_id")["path"]
+    assert sorted(row["film_id"] for row in listed) == sorted(films.index)
+    for row in listed:
+        film = films.loc[row["film_id"]]
+        role = "test" if film["test"] else "validation" if film["fold"] == 0 else "train"
+        assert row["role"] == role
+        assert row["md5"] == dvc_hash(finished.folder / "data/phantoms" / paths[row["film_id"]])
+    for role, said in {"train": "trained on it", "validation": "chosen by it", "test": "measured on it"}.items():
+        film_id = next(row["film_id"] for row in listed if row["role"] == role)
+        out = finished.done("osteon", "lineage", "--film", str(Path("data/phantoms") / paths[film_id]))
+        assert said in out
+        assert "1 of 1 models saw it" in out
+
+
 def test_lineage_reads_well(finished: Project) -> None:
     run = next(line.split()[1] for line in finished.done("osteon", "summary").splitlines() if line.startswith("run "))
     out = finished.done("osteon", "lineage", run)

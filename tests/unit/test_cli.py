@@ -104,7 +104,7 @@ def test_stopped_by_a_person(project: Path) -> None:
         (("ingest", "--sauce", "x"), "No such option: --sauce"),
         (("ingest", "--source", "x"), "Missing option '--manifest'"),
         (("ingesst",), "No such command 'ingesst'"),
-        (("lineage",), "Missing argument 'RUN_OR_MODEL'"),
+        (("lineage",), "give RUN_OR_MODEL"),
     ],
 )
 def test_a_wrong_command_line(project: Path, words: tuple[str, ...], message: str) -> None:
@@ -169,7 +169,7 @@ def test_the_help_names_every_step_and_command(project: Path) -> None:
     explained = {line[0]: line[1] for line in lines if len(line) == 2}
     for name, step in STEPS.items():
         assert explained[name][:30] == step.help[:30]
-    assert {"params", "summary", "lineage", "--debug"} <= set(explained)
+    assert {"params", "summary", "lineage", "fetch", "storage", "--debug"} <= set(explained)
 
 
 @pytest.mark.parametrize("name", STEPS)

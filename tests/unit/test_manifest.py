@@ -1,3 +1,4 @@
+import hashlib
 from pathlib import Path
 
 import pandas as pd
@@ -7,6 +8,9 @@ from hypothesis import strategies as st
 
 from components.errors import OsteonError
 from components.films.manifest import COLUMNS, as_manifest, boxes_to_text, read_manifest, text_to_boxes, write_manifest
+from components.films.prepared import open_prepared
+from components.outputs import dvc_hash
+from tests.conftest import Pipeline
 from tests.making import manifest_of
 
 
@@ -51,3 +55,17 @@ def test_text_that_is_no_boxes(text: str) -> None:
 
 def test_null_is_no_box() -> None:
     assert text_to_boxes(None) == text_to_boxes(pd.NA) == text_to_boxes("") == []
+
+
+def test_a_films_hashes_are_those_of_its_file_and_travel_on(pipeline: Pipeline) -> None:
+    """md5 is the one by which DVC knows the film, sha256 the one that nobody can forge."""
+    rows = read_manifest(pipeline.manifest)
+    for row in rows.iloc[::40].itertuples():
+        data = (pipeline.source / row.path).read_bytes()
+        assert row.sha256 == hashlib.sha256(data).hexdigest()
+        assert row.md5 == dvc_hash(pipeline.source / row.path)
+    known = rows.set_index("film_id")[["sha256", "md5"]]
+    for folder in (pipeline.dataset, pipeline.augmented):
+        films = open_prepared(folder).films
+        assert len(films)
+        assert known.loc[films["film_id"]].to_numpy().tolist() == films[["sha256", "md5"]].to_numpy().tolist()

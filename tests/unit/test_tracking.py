@@ -4,14 +4,10 @@ import json
 import os
 import platform
 import re
-import shutil
-import signal
-import socket
 import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -40,27 +36,13 @@ from components.params import (
 from components.steps import STEPS
 from tests.conftest import Pipeline
 from tests.making import encoded, packaged, ramp
+from tests.unit.conftest import free_port, use_store
 
 PARAMS = Params(
     validation=ValidationParams(min_side=32),
     preparation=PreparationParams(image_size=64, folds=3),
     evaluation=EvaluationParams(resamples=100),
 )
-
-
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with MLflow's tables and nothing in them; making one takes a second."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
-def use_store(folder: Path, empty: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
-    shutil.copy(empty, folder / "mlflow.db")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
-    monkeypatch.chdir(folder)
-    return MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
 
 
 @pytest.fixture
@@ -472,12 +454,6 @@ def test_by_default_the_store_is_in_the_projects_folder(
     assert run.info.artifact_uri.startswith((tmp_path / "mlflow" / "store" / "artifacts").as_uri())
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
 def test_a_server_that_is_not_there_is_told_soon_and_without_the_password(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -507,32 +483,6 @@ def test_how_long_to_ask_a_server_is_the_users_choice(monkeypatch: pytest.Monkey
         tracking.lineage("0" * 32)
     assert time.monotonic() - start < 3  # two retries would wait four seconds
     assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "0"
-
-
-@pytest.fixture
-def server(tmp_path: Path, empty_store: Path) -> Iterator[str]:
-    """The address of an MLflow server."""
-    shutil.copy(empty_store, tmp_path / "server.db")
-    port = free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{tmp_path / 'server.db'}"]
-    command += ["--artifacts-destination", str(tmp_path / "kept")]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (tmp_path / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            command, cwd=tmp_path, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
-        )
-        try:
-            for _ in range(600):
-                with socket.socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-                assert process.poll() is None, (tmp_path / "server.log").read_text()
-                time.sleep(0.1)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(30)
 
 
 def test_a_step_recorded_by_a_server(

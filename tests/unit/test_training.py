@@ -323,7 +323,12 @@ def test_the_step_starts_anew_when_parameters_changed(pipeline: Pipeline, tmp_pa
     partial = tmp_path / ".model.partial"
     first = SMALL.model_copy(update={"epochs": 1})
     train(pipeline.dataset, pipeline.augmented, model, first)
-    assert sorted(path.name for path in model.iterdir()) == ["history.csv", "network.keras", "package.json"]
+    assert sorted(path.name for path in model.iterdir()) == [
+        "films.csv",
+        "history.csv",
+        "network.keras",
+        "package.json",
+    ]
     assert not partial.exists()
     # A left-over checkpoint of another training lies there.
     network = build_network(64, SMALL)
