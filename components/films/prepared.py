@@ -184,9 +184,7 @@ def pixels_end(count: int, side: int, films: int) -> int:
 
 def _header(count: int, side: int) -> bytes:
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        header, {"descr": "|u1", "fortran_order": False, "shape": (count, side, side)}
-    )
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (count, side, side)})
     return header.getvalue()
 
 

@@ -170,6 +170,6 @@ def _read_facts(path: Path) -> Iterator[tuple[str | int, ...]]:
 
 
 def _until_on_disk(path: Path) -> None:
-    """Return when nothing of a file is in memory only; a line of facts must not outlive a power cut without its squares."""
+    """Return when all of a file is on the disk: no line of facts may outlive a power cut without its squares."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
