@@ -143,7 +143,7 @@ def write_pixels(path: Path, films: Iterable[NDArray[np.uint8]], count: int, sid
 
     """
     start_pixels(path, count, side)
-    written = add_pixels(path, 0, films)
+    written = add_pixels(path, films)
     if written != count:
         raise ValueError(f"{written} films where {count} were announced")
 
@@ -153,8 +153,8 @@ def start_pixels(path: Path, count: int, side: int) -> None:
     path.write_bytes(_header(count, side))
 
 
-def add_pixels(path: Path, first: int, films: Iterable[NDArray[np.uint8]]) -> int:
-    """Write films into a file that start_pixels began, from row `first` on; what was there behind it is cut off.
+def add_pixels(path: Path, films: Iterable[NDArray[np.uint8]]) -> int:
+    """Write films behind those that are in a file which start_pixels began.
 
     Returns:
         How many films came.
@@ -167,11 +167,10 @@ def add_pixels(path: Path, first: int, films: Iterable[NDArray[np.uint8]]) -> in
     with path.open("rb+") as file:
         np.lib.format.read_magic(file)
         (_, side, _), _, _ = np.lib.format.read_array_header_1_0(file)
-        file.truncate(file.tell() + first * side**2)
         file.seek(0, os.SEEK_END)
         for film in films:
             if film.shape != (side, side) or film.dtype != np.uint8:
-                raise ValueError(f"film {first + written} is {film.dtype} {film.shape}, not uint8 {(side, side)}")
+                raise ValueError(f"film {written} is {film.dtype} {film.shape}, not uint8 {(side, side)}")
             file.write(np.ascontiguousarray(film).data)
             written += 1
     return written

@@ -88,7 +88,7 @@ def standardise_films(films: "pd.DataFrame", source: Path, folder: Path, side: i
     with closing(decoded), facts.open("ab") as file:
         while done < count:
             seen: list[Seen] = []
-            done += add_pixels(pixels, done, _squares(islice(decoded, BLOCK), seen))
+            done += add_pixels(pixels, _squares(islice(decoded, BLOCK), seen))
             _until_on_disk(pixels)
             file.write(json.dumps(seen).encode() + b"\n")
             file.flush()
@@ -147,6 +147,7 @@ def _continued(folder: Path, belongs_to: str, count: int, side: int) -> int:
     if done:
         log.info("continues after %d of %d films", done, count)
         os.truncate(facts, end)
+        os.truncate(pixels, pixels_end(count, side, done))
     else:
         start_pixels(pixels, count, side)
         facts.write_bytes(first_line)
