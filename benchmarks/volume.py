@@ -40,7 +40,7 @@ def measure(quick: bool) -> Findings:
     """Every step with each number of films."""
     counts = QUICK_FILMS if quick else FILMS
     found: dict[tuple[str, int], Measured] = {}
-    size = 0
+    size = groups = 0
     with TemporaryDirectory() as temporary:
         phantoms = Path(temporary) / "phantoms"
         in_fresh_process(draw_phantoms, phantoms, QUICK_PHANTOMS if quick else PHANTOMS)
@@ -49,6 +49,7 @@ def measure(quick: bool) -> Findings:
             size = in_fresh_process(make_films, phantoms, folder / "films", count)
             for step in STEPS:
                 found[step, count] = in_fresh_process(run_step, step, folder)
+            groups = in_fresh_process(count_groups, folder / "prepared")
             shutil.rmtree(folder)
     peaks = {step: max(found[step, count].memory for count in counts) for step in STEPS}
     minutes = sum(found[step, counts[-1]].seconds for step in STEPS) / 60
@@ -76,6 +77,7 @@ def measure(quick: bool) -> Findings:
         ],
         notes=[
             f"{counts[-1]:,} films took {minutes:.0f} minutes in all steps.",
+            f"They lie in {groups:,} groups. A repeat's patients are its own: only likeness of pixels can join repeats.",
             "Power of growth: seconds grow as films to that power, 1 is twice the seconds for twice the films. Below "
             "1, what a step costs however few films there are (imports, compiling) still shows.",
         ],
@@ -166,6 +168,13 @@ def run_step(step: str, folder: Path) -> Measured:
         case _:
             images = evaluate(model, prepared, folder / "evaluation", EvaluationParams()).films
     return Measured(images, time.perf_counter() - start, peak_memory())
+
+
+def count_groups(prepared: Path) -> int:
+    """Groups that were split."""
+    import pandas as pd
+
+    return int(pd.read_parquet(prepared / "films.parquet", columns=["group"])["group"].nunique())
 
 
 def films_to_validate_on(prepared: Path) -> int:

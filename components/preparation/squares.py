@@ -145,7 +145,7 @@ def _continued(folder: Path, belongs_to: str, count: int, side: int) -> int:
         if not done or left not in (pixels, facts):
             remove(left)
     if done:
-        log.info("continues after %d of %d films", done, count)
+        log.info("continues after %s of %s films", f"{done:,}", f"{count:,}")
         os.truncate(facts, end)
         os.truncate(pixels, pixels_end(count, side, done))
     else:
