@@ -77,7 +77,7 @@ def measure(quick: bool) -> Findings:
         ],
         notes=[
             f"{counts[-1]:,} films took {minutes:.0f} minutes in all steps.",
-            f"They lie in {groups:,} groups. A repeat's patients are its own: only likeness of pixels can join repeats.",
+            f"They lie in {groups:,} groups. Repeats have patients of their own; only likeness joins them.",
             "Power of growth: seconds grow as films to that power, 1 is twice the seconds for twice the films. Below "
             "1, what a step costs however few films there are (imports, compiling) still shows.",
         ],
