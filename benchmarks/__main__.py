@@ -16,7 +16,7 @@ from rich.console import Console
 
 from benchmarks.findings import as_markdown, show
 
-NAMES = ("pipeline", "decoding", "memory", "training")
+NAMES = ("pipeline", "decoding", "memory", "volume", "training")
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).with_name("results.md")
 TITLE = (

@@ -1,19 +1,18 @@
 """Peak memory of ingest, validate and prepare with 3,000 films and with 30,000.
 
-Each step runs in a process of its own, whose highest resident memory (VmHWM, what ru_maxrss says too, but without the
-parent's share that ru_maxrss keeps over exec) is read when it ends. The steps work in threads, so that process is all
-there is. The pixel array is written as a stream and mapped nowhere, so no shared file mapping is counted but libraries.
+Each step runs in a process of its own, whose highest resident memory (VmHWM) is read when it ends. The steps work in
+threads, so that process is all there is. The pixel array is written as a stream and mapped nowhere, so no shared file
+mapping is counted but libraries.
 
 The films are clouds of grey of 96 pixels, each its own: what a step keeps of a film does not depend on its size.
 """
 
-import re
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.findings import Findings, Goal
-from benchmarks.fresh_process import in_fresh_process
+from benchmarks.fresh_process import in_fresh_process, peak_memory
 
 FILMS, QUICK_FILMS = (3_000, 30_000), (300, 1_000)
 SIDE, MOST_GROWTH = 96, 1.1
@@ -92,6 +91,4 @@ def run_step(step: str, folder: Path) -> tuple[float, float]:
         validate(films, manifest, trusted, folder / "report", ValidationParams())
     else:
         prepare(films, trusted, folder / "prepared", PreparationParams(image_size=SIDE))
-    seconds = time.perf_counter() - start
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024, seconds
+    return peak_memory(), time.perf_counter() - start

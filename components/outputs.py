@@ -1,5 +1,6 @@
 """Files written whole or not at all, and their hashes as DVC computes them."""
 
+import errno
 import hashlib
 import json
 import os
@@ -8,6 +9,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+
+from components.errors import OsteonError
 
 IGNORED_NAMES = frozenset({".git", ".hg", ".dvc", ".dvcignore", ".osteon", "__pycache__", ".DS_Store", "Thumbs.db"})
 
@@ -27,7 +30,8 @@ def whole_folder(path: Path, *, keep: bool = False) -> Iterator[Path]:
     if not keep:
         remove(partial)
     partial.mkdir(parents=True, exist_ok=True)
-    yield partial
+    with _full_disk_said(path, "run again; it continues where it was" if keep else "run again"):
+        yield partial
     # To delete a folder takes time: a kill in the middle must not leave half of the old one under its name.
     old = _old_path(path)
     remove(old)
@@ -43,10 +47,41 @@ def whole_file(path: Path) -> Iterator[Path]:
     partial = partial_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     remove(partial)
-    yield partial
+    with _full_disk_said(path, "run again"):
+        yield partial
     if path.is_dir():
         remove(path)
     partial.replace(path)
+
+
+@contextmanager
+def _full_disk_said(path: Path, then: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OsteonError(f"{path}: its disk is full; free some space, then {then}") from error
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Stop before a disk is full, where it is known how many bytes a step will write into a folder that exists.
+
+    Raises:
+        OsteonError: fewer are free.
+
+    """
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OsteonError(
+            f"{folder}: {_gigabytes(needed)} will be written here and its disk has {_gigabytes(free)} free; free "
+            f"{_gigabytes(needed - free)}, and as much as is written once more where DVC's cache lies "
+            "(docs/data.md, Many films)"
+        )
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:,.2f} GB"
 
 
 def _old_path(path: Path) -> Path:

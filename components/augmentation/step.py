@@ -36,31 +36,41 @@ def augment(
 ) -> AugmentationSummary:
     """Write varied copies of the development films; each keeps its film's id, group and fold."""
     from components.films.decoding import over_cores
-    from components.films.prepared import FILMS, PIXELS, open_prepared, write_pixels, write_rows
-    from components.films.warping import vary
-    from components.outputs import whole_file, whole_folder
+    from components.films.manifest import boxes_to_text, text_to_boxes
+    from components.films.prepared import FILMS, PIXELS, ROW_BYTES, open_prepared, write_pixels, write_rows
+    from components.films.warping import vary, vary_boxes
+    from components.outputs import check_space, whole_file, whole_folder
     from components.progress import progress
 
     prepared = open_prepared(dataset)
+    side = prepared.side
     development = prepared.films[~prepared.films["test"]]
     rarer = int(development["label"].mean() <= 0.5)
     times = development["label"].map({rarer: params.copies_rarer, 1 - rarer: params.copies})
     copies = development.loc[development.index.repeat(times)]
     copies = copies.assign(copy=copies.groupby(level=0).cumcount() + 1)
-    drawn = [
-        _variation(film_id, copy, params, prepared.side)
-        for film_id, copy in zip(copies["film_id"], copies["copy"], strict=True)
-    ]
 
-    def varied(numbers: Sequence[int]) -> "list[NDArray[np.uint8]]":
-        return [vary(prepared.pixels[copies.index[number]], drawn[number]) for number in numbers]
+    def vary_some(numbers: Sequence[int]) -> "list[tuple[NDArray[np.uint8], str]]":
+        varied = []
+        part = copies.iloc[numbers[0] : numbers[-1] + 1]
+        for row, film_id, copy, boxes in part[["film_id", "copy", "boxes"]].itertuples(name=None):
+            variation = _variation(film_id, copy, params, side)
+            moved = vary_boxes(text_to_boxes(boxes), variation, side)
+            varied.append((vary(prepared.pixels[row], variation), boxes_to_text(moved)))
+        return varied
+
+    moved_boxes: list[str] = []
 
     def films() -> "Iterator[NDArray[np.uint8]]":
-        return progress(over_cores(varied, range(len(copies)), params.cores), "augment", total=len(copies))
+        varied = over_cores(vary_some, range(len(copies)), params.cores)
+        for pixels, boxes in progress(varied, "augment", total=len(copies)):
+            moved_boxes.append(boxes)
+            yield pixels
 
     with whole_folder(augmented) as folder:
-        write_pixels(folder / PIXELS, films(), len(copies), prepared.side)
-        write_rows(folder / FILMS, copies.assign(boxes=_moved_boxes(copies, drawn, prepared.side)))
+        check_space(folder.parent, len(copies) * (side**2 + ROW_BYTES))
+        write_pixels(folder / PIXELS, films(), len(copies), side)
+        write_rows(folder / FILMS, copies.assign(boxes=moved_boxes))
         (folder / PARAMS).write_text(params.model_dump_json(indent=2) + "\n", encoding="utf-8")
     with whole_file(sheet) as path:
         _draw_sheet(prepared, development, params, path)
@@ -77,16 +87,6 @@ def _variation(film_id: str, copy: int, params: AugmentationParams, side: int) -
 
     rng = np.random.default_rng([params.seed, zlib.crc32(film_id.encode()), copy])
     return draw_variation(rng, params, side)
-
-
-def _moved_boxes(copies: "pd.DataFrame", drawn: "list[Variation]", side: int) -> list[str]:
-    from components.films.manifest import boxes_to_text, text_to_boxes
-    from components.films.warping import vary_boxes
-
-    return [
-        boxes_to_text(vary_boxes(text_to_boxes(text), variation, side))
-        for text, variation in zip(copies["boxes"], drawn, strict=True)
-    ]
 
 
 def _draw_sheet(prepared: "PreparedFilms", development: "pd.DataFrame", params: AugmentationParams, path: Path) -> None:

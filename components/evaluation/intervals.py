@@ -9,6 +9,9 @@ from scipy import stats
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
+Counts = NDArray[np.int32]
+
+BLOCK = 2**22  # weights that a figure looks at together: 32 MB as float64, and a few times that on the way
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def delong(labels: Labels, scores: Floats, confidence: float) -> Estimate:
     return Estimate(auroc, max(0.0, auroc - half), min(1.0, auroc + half))
 
 
-def group_weights(groups: NDArray[np.int64], labels: Labels, resamples: int, seed: int) -> Floats:
+def group_weights(groups: NDArray[np.int64], labels: Labels, resamples: int, seed: int) -> Counts:
     """How often each film is in each of the bootstrap's samples: groups are drawn with replacement, whole.
 
     Args:
@@ -84,10 +87,11 @@ def group_weights(groups: NDArray[np.int64], labels: Labels, resamples: int, see
         raise ValueError("both classes are needed")
     rng = np.random.default_rng(seed)
     count = int(groups.max()) + 1
-    weights = np.empty((resamples, len(groups)))
+    weights = np.empty((resamples, len(groups)), np.int32)
     filled = 0
     while filled < resamples:
-        drawn = rng.multinomial(count, np.full(count, 1 / count), size=resamples - filled)[:, groups]
+        size = min(resamples - filled, max(1, BLOCK // len(groups)))
+        drawn = rng.multinomial(count, np.full(count, 1 / count), size=size)[:, groups]
         both = (drawn[:, labels == 1].sum(axis=1) > 0) & (drawn[:, labels == 0].sum(axis=1) > 0)
         kept = drawn[both]
         weights[filled : filled + len(kept)] = kept
@@ -95,7 +99,7 @@ def group_weights(groups: NDArray[np.int64], labels: Labels, resamples: int, see
     return weights
 
 
-def bootstrap(figure: Callable[[Floats], Floats], weights: Floats, confidence: float) -> Estimate:
+def bootstrap(figure: Callable[[Floats], Floats], weights: Counts, confidence: float) -> Estimate:
     """A figure of the films with the percentile interval of its bootstrap samples (Efron & Tibshirani 1993, ch. 13).
 
     Args:
@@ -107,6 +111,10 @@ def bootstrap(figure: Callable[[Floats], Floats], weights: Floats, confidence: f
     value = float(figure(np.ones((1, weights.shape[1])))[0])
     if np.isnan(value):
         return UNDEFINED
-    low, high = np.nanquantile(figure(weights), [(1 - confidence) / 2, (1 + confidence) / 2])
+    size = max(1, BLOCK // weights.shape[1])
+    parts = (weights[start : start + size].astype(np.float64) for start in range(0, len(weights), size))
+    low, high = np.nanquantile(
+        np.concatenate([figure(part) for part in parts]), [(1 - confidence) / 2, (1 + confidence) / 2]
+    )
     # A bias of the bootstrap on a few films, or the last digit, can leave the value itself outside.
     return Estimate(value, min(float(low), value), max(float(high), value))

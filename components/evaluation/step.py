@@ -63,7 +63,7 @@ def evaluate(
         raise OsteonError(
             f"{model} takes films of {info.image_size} pixels, {dataset} has {prepared.side}; run train again"
         )
-    films["score"] = package.probabilities(prepared.pixels[test])
+    films["score"] = np.concatenate([package.probabilities(squares) for squares in prepared.blocks(test)])
     labels, scores = films["label"].to_numpy(np.int64), films["score"].to_numpy(np.float64)
     groups = pd.factorize(films["group"])[0].astype(np.int64)
 

@@ -1,13 +1,14 @@
 """Prepared films: pixels.npy (uint8, films × side × side) and films.parquet, one row for each in the same order.
 
-The pixels are written film by film and read as a memory map, so that neither costs memory that grows with
-their number.
+The pixels are written film by film and read by row, so that neither costs memory that grows with their number.
 """
 
-from collections.abc import Iterable
+import io
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PIXELS, FILMS = "pixels.npy", "films.parquet"
+ROW_BYTES = 512  # of a film in FILMS and in what is written on the way there; most need less
 
 # What films.parquet says of each row, beside what the manifest said of the film.
 ROW_COLUMNS = {
@@ -43,11 +45,53 @@ KEPT_COLUMNS = (
 )
 
 
+class PixelFile:
+    """The squares of PIXELS: an array of films × side × side, uint8, that stays on the disk.
+
+    No memory map: its pages would count as this process's memory as long as it is open, so that a pass over 100,000
+    films of 224 pixels would fill a container with 5 GB.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open a file that write_pixels wrote.
+
+        Raises:
+            FileNotFoundError: there is none.
+            ValueError: it holds something else, or less than its header says.
+
+        """
+        self.path = path
+        with path.open("rb") as file:
+            np.lib.format.read_magic(file)
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+            self.start = file.tell()
+        if dtype != np.uint8 or fortran or len(shape) != 3 or shape[1] != shape[2]:
+            raise ValueError(f"{path.name} is {dtype} {shape}, not uint8 films × side × side")
+        if path.stat().st_size < self.start + shape[0] * shape[1] ** 2:
+            raise ValueError(f"{path.name} is cut off")
+        self.shape = shape
+        self.numbers = np.arange(len(self))
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def __getitem__(self, rows: "int | slice | NDArray[np.integer[Any]]") -> NDArray[np.uint8]:
+        """Read one film (side × side) or several (films × side × side), chosen as from an array."""
+        chosen = np.asarray(self.numbers[rows])
+        squares = np.empty((chosen.size, *self.shape[1:]), np.uint8)
+        with self.path.open("rb", buffering=0) as file:
+            for square, row in zip(squares, chosen.ravel().tolist(), strict=True):
+                file.seek(self.start + row * square.size)
+                if file.readinto(square.data) != square.size:
+                    raise OSError(f"{self.path}: film {row} is cut off")
+        return squares.reshape(*chosen.shape, *self.shape[1:])
+
+
 @dataclass(frozen=True)
 class PreparedFilms:
-    """Pixels (films × side × side, uint8, a read-only memory map) and the table that describes their rows."""
+    """Pixels (films × side × side, uint8; on the disk or in memory) and the table that describes their rows."""
 
-    pixels: NDArray[np.uint8]
+    pixels: PixelFile | NDArray[np.uint8]
     films: "pd.DataFrame"
 
     @property
@@ -61,6 +105,11 @@ class PreparedFilms:
         (finding,) = self.films["finding"].unique() if len(self.films) else ("fractured",)
         return str(finding)
 
+    def blocks(self, rows: NDArray[np.int64], block: int = 1024) -> Iterator[NDArray[np.uint8]]:
+        """The squares of some rows, not more than a block of them in memory."""
+        for start in range(0, len(rows), block):
+            yield self.pixels[rows[start : start + block]]
+
 
 def open_prepared(folder: Path) -> PreparedFilms:
     """Open what the step prepare or augment wrote.
@@ -73,11 +122,10 @@ def open_prepared(folder: Path) -> PreparedFilms:
 
     try:
         films = pd.read_parquet(folder / FILMS)
-        # An array of no films cannot be mapped.
-        pixels = np.load(folder / PIXELS, mmap_mode="r" if len(films) else None, allow_pickle=False)
+        pixels = PixelFile(folder / PIXELS)
     except (FileNotFoundError, ValueError) as error:
         raise OsteonError(f"{folder}: no prepared films ({error}); run the steps prepare and augment first") from None
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or len(pixels) != len(films):
+    if len(pixels) != len(films):
         raise OsteonError(f"{folder}: {PIXELS} and {FILMS} do not belong together; run prepare and augment again")
     return PreparedFilms(pixels, films)
 
@@ -95,17 +143,49 @@ def write_pixels(path: Path, films: Iterable[NDArray[np.uint8]], count: int, sid
         ValueError: another number of films, or one of another size.
 
     """
+    start_pixels(path, count, side)
+    written = add_pixels(path, films)
+    if written != count:
+        raise ValueError(f"{written} films where {count} were announced")
+
+
+def start_pixels(path: Path, count: int, side: int) -> None:
+    """Write a .npy file that says how many films will be in it, and has none yet."""
+    path.write_bytes(_header(count, side))
+
+
+def add_pixels(path: Path, films: Iterable[NDArray[np.uint8]]) -> int:
+    """Write films behind those that are in a file which start_pixels began.
+
+    Returns:
+        How many films came.
+
+    Raises:
+        ValueError: one of them is not side × side uint8.
+
+    """
     written = 0
-    with path.open("wb") as file:
-        header = {"descr": "|u1", "fortran_order": False, "shape": (count, side, side)}
-        np.lib.format.write_array_header_1_0(file, header)
+    with path.open("rb+") as file:
+        np.lib.format.read_magic(file)
+        (_, side, _), _, _ = np.lib.format.read_array_header_1_0(file)
+        file.seek(0, os.SEEK_END)
         for film in films:
             if film.shape != (side, side) or film.dtype != np.uint8:
                 raise ValueError(f"film {written} is {film.dtype} {film.shape}, not uint8 {(side, side)}")
             file.write(np.ascontiguousarray(film).data)
             written += 1
-    if written != count:
-        raise ValueError(f"{written} films where {count} were announced")
+    return written
+
+
+def pixels_end(count: int, side: int, films: int) -> int:
+    """Bytes of the file of start_pixels when so many films have been added."""
+    return len(_header(count, side)) + films * side**2
+
+
+def _header(count: int, side: int) -> bytes:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (count, side, side)})
+    return header.getvalue()
 
 
 def write_rows(path: Path, films: "pd.DataFrame") -> None:

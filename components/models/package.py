@@ -59,8 +59,7 @@ class Package:
         """Probability of the finding, one a film.
 
         Args:
-            squares: films × image_size × image_size, uint8, as films.decoding.letterbox makes them. A memory
-                map is read block by block.
+            squares: films × image_size × image_size, uint8, as films.decoding.letterbox makes them.
 
         """
         return probabilities_of(logits_of(self.network, squares), self.info.prevalence)

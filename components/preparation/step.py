@@ -1,19 +1,13 @@
 """Trusted films → the pixel array, the frozen test set and the folds."""
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from components.contract import Input, Output, Summary
-from components.errors import OsteonError, UnreadableFilmError
 from components.params import PreparationParams
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    import numpy as np
     import pandas as pd
-    from numpy.typing import NDArray
 
 
 class PreparationSummary(Summary):
@@ -33,39 +27,21 @@ def prepare(
     params: PreparationParams,
 ) -> PreparationSummary:
     """Decode the films once, join copies and patients into groups, and split by group."""
-    from components.films.decoding import over_cores
     from components.films.groups import group_films
     from components.films.manifest import read_manifest
-    from components.films.prepared import FILMS, PIXELS, write_pixels, write_rows
-    from components.outputs import whole_folder
+    from components.films.prepared import FILMS, write_rows
+    from components.outputs import remove, whole_folder
     from components.preparation.splits import split_films
-    from components.progress import progress
+    from components.preparation.squares import FACTS, standardise_films
 
     films = read_manifest(trusted)
-    side = params.image_size
-    pixel_hashes: list[str] = []
-    sizes: list[tuple[int, int]] = []
-
-    def standardise(numbers: "Sequence[int]") -> "list[tuple[NDArray[np.uint8], str, tuple[int, int]]]":
-        return [_standardise(source / path, side) for path in films["path"].iloc[numbers[0] : numbers[-1] + 1]]
-
-    def squares() -> "Iterator[NDArray[np.uint8]]":
-        decoded = over_cores(standardise, range(len(films)), params.cores)
-        for square, digest, size in progress(decoded, "prepare", total=len(films)):
-            pixel_hashes.append(digest)
-            sizes.append(size)
-            yield square
-
-    with whole_folder(dataset) as folder:
-        write_pixels(folder / PIXELS, squares(), len(films), side)
-        films["pixel_sha256"] = pixel_hashes
-        pixel_hashes.clear()
+    with whole_folder(dataset, keep=True) as folder:
+        films = films.join(standardise_films(films, source, folder, params.image_size, params.cores))
         films["group"] = group_films(films)
         films = films.drop(columns=["path", "pixel_sha256"])  # read for the last time, and long
-        parts = split_films(films, params.test_share, params.folds, params.seed)
-        boxes = _fitted_boxes(films["boxes"], sizes, side)
-        films = films.assign(test=parts["test"], fold=parts["fold"], copy=0, boxes=boxes)
-        write_rows(folder / FILMS, films)
+        films = films.join(split_films(films, params.test_share, params.folds, params.seed))
+        write_rows(folder / FILMS, films.assign(copy=0, boxes=_fitted_boxes(films, params.image_size)))
+        remove(folder / FACTS)
     return PreparationSummary(
         films=len(films),
         groups=int(films["group"].nunique()),
@@ -75,25 +51,7 @@ def prepare(
     )
 
 
-def _standardise(path: Path, side: int) -> "tuple[NDArray[np.uint8], str, tuple[int, int]]":
-    """One film as a square, and the hash and size (width, height) of its pixels before they were fitted."""
-    import hashlib
-
-    import numpy as np
-
-    from components.films.decoding import decode, letterbox
-
-    try:
-        film = decode(path.read_bytes(), max_megapixels=math.inf)  # validate has looked at the size
-    except (OSError, UnreadableFilmError) as error:
-        raise OsteonError(f"{path}: {error}; it was readable before, run the steps ingest and validate again") from None
-    digest = hashlib.sha256(f"{film.pixels.dtype} {film.pixels.shape}".encode())
-    digest.update(np.ascontiguousarray(film.pixels).data)
-    height, width = film.pixels.shape
-    return letterbox(film, side), digest.hexdigest(), (width, height)
-
-
-def _fitted_boxes(boxes: "pd.Series[str]", sizes: list[tuple[int, int]], side: int) -> list[str]:
+def _fitted_boxes(films: "pd.DataFrame", side: int) -> list[str]:
     """The films' boxes in pixels of the square.
 
     The sizes are those of the decoded films: a film that EXIF turns is not as wide as its header says.
@@ -102,7 +60,7 @@ def _fitted_boxes(boxes: "pd.Series[str]", sizes: list[tuple[int, int]], side: i
     from components.films.manifest import boxes_to_text, text_to_boxes
 
     texts = []
-    for text, (width, height) in zip(boxes, sizes, strict=True):
+    for text, width, height in zip(films["boxes"], films["shown_width"], films["shown_height"], strict=True):
         fit = fit_into_square(width, height, side)
         moved = [
             (x * fit.factor + fit.left, y * fit.factor + fit.top, w * fit.factor, h * fit.factor)

@@ -165,11 +165,13 @@ def _describe(
     from importlib.metadata import version
 
     import keras
+    import numpy as np
 
     from components.models.package import PackageInfo, logits_of, probabilities_of
 
     prevalence = float(prepared.films["label"].to_numpy(float)[rows].mean())
-    scores = probabilities_of(logits_of(network, prepared.pixels[validation.rows]), prevalence)
+    logits = np.concatenate([logits_of(network, squares) for squares in prepared.blocks(validation.rows)])
+    scores = probabilities_of(logits, prevalence)
     backend = keras.backend.backend()
     return PackageInfo(
         finding=prepared.finding,

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
+from components.evaluation import intervals
 from components.evaluation.intervals import (
     UNDEFINED,
     Estimate,
@@ -232,6 +233,17 @@ def test_samples_of_one_class_are_drawn_again() -> None:
 def test_one_class_has_no_samples(label: int) -> None:
     with pytest.raises(ValueError, match="both classes"):
         group_weights(np.arange(5), np.full(5, label), 10, 0)
+
+
+def test_weighing_in_blocks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seven films, so few samples together: 3 of 1,000. One in fifteen lacks a class and is drawn again."""
+    groups, labels = np.array([0, 0, 1, 2, 2, 2, 3]), np.array([1, 1, 0, 0, 0, 1, 0])
+    values = np.random.default_rng(0).normal(size=7)
+    weights = group_weights(groups, labels, 1000, 4)
+    found = bootstrap(weighted_mean(values), weights, 0.9)
+    monkeypatch.setattr(intervals, "BLOCK", 21)
+    np.testing.assert_array_equal(group_weights(groups, labels, 1000, 4), weights)
+    assert numbers(bootstrap(weighted_mean(values), weights, 0.9)) == pytest.approx(numbers(found), rel=1e-12)
 
 
 def weighted_mean(values: Floats) -> Callable[[Floats], Floats]:

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -5,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from components.errors import OsteonError
 from components.films.decoding import decode, letterbox
 from components.films.manifest import read_manifest, text_to_boxes, write_manifest
-from components.films.prepared import FILMS, PIXELS, open_prepared, write_pixels
+from components.films.prepared import FILMS, PIXELS, PixelFile, PreparedFilms, open_prepared, write_pixels
 from components.params import DataParams, PreparationParams, ValidationParams
 from components.preparation.step import prepare
 from tests.conftest import Pipeline
@@ -51,7 +55,7 @@ def test_boxes_of_a_film_that_exif_turns_lie_where_the_film_shows_them(tmp_path:
     write_manifest(manifest_of(rows).assign(width=100, height=60), tmp_path / "t.parquet")
     prepare(tmp_path, tmp_path / "t.parquet", tmp_path / "d", PreparationParams(image_size=96, folds=2))
     prepared = open_prepared(tmp_path / "d")
-    for film, text in zip(prepared.pixels, prepared.films["boxes"], strict=True):
+    for film, text in zip(prepared.pixels[:], prepared.films["boxes"], strict=True):
         ((x, y, width, height),) = text_to_boxes(text)
         rows_of, columns_of = np.nonzero(film > 200)
         seen = (columns_of.min(), rows_of.min(), columns_of.max() + 1, rows_of.max() + 1)
@@ -91,12 +95,74 @@ def test_another_number_or_size_of_films_is_refused(tmp_path: Path) -> None:
         write_pixels(tmp_path / "p.npy", [film], 1, 64)
 
 
+@given(
+    st.integers(-12, 11) | st.slices(12) | st.lists(st.integers(-12, 11), max_size=20).map(lambda r: np.array(r, int))
+)
+def test_films_are_chosen_as_from_an_array(twelve: Path, rows: int | slice | np.ndarray) -> None:
+    found, expected = PixelFile(twelve)[rows], np.load(twelve)[rows]
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, expected, strict=True)
+
+
+@pytest.fixture(scope="module")
+def twelve(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("twelve") / PIXELS
+    films = np.random.default_rng(0).integers(0, 256, (12, 32, 32), np.uint8)
+    write_pixels(path, films, 12, 32)
+    return path
+
+
+def test_a_film_that_is_not_there(twelve: Path) -> None:
+    for row in (12, -13):
+        with pytest.raises(IndexError):
+            PixelFile(twelve)[row]
+
+
+def test_no_films_at_all(tmp_path: Path) -> None:
+    """Augment may be told to make no copies."""
+    write_pixels(tmp_path / PIXELS, [], 0, 32)
+    assert PixelFile(tmp_path / PIXELS)[:].shape == (0, 32, 32)
+
+
+def test_blocks_are_the_rows_in_their_order(twelve: Path) -> None:
+    rows = np.array([7, 3, 11, 0, 3])
+    blocks = list(PreparedFilms(PixelFile(twelve), pd.DataFrame()).blocks(rows, block=2))
+    assert [len(block) for block in blocks] == [2, 2, 1]
+    np.testing.assert_array_equal(np.concatenate(blocks), np.load(twelve)[rows])
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says what memory is of files")
+def test_films_that_were_looked_at_do_not_stay_in_memory(tmp_path: Path) -> None:
+    """64 MB go by. Of a memory map all pages would still be counted."""
+    write_pixels(tmp_path / PIXELS, (np.full((128, 128), n % 256, np.uint8) for n in range(4000)), 4000, 128)
+    code = (
+        "import sys; from pathlib import Path; import numpy as np; from components.films.prepared import PixelFile\n"
+        "def of_files(): return int(Path('/proc/self/status').read_text().split('RssFile:')[1].split()[0])\n"
+        "pixels, before = PixelFile(Path(sys.argv[1])), of_files()\n"
+        "total = sum(int(pixels[np.arange(start, start + 100)].sum()) for start in range(0, 4000, 100))\n"
+        "print(total, of_files() - before)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / PIXELS)], capture_output=True, text=True, check=True
+    )
+    total, kilobytes = map(int, done.stdout.split())
+    assert total == sum(n % 256 for n in range(4000)) * 128**2
+    assert kilobytes < 4000
+
+
 def test_an_array_that_does_not_belong_to_its_table(pipeline: Pipeline, tmp_path: Path) -> None:
     with pytest.raises(OsteonError, match="no prepared films"):
         open_prepared(tmp_path)
     np.save(tmp_path / PIXELS, np.zeros((3, 64, 64), np.uint8))
     pd.read_parquet(pipeline.dataset / FILMS).to_parquet(tmp_path / FILMS)
     with pytest.raises(OsteonError, match="do not belong together"):
+        open_prepared(tmp_path)
+    with (tmp_path / PIXELS).open("r+b") as file:
+        file.truncate(5000)
+    with pytest.raises(OsteonError, match=r"pixels\.npy is cut off"):
+        open_prepared(tmp_path)
+    np.save(tmp_path / PIXELS, np.zeros((3, 64, 64), np.int16))
+    with pytest.raises(OsteonError, match=r"pixels\.npy is int16 \(3, 64, 64\), not uint8"):
         open_prepared(tmp_path)
 
 

@@ -1,0 +1,184 @@
+"""Many films: speed and peak memory of every step with 1,000, 10,000 and 100,000 films of 224 pixels.
+
+500 phantoms are drawn once; a film is one of them with noise of its own (evenly ±8 grey levels), as JPEG of quality 90.
+Each repeat has patients of its own. Train shows an epoch of the smallest network (width 8), and the pass over the
+validation fold; all other parameters are the defaults, at 224 pixels.
+
+Each step runs in a process of its own and works in threads. Its memory is the highest that ever was resident at once
+(VmHWM), libraries, mapped files and TensorFlow included. Its seconds are all of them, imports and compiling included.
+Images are what it handles: all films; augment: the copies; train: films and copies of the epoch and the validation
+fold; evaluate: the test films.
+"""
+
+import math
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from benchmarks.findings import Findings, Goal
+from benchmarks.fresh_process import in_fresh_process, peak_memory
+
+FILMS, QUICK_FILMS = (1_000, 10_000, 100_000), (200, 400, 800)
+PHANTOMS, QUICK_PHANTOMS = 500, 100
+SIDE, NOISE, QUALITY = 224, 8, 90
+MOST_MEMORY = 2048  # MiB
+STEPS = ("ingest", "validate", "prepare", "augment", "train", "evaluate")
+
+
+class Measured(NamedTuple):
+    """One step: images it handled, seconds it took, MiB it had at most."""
+
+    images: int
+    seconds: float
+    memory: float
+
+
+def measure(quick: bool) -> Findings:
+    """Every step with each number of films."""
+    counts = QUICK_FILMS if quick else FILMS
+    found: dict[tuple[str, int], Measured] = {}
+    size = groups = 0
+    with TemporaryDirectory() as temporary:
+        phantoms = Path(temporary) / "phantoms"
+        in_fresh_process(draw_phantoms, phantoms, QUICK_PHANTOMS if quick else PHANTOMS)
+        for count in counts:
+            folder = Path(temporary) / str(count)
+            size = in_fresh_process(make_films, phantoms, folder / "films", count)
+            for step in STEPS:
+                found[step, count] = in_fresh_process(run_step, step, folder)
+            groups = in_fresh_process(count_groups, folder / "prepared")
+            shutil.rmtree(folder)
+    peaks = {step: max(found[step, count].memory for count in counts) for step in STEPS}
+    minutes = sum(found[step, counts[-1]].seconds for step in STEPS) / 60
+    numbers = ", ".join(f"{count:,}" for count in counts)
+    return Findings(
+        n=f"{numbers} films of {SIDE} pixels, {size / counts[-1] / 1e3:.0f} kB each",
+        columns=[
+            "step",
+            *(f"images/s, {count:,}" for count in counts),
+            "power of growth",
+            *(f"MiB, {count:,}" for count in counts),
+        ],
+        rows=[
+            [
+                step,
+                *(f"{found[step, count].images / found[step, count].seconds:,.0f}" for count in counts),
+                f"{power_of_growth(counts, [found[step, count].seconds for count in counts]):.2f}",
+                *(f"{found[step, count].memory:,.0f}" for count in counts),
+            ]
+            for step in STEPS
+        ],
+        goals=[
+            Goal(f"{step}: at most {MOST_MEMORY:,} MiB: {peaks[step]:,.0f}", peaks[step] <= MOST_MEMORY)
+            for step in STEPS
+        ],
+        notes=[
+            f"{counts[-1]:,} films took {minutes:.0f} minutes in all steps.",
+            f"They lie in {groups:,} groups. Repeats have patients of their own; only likeness joins them.",
+            "Power of growth: seconds grow as films to that power, 1 is twice the seconds for twice the films. Below "
+            "1, what a step costs however few films there are (imports, compiling) still shows.",
+        ],
+    )
+
+
+def power_of_growth(counts: Sequence[int], seconds: Sequence[float]) -> float:
+    """The slope of log seconds over log films, by least squares."""
+    x, y = [math.log(count) for count in counts], [math.log(second) for second in seconds]
+    middle = sum(x) / len(x)
+    return sum((a - middle) * b for a, b in zip(x, y, strict=True)) / sum((a - middle) ** 2 for a in x)
+
+
+def draw_phantoms(folder: Path, count: int) -> None:
+    """The films to be repeated."""
+    from components.params import PhantomParams
+    from components.phantoms.step import phantoms
+
+    phantoms(folder, folder.with_suffix(".png"), PhantomParams(films=count, size=SIDE))
+
+
+def make_films(phantoms: Path, folder: Path, count: int) -> int:
+    """Repeat phantoms with noise until there are so many films, with Osteon's own manifest; bytes of all films."""
+    import cv2
+    import numpy as np
+    import pandas as pd
+
+    from components.films.decoding import over_cores
+
+    drawn = pd.read_csv(phantoms / "manifest.csv")
+    films = [cv2.imread(str(phantoms / path), cv2.IMREAD_GRAYSCALE) for path in drawn["path"]]
+    rows = drawn.iloc[np.arange(count) % len(drawn)].reset_index(drop=True)
+    turn = (np.arange(count) // len(drawn)).astype(str)
+    rows["path"] = [f"{number // 1000:03}/{number:06}.jpg" for number in range(count)]
+    rows["film_id"] = rows["path"]
+    for column in ("patient_id", "study_id"):
+        rows[column] = rows[column] + "-" + turn
+    for parent in {str(Path(path).parent) for path in rows["path"]}:
+        (folder / parent).mkdir(parents=True)
+    rows.to_csv(folder / "manifest.csv", index=False)
+
+    def write(numbers: Sequence[int]) -> list[int]:
+        sizes = []
+        for number in numbers:
+            film = films[number % len(films)]
+            noise = np.random.default_rng(number).integers(0, 2 * NOISE + 1, film.shape, np.uint8)
+            noisy = cv2.subtract(cv2.add(film, noise), NOISE)
+            data = cv2.imencode(".jpg", noisy, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
+            (folder / rows["path"][number]).write_bytes(data)
+            sizes.append(data.size)
+        return sizes
+
+    return sum(over_cores(write, range(count), 0))
+
+
+def run_step(step: str, folder: Path) -> Measured:
+    """Run one step in this process."""
+    from components.augmentation.step import augment
+    from components.evaluation.step import evaluate
+    from components.ingestion.step import ingest
+    from components.params import (
+        AugmentationParams,
+        DataParams,
+        EvaluationParams,
+        PreparationParams,
+        TrainingParams,
+        ValidationParams,
+    )
+    from components.preparation.step import prepare
+    from components.training.step import train
+    from components.validation.step import validate
+
+    films, manifest, trusted = folder / "films", folder / "manifest.parquet", folder / "trusted.parquet"
+    prepared, augmented, model = folder / "prepared", folder / "augmented", folder / "model"
+    start = time.perf_counter()
+    match step:
+        case "ingest":
+            images = ingest(films, manifest, DataParams()).films
+        case "validate":
+            images = validate(films, manifest, trusted, folder / "report", ValidationParams()).films
+        case "prepare":
+            images = prepare(films, trusted, prepared, PreparationParams(image_size=SIDE)).films
+        case "augment":
+            images = augment(prepared, augmented, folder / "copies.png", AugmentationParams()).copies
+        case "train":
+            done = train(prepared, augmented, model, TrainingParams(width=8, epochs=1))
+            images = done.films + done.copies + films_to_validate_on(prepared)
+        case _:
+            images = evaluate(model, prepared, folder / "evaluation", EvaluationParams()).films
+    return Measured(images, time.perf_counter() - start, peak_memory())
+
+
+def count_groups(prepared: Path) -> int:
+    """Groups that were split."""
+    import pandas as pd
+
+    return int(pd.read_parquet(prepared / "films.parquet", columns=["group"])["group"].nunique())
+
+
+def films_to_validate_on(prepared: Path) -> int:
+    """Films of fold 0."""
+    import pandas as pd
+
+    return int((pd.read_parquet(prepared / "films.parquet", columns=["fold"])["fold"] == 0).sum())

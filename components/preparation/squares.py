@@ -1,0 +1,176 @@
+"""Trusted films → pixels.npy and what was seen of each film; an interrupted call is continued.
+
+The squares are written film by film. When a block of them is on the disk, one line with the block's facts follows in
+another file. Only films whose line is whole count as done: whenever a call is killed, the next one cuts both files
+back to them and goes on.
+"""
+
+import hashlib
+import json
+import logging
+import math
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.errors import OsteonError, UnreadableFilmError
+from components.films import decoding
+from components.films.decoding import decode, letterbox, over_cores
+from components.films.manifest import typed_frame
+from components.films.prepared import PIXELS, ROW_BYTES, add_pixels, pixels_end, start_pixels
+from components.outputs import check_space, remove
+from components.progress import progress
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+FACTS = "facts.jsonl"
+BLOCK = 256  # films between two lines of facts: what a kill costs at most
+# What a film's pixels depend on beside its bytes and our own code.
+DECODERS = (
+    "numpy",
+    "opencv-python-headless",
+    "pillow",
+    "pydicom",
+    "pylibjpeg-openjpeg",
+    "pylibjpeg-rle",
+    "python-gdcm",
+)
+
+
+class Seen(NamedTuple):
+    """What was seen of a film: hash of its pixels before they were fitted, and its size as it is shown, pixels."""
+
+    pixel_sha256: str
+    shown_width: int
+    shown_height: int
+
+
+SEEN_TYPES = {"pixel_sha256": "string", "shown_width": "Int32", "shown_height": "Int32"}
+
+
+def standardise_films(films: "pd.DataFrame", source: Path, folder: Path, side: int, cores: int) -> "pd.DataFrame":
+    """Decode films once and fit each into a square, going on with what an interrupted call left in the folder.
+
+    Args:
+        films: columns path (below source) and sha256.
+        source: folder of films.
+        folder: gets PIXELS (uint8, films × side × side), and FACTS, which the caller deletes when nothing is left to
+            be done; all else in it is deleted.
+        side: pixels.
+        cores: threads; 0 is one a core.
+
+    Returns:
+        The columns of Seen, on the films' index.
+
+    Raises:
+        OsteonError: a film cannot be decoded, or the disk has not enough room.
+
+    """
+    count, paths = len(films), films["path"]
+    pixels, facts = folder / PIXELS, folder / FACTS
+    done = _continued(folder, _belongs_to(films, side), count, side)
+    check_space(folder.parent, (count - done) * (side**2 + ROW_BYTES))
+
+    def work(numbers: Sequence[int]) -> list[tuple[NDArray[np.uint8], Seen]]:
+        return [_standardise(source / path, side) for path in paths.iloc[numbers[0] : numbers[-1] + 1]]
+
+    decoded = progress(over_cores(work, range(done, count), cores), "prepare", total=count, done=done)
+    with closing(decoded), facts.open("ab") as file:
+        while done < count:
+            seen: list[Seen] = []
+            done += add_pixels(pixels, _squares(islice(decoded, BLOCK), seen))
+            _until_on_disk(pixels)
+            file.write(json.dumps(seen).encode() + b"\n")
+            file.flush()
+    return typed_frame(_read_facts(facts), SEEN_TYPES).set_index(films.index)
+
+
+def _squares(decoded: Iterable[tuple[NDArray[np.uint8], Seen]], seen: list[Seen]) -> Iterator[NDArray[np.uint8]]:
+    for square, one in decoded:
+        seen.append(one)
+        yield square
+
+
+def _standardise(path: Path, side: int) -> tuple[NDArray[np.uint8], Seen]:
+    """One film as a square, and what was seen of it."""
+    try:
+        film = decode(path.read_bytes(), max_megapixels=math.inf)  # validate has looked at the size
+    except (OSError, UnreadableFilmError) as error:
+        raise OsteonError(f"{path}: {error}; it was readable before, run the steps ingest and validate again") from None
+    digest = hashlib.sha256(f"{film.pixels.dtype} {film.pixels.shape}".encode())
+    digest.update(np.ascontiguousarray(film.pixels).data)
+    height, width = film.pixels.shape
+    return letterbox(film, side), Seen(digest.hexdigest(), width, height)
+
+
+def _belongs_to(films: "pd.DataFrame", side: int) -> str:
+    """What all lines of facts belong to, as one hash: the films in their order, the size, and how films are decoded."""
+    digest = hashlib.sha256(f"{side}".encode())
+    for code in (Path(__file__), Path(decoding.__file__)):
+        digest.update(code.read_bytes())
+    for name in DECODERS:
+        digest.update(f"{name} {version(name)}\n".encode())
+    for path, sha256 in films[["path", "sha256"]].itertuples(index=False, name=None):
+        digest.update(f"{sha256} {path}\n".encode())
+    return digest.hexdigest()
+
+
+def _continued(folder: Path, belongs_to: str, count: int, side: int) -> int:
+    """Films that are done already; the folder is left with them and nothing else."""
+    pixels, facts = folder / PIXELS, folder / FACTS
+    first_line = json.dumps({"belongs to": belongs_to}).encode() + b"\n"
+    done, end = 0, len(first_line)
+    if facts.exists():
+        with facts.open("rb") as file:
+            if file.readline() != first_line:
+                log.info("what an interrupted prepare left is of other films, another size or other code: begins anew")
+            else:
+                room = pixels.stat().st_size if pixels.exists() else 0
+                for line in file:
+                    seen = _whole_line(line)
+                    if seen is None or pixels_end(count, side, done + len(seen)) > room:
+                        break
+                    done, end = done + len(seen), end + len(line)
+    for left in folder.iterdir():
+        if not done or left not in (pixels, facts):
+            remove(left)
+    if done:
+        log.info("continues after %s of %s films", f"{done:,}", f"{count:,}")
+        os.truncate(facts, end)
+        os.truncate(pixels, pixels_end(count, side, done))
+    else:
+        start_pixels(pixels, count, side)
+        facts.write_bytes(first_line)
+    return done
+
+
+def _whole_line(line: bytes) -> list[list[str | int]] | None:
+    """A block's facts; None where the line was cut off, or never came to the disk."""
+    try:
+        seen: list[list[str | int]] = json.loads(line)
+    except ValueError:
+        return None
+    return seen if line.endswith(b"\n") else None
+
+
+def _read_facts(path: Path) -> Iterator[tuple[str | int, ...]]:
+    with path.open("rb") as file:
+        file.readline()
+        for line in file:
+            yield from map(tuple, json.loads(line))
+
+
+def _until_on_disk(path: Path) -> None:
+    """Return when all of a file is on the disk: no line of facts may outlive a power cut without its squares."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
