@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from components.evaluation.intervals import Estimate
+from components.intervals import Estimate
 from components.evaluation.metrics import confusion
 
 mpl.use("Agg")

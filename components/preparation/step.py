@@ -77,20 +77,14 @@ def prepare(
 
 def _standardise(path: Path, side: int) -> "tuple[NDArray[np.uint8], str, tuple[int, int]]":
     """One film as a square, and the hash and size (width, height) of its pixels before they were fitted."""
-    import hashlib
-
-    import numpy as np
-
-    from components.films.decoding import decode, letterbox
+    from components.films.decoding import decode, letterbox, pixel_hash
 
     try:
         film = decode(path.read_bytes(), max_megapixels=math.inf)  # validate has looked at the size
     except (OSError, UnreadableFilmError) as error:
         raise OsteonError(f"{path}: {error}; it was readable before, run the steps ingest and validate again") from None
-    digest = hashlib.sha256(f"{film.pixels.dtype} {film.pixels.shape}".encode())
-    digest.update(np.ascontiguousarray(film.pixels).data)
     height, width = film.pixels.shape
-    return letterbox(film, side), digest.hexdigest(), (width, height)
+    return letterbox(film, side), pixel_hash(film), (width, height)
 
 
 def _fitted_boxes(boxes: "pd.Series[str]", sizes: list[tuple[int, int]], side: int) -> list[str]:

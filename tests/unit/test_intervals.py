@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from components.evaluation.intervals import (
+from components.intervals import (
     UNDEFINED,
     Estimate,
     Floats,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics
 
-from components.evaluation.intervals import UNDEFINED, Estimate, Floats, Labels, wilson
+from components.intervals import UNDEFINED, Estimate, Floats, Labels, wilson
 from components.evaluation.metrics import NAMES, _Order, by_region, confusion, measure
 from components.params import EvaluationParams
 

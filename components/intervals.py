@@ -1,0 +1,177 @@
+"""Intervals: Wilson, DeLong, DeLong of films in groups and strata, and a bootstrap that draws whole groups."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Floats = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its interval; None where it is not defined (no positive film, say)."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+UNDEFINED = Estimate(None, None, None)
+
+
+def shown(estimate: Estimate, digits: int = 3) -> str:
+    """'0.812 [0.731, 0.893]'."""
+    if estimate.value is None:
+        return "not defined"
+    return f"{estimate.value:.{digits}f} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
+
+
+def wilson(successes: int, trials: int, confidence: float) -> Estimate:
+    """A proportion with Wilson's score interval (Wilson 1927, J Am Stat Assoc 22), without continuity correction."""
+    if trials == 0:
+        return UNDEFINED
+    interval = stats.binomtest(successes, trials).proportion_ci(confidence, method="wilson")
+    return Estimate(successes / trials, float(interval.low), float(interval.high))
+
+
+def delong(labels: Labels, scores: Floats, confidence: float) -> Estimate:
+    """AUROC with DeLong's interval (DeLong et al. 1988, Biometrics 44; by midranks, Sun & Xu 2014, IEEE SPL 21).
+
+    Where the scores part the classes completely DeLong's variance is 0. The interval is then the exact binomial
+    one for as many successes as the smaller class has films, which does not pretend to certainty.
+
+    Args:
+        labels: 0 or 1.
+        scores: higher for 1; ties count half.
+        confidence: of the two-sided interval.
+
+    """
+    positive, negative = scores[labels == 1], scores[labels == 0]
+    if len(positive) == 0 or len(negative) == 0:
+        return UNDEFINED
+    of_positive, of_negative = _components(positive, negative)
+    auroc = float(of_positive.mean())
+    if auroc in (0.0, 1.0):
+        return _parted(auroc, min(len(positive), len(negative)), confidence)
+    # One film alone does not show how much its class varies: take the most that shares of this mean can.
+    variance = sum(
+        float(components.var(ddof=1)) / len(components) if len(components) > 1 else auroc * (1 - auroc)
+        for components in (of_positive, of_negative)
+    )
+    return _normal(auroc, variance, confidence)
+
+
+def auroc_in_strata(
+    labels: Labels, scores: Floats, groups: NDArray[np.int64], strata: NDArray[np.int64], confidence: float
+) -> Estimate:
+    """The share of pairs, a film of each class and both of one stratum, that the scores rank rightly.
+
+    Scores of different strata (folds, whose models differ) are never compared. The interval takes groups as
+    independent, not films: DeLong's components summed by group (Obuchowski 1997, Biometrics 53), the strata weighted
+    by their number of pairs as if that number were fixed. With a stratum and a film a group it is DeLong's. As for
+    cross-validated AUROC in general (LeDell et al. 2015, Electron J Stat 9), chance in what the models learnt from
+    is not in it.
+
+    Args:
+        labels: 0 or 1.
+        scores: higher for 1; ties count half.
+        groups: number of each film's group.
+        strata: number of each film's stratum; one that lacks a class has no pairs.
+        confidence: of the two-sided interval.
+
+    """
+    auroc, pairs = 0.0, 0
+    influence = np.zeros(len(labels))  # of each film on the figure, times the number of pairs
+    for stratum in np.unique(strata):
+        inside = strata == stratum
+        positive, negative = (np.flatnonzero(inside & (labels == label)) for label in (1, 0))
+        m, n = len(positive), len(negative)
+        if m == 0 or n == 0:
+            continue
+        of_positive, of_negative = _components(scores[positive], scores[negative])
+        here = float(of_positive.mean())
+        auroc, pairs = auroc + m * n * here, pairs + m * n
+        for films, share, others in ((positive, of_positive, n), (negative, of_negative, m)):
+            count = len(np.unique(groups[films]))
+            if count > 1:
+                influence[films] = others * (share - here) * np.sqrt(count / (count - 1))
+            else:
+                # One group alone does not show how much its class varies: take the most that this mean allows.
+                influence[films] = others * np.sqrt(here * (1 - here))
+    if not pairs:
+        return UNDEFINED
+    auroc /= pairs
+    if auroc in (0.0, 1.0):
+        return _parted(auroc, min(len(np.unique(groups[labels == label])) for label in (0, 1)), confidence)
+    variance = float((np.bincount(groups, influence) ** 2).sum()) / pairs**2
+    return _normal(auroc, variance, confidence)
+
+
+def _components(positive: Floats, negative: Floats) -> tuple[Floats, Floats]:
+    """DeLong's structural components: the share of the other class that each film ranks rightly against."""
+    m, n = len(positive), len(negative)
+    together = stats.rankdata(np.concatenate([positive, negative]))
+    return (together[:m] - stats.rankdata(positive)) / n, 1 - (together[m:] - stats.rankdata(negative)) / m
+
+
+def _parted(auroc: float, count: int, confidence: float) -> Estimate:
+    """The exact binomial interval for as many successes (or failures) as there are."""
+    bound = float(stats.beta.ppf((1 - confidence) / 2, count, 1))
+    return Estimate(auroc, bound, 1.0) if auroc == 1.0 else Estimate(auroc, 0.0, 1 - bound)
+
+
+def _normal(value: float, variance: float, confidence: float) -> Estimate:
+    half = float(stats.norm.ppf((1 + confidence) / 2)) * float(np.sqrt(variance))
+    return Estimate(value, max(0.0, value - half), min(1.0, value + half))
+
+
+def group_weights(groups: NDArray[np.int64], labels: Labels, resamples: int, seed: int) -> Floats:
+    """How often each film is in each of the bootstrap's samples: groups are drawn with replacement, whole.
+
+    Args:
+        groups: number of each film's group.
+        labels: 0 or 1; a sample without one of the classes is drawn again.
+        resamples: samples to draw.
+        seed: of the draw.
+
+    Returns:
+        resamples × films.
+
+    Raises:
+        ValueError: there is one class only.
+
+    """
+    if labels.min() == labels.max():
+        raise ValueError("both classes are needed")
+    rng = np.random.default_rng(seed)
+    count = int(groups.max()) + 1
+    weights = np.empty((resamples, len(groups)))
+    filled = 0
+    while filled < resamples:
+        drawn = rng.multinomial(count, np.full(count, 1 / count), size=resamples - filled)[:, groups]
+        both = (drawn[:, labels == 1].sum(axis=1) > 0) & (drawn[:, labels == 0].sum(axis=1) > 0)
+        kept = drawn[both]
+        weights[filled : filled + len(kept)] = kept
+        filled += len(kept)
+    return weights
+
+
+def bootstrap(figure: Callable[[Floats], Floats], weights: Floats, confidence: float) -> Estimate:
+    """A figure of the films with the percentile interval of its bootstrap samples (Efron & Tibshirani 1993, ch. 13).
+
+    Args:
+        figure: from weights (samples × films) to one value a sample.
+        weights: of group_weights.
+        confidence: of the two-sided interval.
+
+    """
+    value = float(figure(np.ones((1, weights.shape[1])))[0])
+    if np.isnan(value):
+        return UNDEFINED
+    low, high = np.nanquantile(figure(weights), [(1 - confidence) / 2, (1 + confidence) / 2])
+    # A bias of the bootstrap on a few films, or the last digit, can leave the value itself outside.
+    return Estimate(value, min(float(low), value), max(float(high), value))
