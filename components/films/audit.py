@@ -1,5 +1,4 @@
-"""The shortcut audit's result: what of the label can be told without looking at bone; made by validate, read by later
-reports."""
+"""What of the label can be told without looking at bone: written by validate, read by later reports."""
 
 from pathlib import Path
 
@@ -9,6 +8,8 @@ from components.errors import OsteonError
 from components.intervals import Estimate
 
 SHORTCUTS = "shortcuts.json"
+CONFIDENCE = 0.95
+FEW = 20  # films; with fewer a share says little
 
 
 class Record(BaseModel):
@@ -36,16 +37,19 @@ class Attribute(Record):
     def furthest(self) -> "tuple[LabelShare, int, int] | None":
         """The value whose share is surely not that of all others, the furthest from it, with their positive and all.
 
-        Surely: the value's interval does not hold the others' share. None where there is no such value.
+        Surely: the value's interval does not hold the others' share. Values of fewer than 20 films are passed over.
+        None where there is no such value.
         """
         films, positive = (sum(getattr(one, name) for one in self.shares) for name in ("films", "positive"))
         found: list[tuple[float, LabelShare, int, int]] = []
         for one in self.shares:
             others, others_positive = films - one.films, positive - one.positive
             low, high = one.share.low, one.share.high
-            if others and low is not None and high is not None and not low <= others_positive / others <= high:
-                gap = abs(one.positive / one.films - others_positive / others)
-                found.append((gap, one, others_positive, others))
+            if one.films < FEW or not others or low is None or high is None:
+                continue
+            elsewhere = others_positive / others
+            if not low <= elsewhere <= high:
+                found.append((abs(one.positive / one.films - elsewhere), one, others_positive, others))
         return max(found, key=lambda each: each[0])[1:] if found else None
 
 
@@ -54,7 +58,7 @@ class ShortcutAudit(Record):
 
     finding: str
     limit: float  # validation.max_shortcut
-    confidence: float
+    confidence: float = CONFIDENCE
     films: int = 0  # that were asked
     groups: int = 0
     left_out: int = 0  # films beyond the most that are asked

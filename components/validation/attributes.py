@@ -6,8 +6,9 @@ Texts that could name a place or a machine are hashed; nothing about the patient
 import hashlib
 import io
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -106,15 +107,16 @@ def frame_of(grey: NDArray[np.uint8]) -> tuple[int, int, int, int]:
     return *ends(grey.std(axis=1)), *ends(grey.std(axis=0))
 
 
-CORNER = 5  # a corner is a fifth of each side
-RISE, MOST_OF_CORNER = 60, 0.15
+CORNER = 4  # a corner is a quarter of each side
+RISE = 60  # grey levels
+LEAST_OF_CORNER, MOST_OF_CORNER = 0.002, 0.15
 
 
 def marker_corner(grey: NDArray[np.uint8]) -> str | None:
-    """The corner in which something small and bright stands on a dark ground; of several the brightest.
+    """The corner in which something small and bright stands free on darker ground; of several the largest.
 
-    Bright: the corner's percentile 99.5 is at least 60 grey levels above its median. Small: at most 15 % of the
-    corner are nearer to that than to the median; bone that runs into a corner is larger.
+    Bright: nearer to the corner's percentile 99.5 than to its median, which lie at least 60 grey levels apart. Small:
+    0.2 to 15 % of the corner. Free: it reaches no side of the corner; bone and a cassette's edge run through.
     """
     height, width = (max(1, side // CORNER) for side in grey.shape)
     found: tuple[float, str] | None = None
@@ -125,18 +127,24 @@ def marker_corner(grey: NDArray[np.uint8]) -> str | None:
         "bottom right": grey[-height:, -width:],
     }.items():
         ground, bright = (float(level) for level in np.percentile(corner, [50, 99.5]))
-        small = (corner > (ground + bright) / 2).mean() <= MOST_OF_CORNER
-        if bright - ground >= RISE and small and (found is None or bright > found[0]):
-            found = bright, name
+        if bright - ground < RISE:
+            continue
+        spots = (corner > (ground + bright) / 2).astype(np.uint8)
+        _, _, blobs, _ = cv2.connectedComponentsWithStats(spots)
+        for left, top, wide, high, area in blobs[1:]:  # the first is the ground
+            share = area / corner.size
+            free = left > 0 and top > 0 and left + wide < width and top + high < height
+            if free and LEAST_OF_CORNER <= share <= MOST_OF_CORNER and (found is None or share > found[0]):
+                found = share, name
     return found[1] if found else None
 
 
-def _of_picture(data: bytes) -> dict[str, object]:
+def _of_picture(data: bytes) -> dict[str, Any]:
     with Image.open(io.BytesIO(data), formats=PILLOW_FORMATS) as picture:  # the header alone
         exif = picture.getexif()
         progressive = ", progressive" if "progressive" in picture.info else ""
         dpi = picture.info.get("dpi")
-        said: dict[str, object] = {
+        said: dict[str, Any] = {
             "encoding": f"{picture.format}{progressive}",
             "dpi": float(dpi[0]) if dpi else None,
             "orientation": _number(exif.get(Base.Orientation)),
@@ -178,7 +186,7 @@ NUMBERS = {"KVP": "kvp", "Exposure": "current", "ExposureTime": "exposure_time"}
 HASHED = {"StationName": "station", "DetectorID": "detector", "InstitutionName": "hospital"}
 
 
-def _of_dicom(data: bytes) -> dict[str, object]:
+def _of_dicom(data: bytes) -> dict[str, Any]:
     from pydicom import dcmread
 
     quieten_pydicom()

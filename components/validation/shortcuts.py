@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.films.audit import Attribute, LabelShare, ShortcutAudit
+from components.films.audit import CONFIDENCE, FEW, Attribute, LabelShare, ShortcutAudit
 from components.films.groups import group_films
 from components.intervals import Estimate, auroc_in_strata, shown, wilson
 from components.params import ValidationParams
@@ -17,12 +17,11 @@ from components.params import ValidationParams
 if TYPE_CHECKING:
     import pandas as pd
 
-CONFIDENCE = 0.95
 FOLDS = 5
 FEWEST_GROUPS = 2 * FOLDS  # with a film of each class
-MOST_FILMS = 20_000
-# A text that stands on fewer films is not told apart: nothing is learned from it, and it may be a name.
-RARE, MOST_TEXTS = 20, 30
+MOST_FILMS = 10_000
+# Of each attribute the commonest; those that stand on fewer than FEW films are not told apart: they may be names.
+MOST_TEXTS = 30
 
 # Name for a reader → column, of the manifest or of what validate saw.
 NUMBERS = {
@@ -67,7 +66,7 @@ def audit_shortcuts(films: "pd.DataFrame", params: ValidationParams) -> Shortcut
     """
     import pandas as pd
 
-    said: dict[str, Any] = {"finding": params.finding, "limit": params.max_shortcut, "confidence": CONFIDENCE}
+    said: dict[str, Any] = {"finding": params.finding, "limit": params.max_shortcut}
     group = pd.factorize(group_films(films))[0] if len(films) else np.empty(0, np.int64)
     chosen = _whole_groups(group, params.seed)
     said["left_out"] = len(films) - len(chosen)
@@ -79,8 +78,8 @@ def audit_shortcuts(films: "pd.DataFrame", params: ValidationParams) -> Shortcut
             return ShortcutAudit(skipped=f"{count} groups have a film {name}, {FEWEST_GROUPS} are needed", **said)
 
     table = attribute_table(films)
-    constant = [name for name in table if table[name].nunique(dropna=False) == 1]
-    columns = {name: _numeric(table[name]) for name in table if name not in constant}
+    constant = [name for name, column in table.items() if column.nunique(dropna=False) == 1]
+    columns = {name: _numeric(column) for name, column in table.items() if name not in constant}
     if not columns:
         return ShortcutAudit(skipped="every attribute is the same on all films", constant=constant, **said)
     folds = _folds(labels, groups, params.seed)
@@ -91,9 +90,7 @@ def audit_shortcuts(films: "pd.DataFrame", params: ValidationParams) -> Shortcut
     together = asked(list(columns.values()), TREES)
     auroc = auroc_in_strata(labels, together, groups, folds, CONFIDENCE)
     region = pd.factorize(films["region"].fillna("unknown"))[0]
-    within = (
-        auroc_in_strata(labels, together, groups, folds + FOLDS * region, CONFIDENCE) if region.max() > 0 else None
-    )
+    within = auroc_in_strata(labels, together, groups, folds + FOLDS * region, CONFIDENCE) if region.max() > 0 else None
     attributes = [
         Attribute(
             name=name,
@@ -113,8 +110,8 @@ def audit_shortcuts(films: "pd.DataFrame", params: ValidationParams) -> Shortcut
     )
 
 
-def attribute_table(films: "pd.DataFrame") -> "pd.DataFrame":
-    """The attributes by the names a reader sees: numbers as float64, texts as objects; null where not said."""
+def attribute_table(films: "pd.DataFrame") -> "dict[str, pd.Series[Any]]":
+    """The attributes by the names a reader sees: numbers as float64, texts as objects; null where there is none."""
     import pandas as pd
 
     width, height = (films[side].to_numpy(np.float64) for side in ("width", "height"))
@@ -122,13 +119,14 @@ def attribute_table(films: "pd.DataFrame") -> "pd.DataFrame":
     table["megapixels"] = width * height / 1e6
     table["shape (width / height)"] = width / height
     table["bytes a pixel"] = table["file size (bytes)"] / (width * height)
+    columns: dict[str, pd.Series[Any]] = {name: pd.Series(values, index=films.index) for name, values in table.items()}
     texts = {name: films[column].astype(object) for name, column in TEXTS.items()}
     texts["file extension"] = films["path"].str.extract(r"\.(\w+)$")[0].str.lower().astype(object)
     for name, column in texts.items():
         counts = column.value_counts()
-        kept = counts[counts >= RARE].index[:MOST_TEXTS]
-        table[name] = column.where(column.isin(kept) | column.isna(), "rarer ones").to_numpy()
-    return pd.DataFrame(table, index=films.index)
+        kept = counts[counts >= FEW].index[:MOST_TEXTS]
+        columns[name] = column.where(column.isin(kept) | column.isna(), "rarer ones")
+    return columns
 
 
 def label_shares(column: "pd.Series[Any]", labels: NDArray[np.int64]) -> list[LabelShare]:
@@ -140,30 +138,33 @@ def label_shares(column: "pd.Series[Any]", labels: NDArray[np.int64]) -> list[La
 
     names = column.astype(object)
     if column.dtype.kind == "f":
-        known = np.sort(column.dropna().to_numpy())
-        edges = set(np.quantile(known, [0.25, 0.5, 0.75], method="inverted_cdf"))
-        for value in list(edges):
-            if (known == value).mean() >= 0.25 and known[0] < value:
-                edges.add(known[np.searchsorted(known, value) - 1])
-        place = np.searchsorted(sorted(edges), column.to_numpy())
-        ends = column.groupby(place).agg(["min", "max"])
-        ranges = {row.Index: _range(row.min, row.max) for row in ends.itertuples()}
+        values = column.to_numpy(np.float64)
+        known = np.sort(values[~np.isnan(values)])
+        edges = {float(value) for value in np.quantile(known, [0.25, 0.5, 0.75], method="inverted_cdf")}
+        for edge in list(edges):
+            if (known == edge).mean() >= 0.25 and known[0] < edge:
+                edges.add(float(known[np.searchsorted(known, edge) - 1]))
+        place = np.searchsorted(sorted(edges), values)
+        ranges: dict[int, str] = {}
+        for one in np.unique(place[~np.isnan(values)]):
+            inside = values[place == one]
+            ranges[one] = _range(np.nanmin(inside), np.nanmax(inside))
         names = pd.Series(place, index=column.index).map(ranges).where(column.notna(), None)
-        order = [*dict.fromkeys(ranges[place] for place in sorted(ranges))]
+        order = list(dict.fromkeys(ranges.values()))
     else:
         order = [str(name) for name in names.value_counts().index]
     shares = []
-    for name in [*order, None]:
-        inside = (names.isna() if name is None else names == name).to_numpy(bool)
-        if films := int(inside.sum()):
-            positive = int(labels[inside].sum())
-            value = NOT_SAID if name is None else name
+    for name in (*order, None):
+        has = (names.isna() if name is None else names == name).to_numpy(bool)
+        if films := int(has.sum()):
+            positive = int(labels[has].sum())
+            value = NONE if name is None else name
             share = wilson(positive, films, CONFIDENCE)
             shares.append(LabelShare(value=value, films=films, positive=positive, share=share))
     return shares
 
 
-NOT_SAID = "not said"
+NONE = "none"
 
 
 def _range(low: float, high: float) -> str:
@@ -201,7 +202,7 @@ def _numeric(column: "pd.Series[Any]") -> NDArray[np.float32]:
     return pd.get_dummies(column, dummy_na=True).to_numpy(np.float32)
 
 
-TREES, LEAST_IN_LEAF = 100, 10
+TREES, DEPTH, LEAST_IN_LEAF = 100, 6, 10
 
 
 def _scores(
@@ -218,9 +219,9 @@ def _scores(
     for fold in np.unique(folds):
         rest = folds != fold
         model = (
-            DecisionTreeClassifier(max_leaf_nodes=8, min_samples_leaf=LEAST_IN_LEAF, random_state=seed)
+            DecisionTreeClassifier(max_depth=3, min_samples_leaf=LEAST_IN_LEAF, random_state=seed)
             if trees == 1
-            else RandomForestClassifier(trees, min_samples_leaf=LEAST_IN_LEAF, random_state=seed)
+            else RandomForestClassifier(trees, max_depth=DEPTH, min_samples_leaf=LEAST_IN_LEAF, random_state=seed)
         )
         model.fit(attributes[rest], labels[rest])
         scores[~rest] = model.predict_proba(attributes[~rest])[:, list(model.classes_).index(1)]

@@ -596,7 +596,12 @@ def test_a_model_is_logged_measured_and_loads_anywhere(
 ) -> None:
     model = tmp_path / "out" / "model"
     tracking.run_step(describe(pack), {"dataset": pipeline.dataset, "model": model}, PARAMS)
-    paths = {"model": model, "dataset": pipeline.dataset, "report": tmp_path / "out" / "report"}
+    paths = {
+        "model": model,
+        "dataset": pipeline.dataset,
+        "validation": pipeline.validation,
+        "report": tmp_path / "out" / "report",
+    }
     summary = tracking.run_step(STEPS["evaluate"], paths, PARAMS)
     made, measured = runs_of(client)
     (output,) = client.get_run(made.info.run_id).outputs.model_outputs
