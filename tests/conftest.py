@@ -50,7 +50,9 @@ def pipeline(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeli
     from components.validation.step import validate
 
     folder = tmp_path_factory.mktemp("pipeline")
-    made = Pipeline(phantoms, *(folder / name for name in ("m.parquet", "t.parquet", "report", "prepared", "augmented")))
+    made = Pipeline(
+        phantoms, *(folder / name for name in ("m.parquet", "t.parquet", "report", "prepared", "augmented"))
+    )
     ingest(phantoms, made.manifest, DataParams())
     validate(phantoms, made.manifest, made.trusted, made.validation, ValidationParams(min_side=32))
     prepare(phantoms, made.trusted, made.dataset, PreparationParams(image_size=64, folds=3))

@@ -37,15 +37,15 @@ class Attribute(Record):
     def furthest(self) -> "tuple[LabelShare, int, int] | None":
         """The value whose share is surely not that of all others, the furthest from it, with their positive and all.
 
-        Surely: the value's interval does not hold the others' share. Values of fewer than 20 films are passed over.
-        None where there is no such value.
+        Surely: the value's interval does not hold the others' share. Values of fewer than 20 films, or of more than
+        all others have, are passed over. None where there is no such value.
         """
         films, positive = (sum(getattr(one, name) for one in self.shares) for name in ("films", "positive"))
         found: list[tuple[float, LabelShare, int, int]] = []
         for one in self.shares:
             others, others_positive = films - one.films, positive - one.positive
             low, high = one.share.low, one.share.high
-            if one.films < FEW or not others or low is None or high is None:
+            if not FEW <= one.films <= others or low is None or high is None:
                 continue
             elsewhere = others_positive / others
             if not low <= elsewhere <= high:

@@ -333,7 +333,11 @@ def test_where_the_audit_warned_every_report_warns(
 
 
 def test_where_it_did_not_warn_none_does(
-    pipeline: Pipeline, report: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    pipeline: Pipeline,
+    report: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     audit = read_audit(pipeline.validation)
