@@ -23,10 +23,13 @@ def contradicted_by(films: "pd.DataFrame") -> "pd.Series[Any]":
     """
     import pandas as pd
 
-    sure = films[films["label"].notna() & films["doubt"].isna() & films["pixel_sha256"].notna()]
-    labels = sure.groupby("pixel_sha256")["label"].transform("nunique")
+    sure = films["label"].notna() & films["doubt"].isna() & films["pixel_sha256"].notna()
+    copies = films.loc[
+        sure & films["pixel_sha256"].duplicated(keep=False), ["film_id", "label", "finding", "pixel_sha256"]
+    ]
+    labels = copies.groupby("pixel_sha256")["label"].transform("nunique")
     said: dict[object, str] = {}
-    for _, same in sure[labels > 1].groupby("pixel_sha256"):
+    for _, same in copies[labels > 1].groupby("pixel_sha256"):
         for row, label in same["label"].items():
             others = same[same["label"] != label].sort_values("film_id")
             what = f"{'' if others['label'].iloc[0] else 'not '}{others['finding'].iloc[0]}"

@@ -13,7 +13,7 @@ DETAILED = 6  # attributes whose shares are drawn
 
 
 def render_report(
-    films: "pd.DataFrame",
+    films: int,
     usable: "pd.DataFrame",
     quarantine: "pd.DataFrame",
     counts: dict[str, int],
@@ -24,8 +24,8 @@ def render_report(
     """The page as HTML text.
 
     Args:
-        films: the whole manifest.
-        usable: its films that may be used.
+        films: in the manifest.
+        usable: those that may be used.
         quarantine: the others, with their reason.
         counts: films for each reason.
         faults: why the run stops; empty where it does not.
@@ -39,7 +39,7 @@ def render_report(
     shares = [share.share.high or 0.0 for one in (*first, *odd) for share in one.shares]
     return render_page(
         "components.validation",
-        films=len(films),
+        films=films,
         trusted=len(usable),
         quarantined=len(quarantine),
         positive=int(usable["label"].sum()) if len(usable) else 0,

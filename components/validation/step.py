@@ -40,7 +40,7 @@ def validate(
     import pandas as pd
 
     from components.films.audit import SHORTCUTS, ShortcutAudit
-    from components.films.manifest import read_manifest, write_manifest
+    from components.films.manifest import COLUMNS, read_manifest, write_manifest
     from components.outputs import whole_folder
     from components.validation.contradictions import contradicted_by
     from components.validation.expectations import (
@@ -55,23 +55,26 @@ def validate(
     from components.validation.shortcuts import audit_shortcuts
 
     log = logging.getLogger(__name__)
-    rows = read_manifest(manifest)
-    frame = rows.join(look_at_films(rows, source, params))
+    frame = read_manifest(manifest)
+    frame = pd.concat([frame, look_at_films(frame, source, params)], axis=1)
     frame["contradicted_by"] = contradicted_by(frame)
+    films = len(frame)
 
     validator = Validator()
     of_films, of_manifest = film_expectations(params), manifest_expectations(params)
-    reasons = failing_films(frame, validator.run("films", frame, of_films), of_films)
-    usable = rows.drop(index=list(reasons))
-    broken = broken_expectations(validator.run("manifest", usable, of_manifest), of_manifest)
-    quarantine = rows.loc[sorted(reasons), ["film_id", "path", "label"]].copy()
+    asked = frame[[expectation.column for expectation, _ in of_films]]
+    reasons = failing_films(asked, validator.run("films", asked, of_films), of_films)
+    quarantine = frame.loc[sorted(reasons), ["film_id", "path", "label"]].copy()
     quarantine["reason"] = pd.array(["; ".join(reasons[row]) for row in sorted(reasons)], dtype="string")
-    share = len(quarantine) / len(rows)
+    frame = frame.drop(index=list(reasons))  # of many films there is no room for two
+    usable = frame[list(COLUMNS)]
+    broken = broken_expectations(validator.run("manifest", usable, of_manifest), of_manifest)
+    share = len(quarantine) / films
     faults = [one.text for one in broken if one.critical]
     if share > params.max_quarantined:
         faults.insert(
             0,
-            f"{len(quarantine)} of {len(rows)} films ({share:.1%}) are in quarantine, more than max_quarantined = "
+            f"{len(quarantine)} of {films} films ({share:.1%}) are in quarantine, more than max_quarantined = "
             f"{params.max_quarantined:.1%}; most often: {next(iter(count_reasons(quarantine)))}",
         )
     notes = [one.text for one in broken if not one.critical]
@@ -80,13 +83,13 @@ def validate(
             finding=params.finding, limit=params.max_shortcut, skipped="the films cannot be trusted as they are"
         )
         if faults
-        else audit_shortcuts(frame.loc[usable.index], params)
+        else audit_shortcuts(frame, params)
     )
     with whole_folder(report) as folder:
         quarantine.to_csv(folder / QUARANTINE, index=False, lineterminator="\n")
         validator.write_docs(folder / DOCS)
         (folder / SHORTCUTS).write_text(audit.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        page = render_report(rows, usable, quarantine, count_reasons(quarantine), faults, notes, audit)
+        page = render_report(films, usable, quarantine, count_reasons(quarantine), faults, notes, audit)
         (folder / REPORT).write_text(page, encoding="utf-8")
 
     for reason, count in count_reasons(quarantine).items():
@@ -101,7 +104,7 @@ def validate(
         )
     write_manifest(usable, trusted)
     return ValidationSummary(
-        films=len(rows),
+        films=films,
         trusted=len(usable),
         quarantined=len(quarantine),
         positive=float(usable["label"].mean()),
