@@ -197,7 +197,11 @@ SHORTCUTS_TITLE = "FracAtlas: what can be told without looking at bone"
 # How a person asks, for each set.
 SHORTCUT_COMMANDS = {
     "phantoms": "dvc repro validate",
-    "fracatlas": 'dvc exp run validate \\\n  -S "data.root=$OSTEON_REAL_DATA/fracatlas" \\\n  -S data.layout=fracatlas',
+    "fracatlas": """films=$OSTEON_REAL_DATA/fracatlas
+echo 'data: {layout: fracatlas}' >fracatlas.yaml
+osteon ingest --source "$films" --manifest data/manifest.parquet --params fracatlas.yaml
+osteon validate --source "$films" --manifest data/manifest.parquet \\
+  --trusted data/trusted.parquet --report reports/validation --params fracatlas.yaml""",
 }
 
 
@@ -205,7 +209,7 @@ def audits() -> dict[str, ShortcutAudit]:
     """The shortcut audit of both sets."""
     found = {}
     for name, typed in SHORTCUT_COMMANDS.items():
-        print(f"$ {shlex.join(shlex.split(typed))}", flush=True)
+        print(f"$ {typed}", flush=True)
         with done_in_a_clone(typed) as (clone, _):
             found[name] = read_audit(clone / "reports" / "validation")
     return found
