@@ -1,9 +1,10 @@
 """Run the pipeline on a set of films and write what came out into docs/results.md.
 
-    python -m benchmarks.results                  both sets
-    python -m benchmarks.results --only phantoms  one; the other's part of the page stays
+    python -m benchmarks.results                   both sets, and what can be told without looking at bone
+    python -m benchmarks.results --only phantoms   one; the other parts of the page stay
+    python -m benchmarks.results --only shortcuts  no training: a minute
 
-Each set is run by the command that the page shows, in a fresh clone of HEAD with a store of its own.
+Each part is run by the command that the page shows, in a fresh clone of HEAD with a store of its own.
 FracAtlas is taken from $OSTEON_REAL_DATA/fracatlas.
 """
 
@@ -16,6 +17,8 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +26,8 @@ from typing import Any
 
 import pandas as pd
 
+from components.films.audit import ShortcutAudit, read_audit
+from components.intervals import shown
 from components.validation.step import count_reasons
 
 ROOT = Path(__file__).parents[1]
@@ -85,8 +90,9 @@ def command(case: Case) -> str:
     return " \\\n  ".join(["dvc exp run evaluate", *words])
 
 
-def run(case: Case) -> dict[str, Any]:
-    """Run it in a fresh clone; all that the page shows."""
+@contextmanager
+def done_in_a_clone(typed: str) -> Iterator[tuple[Path, dict[str, str]]]:
+    """A fresh clone of HEAD in which a command has run, and the environment it ran in."""
     with tempfile.TemporaryDirectory() as scratch:
         clone = Path(scratch) / "osteon"
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
@@ -94,7 +100,13 @@ def run(case: Case) -> dict[str, Any]:
         environment["PYTHONPATH"] = str(clone)  # the clone's code, whichever is installed
         if real := os.environ.get("OSTEON_REAL_DATA"):
             environment["OSTEON_REAL_DATA"] = str(Path(real).resolve())
-        subprocess.run(["bash", "-ec", command(case)], cwd=clone, env=environment, check=True)
+        subprocess.run(["bash", "-ec", typed], cwd=clone, env=environment, check=True)
+        yield clone, environment
+
+
+def run(case: Case) -> dict[str, Any]:
+    """Run it; all that the page shows."""
+    with done_in_a_clone(command(case)) as (clone, environment):
         evaluation = clone / "reports" / "evaluation"
         shown = subprocess.run(
             ["osteon", "summary"], cwd=clone, env=environment, check=True, capture_output=True, text=True
@@ -180,6 +192,79 @@ def section(name: str, case: Case, found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+SHORTCUTS = "shortcuts"
+SHORTCUTS_TITLE = "FracAtlas: what can be told without looking at bone"
+# How a person asks, for each set.
+SHORTCUT_COMMANDS = {
+    "phantoms": "dvc repro validate",
+    "fracatlas": """films=$OSTEON_REAL_DATA/fracatlas
+echo 'data: {layout: fracatlas}' >fracatlas.yaml
+osteon ingest --source "$films" --manifest data/manifest.parquet --params fracatlas.yaml
+osteon validate --source "$films" --manifest data/manifest.parquet \\
+  --trusted data/trusted.parquet --report reports/validation --params fracatlas.yaml""",
+}
+
+
+def audits() -> dict[str, ShortcutAudit]:
+    """The shortcut audit of both sets."""
+    found = {}
+    for name, typed in SHORTCUT_COMMANDS.items():
+        print(f"$ {typed}", flush=True)
+        with done_in_a_clone(typed) as (clone, _):
+            found[name] = read_audit(clone / "reports" / "validation")
+    return found
+
+
+def shortcut_section(found: dict[str, ShortcutAudit]) -> str:
+    """What the attributes of files, exposure and scanner tell of the label; no network is trained."""
+    real, drawn = found["fracatlas"], found["phantoms"]
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short=10", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    lines = [
+        f"## {SHORTCUTS_TITLE}",
+        "",
+        "A random forest is given file size, dimensions, JPEG quality, exposure, border, marker corner and what the "
+        "file says of its scanner, and no picture; it is asked about films of groups it has not seen "
+        "([data.md](data.md#shortcuts)).",
+        "",
+        "```sh",
+        SHORTCUT_COMMANDS["fracatlas"],
+        "```",
+        "",
+        "| films | n | groups | AUROC | among films of one region |",
+        "|---|---|---|---|---|",
+    ]
+    for title, audit in (("FracAtlas", real), ("phantoms (`dvc repro validate`)", drawn)):
+        within = shown(audit.within_region) if audit.within_region else ""
+        lines.append(f"| {title} | {audit.films:,} | {audit.groups:,} | {shown(audit.auroc)} | {within} |")
+    lines += [
+        "",
+        "A model's AUROC on a set is to be read against this figure, not against 0.5. The last column says how much of "
+        "it is left when films of different regions are not compared.",
+        "",
+        "| FracAtlas, one attribute alone | AUROC | the value whose share of fractured films differs most | others |",
+        "|---|---|---|---|",
+    ]
+    for one in real.attributes:
+        row = f"| {one.name} | {shown(one.auroc)} "
+        if value := one.furthest():
+            share, positive, films = value
+            row += f"| {share.value}: {share.positive} of {share.films:,}, {shown(share.share, 2)} "
+            row += f"| {positive} of {films:,}, {positive / films:.2f} |"
+        else:
+            row += "| none stands out | |"
+        lines.append(row)
+    lines += [
+        "",
+        f"{real.confidence:.0%} intervals: of AUROC by group (Obuchowski 1997), of shares Wilson's. Ranges are "
+        "quarters of the films; a value that a quarter shares stands alone. "
+        f"Measured {datetime.now(UTC):%Y-%m-%d} at commit {commit}.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
 HEAD = """# Results
 
 Written by `python -m benchmarks.results`; not by hand. The test films are whole groups (patient, study, copies) that
@@ -191,17 +276,19 @@ training, early stopping and the threshold never saw.
 def main() -> None:
     """Run what was asked for and write the page anew; what was not run stays."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=CASES, help="run one set")
+    parser.add_argument("--only", choices=[*CASES, SHORTCUTS], help="run one part")
     only = parser.parse_args().only
     if only != "phantoms" and not os.environ.get("OSTEON_REAL_DATA"):
         sys.exit("OSTEON_REAL_DATA is not set: it names the folder that holds fracatlas/; or give --only phantoms")
     old = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
     parts = []
-    for name, case in CASES.items():
-        if only in (None, name):
-            print(f"$ {shlex.join(shlex.split(command(case)))}", flush=True)
-            parts.append(section(name, case, run(case)))
-        elif kept := re.search(rf"^## {re.escape(case.title)}$.*?(?=^## |\Z)", old, re.MULTILINE | re.DOTALL):
+    for name, title in {**{name: case.title for name, case in CASES.items()}, SHORTCUTS: SHORTCUTS_TITLE}.items():
+        if only in (None, name) and name == SHORTCUTS:
+            parts.append(shortcut_section(audits()))
+        elif only in (None, name):
+            print(f"$ {shlex.join(shlex.split(command(CASES[name])))}", flush=True)
+            parts.append(section(name, CASES[name], run(CASES[name])))
+        elif kept := re.search(rf"^## {re.escape(title)}$.*?(?=^## |\Z)", old, re.MULTILINE | re.DOTALL):
             parts.append(kept[0].rstrip() + "\n")
     PAGE.write_text(HEAD + "\n".join(parts), encoding="utf-8")
     print(f"wrote {PAGE.relative_to(ROOT)}")

@@ -41,7 +41,7 @@ class Trained(NamedTuple):
 
 def measure(quick: bool) -> Findings:
     """Prepare once, train both, compare."""
-    from components.evaluation.intervals import delong
+    from components.intervals import delong
 
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)

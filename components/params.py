@@ -119,6 +119,15 @@ class ValidationParams(Section):
     max_quarantined: Annotated[Share, Field(description="share of films in quarantine that stops the run")] = 0.1
     min_positive: Annotated[Share, Field(description="share of positive films at least")] = 0.02
     max_positive: Annotated[Share, Field(description="share of positive films at most")] = 0.98
+    max_shortcut: Annotated[
+        float,
+        Field(
+            ge=0.5,
+            le=1,
+            description="AUROC of attributes without bone; where its interval lies above, every report warns",
+        ),
+    ] = 0.6
+    seed: Seed = 20
     cores: Cores = 0
 
 

@@ -23,9 +23,10 @@ def print_summary(report: Path) -> None:
     from components import tracking
 
     try:
-        test = json.loads((report / "metrics.json").read_text(encoding="utf-8"))["test"]
+        metrics = json.loads((report / "metrics.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise OsteonError(f"{report}: no evaluation there; `dvc repro` makes one") from None
+    test, warning = metrics["test"], metrics["shortcuts"]["warning"]
     console = Console()
     figures = Table(box=None, padding=(0, 2, 0, 0))
     figures.add_column(f"on {test['n']} test films of {test['groups']} groups")
@@ -41,6 +42,9 @@ def print_summary(report: Path) -> None:
             )
     console.print()
     console.print(figures)
+    if warning:
+        console.print()
+        console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False, soft_wrap=True)
 
     found = tracking.lineage_of_file(report)
     if found is not None:

@@ -28,6 +28,7 @@ class Pipeline:
     source: Path
     manifest: Path
     trusted: Path
+    validation: Path
     dataset: Path
     augmented: Path
 
@@ -51,9 +52,11 @@ def pipeline(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeli
     from components.validation.step import validate
 
     folder = tmp_path_factory.mktemp("pipeline")
-    made = Pipeline(phantoms, *(folder / name for name in ("m.parquet", "t.parquet", "prepared", "augmented")))
+    made = Pipeline(
+        phantoms, *(folder / name for name in ("m.parquet", "t.parquet", "report", "prepared", "augmented"))
+    )
     ingest(phantoms, made.manifest, DataParams())
-    validate(phantoms, made.manifest, made.trusted, folder / "report", ValidationParams(min_side=32))
+    validate(phantoms, made.manifest, made.trusted, made.validation, ValidationParams(min_side=32))
     prepare(phantoms, made.trusted, made.dataset, PreparationParams(image_size=64, folds=3))
     augment(made.dataset, made.augmented, folder / "sheet.png", AugmentationParams())
     return made

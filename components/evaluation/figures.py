@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from components.evaluation.intervals import Estimate
 from components.evaluation.metrics import confusion
+from components.intervals import Estimate
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from components.evaluation.intervals import Estimate, Floats, Labels, bootstrap, delong, group_weights, wilson
+from components.intervals import Estimate, Floats, Labels, bootstrap, delong, group_weights, wilson
 from components.params import EvaluationParams
 
 if TYPE_CHECKING:

@@ -1,13 +1,13 @@
-"""One self-contained page: no script, no font, no picture from anywhere else."""
+"""The evaluation as one page: report.html."""
 
 import base64
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from components.evaluation.intervals import Estimate
 from components.evaluation.metrics import NAMES
+from components.films.audit import ShortcutAudit
+from components.intervals import Estimate
+from components.pages.page import render_page
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,13 +33,6 @@ METHODS = {
 }
 
 
-def shown(estimate: Estimate, digits: int = 3) -> str:
-    """'0.812 [0.731, 0.893]'."""
-    if estimate.value is None:
-        return "not defined"
-    return f"{estimate.value:.{digits}f} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
-
-
 def render_report(
     figures_folder: Path,
     metrics: dict[str, Any],
@@ -47,6 +40,7 @@ def render_report(
     regions: list[dict[str, object]],
     info: "PackageInfo",
     films: "pd.DataFrame",
+    audit: ShortcutAudit,
 ) -> str:
     """The page as HTML text.
 
@@ -57,6 +51,7 @@ def render_report(
         regions: the table by region.
         info: of the model.
         films: all prepared films, for what the model was trained on.
+        audit: what of the label can be told without looking at bone.
 
     """
     test = metrics["test"]
@@ -66,15 +61,8 @@ def render_report(
         "majority": f"{1 - test['prevalence']:.2f}",
         "brier_guess": f"{test['prevalence'] * (1 - test['prevalence']):.3f}",
     }
-    environment = Environment(
-        loader=PackageLoader("components.evaluation", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["shown"] = shown
-    return environment.get_template("report.html.j2").render(
+    return render_page(
+        "components.evaluation",
         info=info,
         test=test,
         figures=figures,
@@ -89,6 +77,7 @@ def render_report(
             for name, estimate in figures.items()
         ],
         regions=regions,
+        audit=audit,
         sources=sorted(films["source"].dropna().unique()),
         pictures={
             path.stem: base64.b64encode(path.read_bytes()).decode() for path in sorted(figures_folder.glob("*.png"))

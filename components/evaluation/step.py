@@ -33,12 +33,14 @@ class EvaluationSummary(Summary):
 def evaluate(
     model: Annotated[Path, Input("the packaged model", "model")],
     dataset: Annotated[Path, Input("prepared films")],
+    validation: Annotated[Path, Input("validate's report, with its shortcut audit", "report")],
     report: Annotated[Path, Output("metrics.json, figures and report.html", "report")],
     params: EvaluationParams,
 ) -> EvaluationSummary:
     """Score the test films and report every figure with its interval."""
     import dataclasses
     import json
+    import logging
     import math
 
     import numpy as np
@@ -47,11 +49,12 @@ def evaluate(
     from components.evaluation.figures import curve_tables, draw_figures
     from components.evaluation.metrics import by_region, confusion, measure
     from components.evaluation.report import render_report
+    from components.films.audit import read_audit
     from components.films.prepared import open_prepared
     from components.models.package import open_package
     from components.outputs import whole_folder
 
-    package, prepared = open_package(model), open_prepared(dataset)
+    package, prepared, audit = open_package(model), open_prepared(dataset), read_audit(validation)
     info = package.info
     test = np.flatnonzero(prepared.films["test"].to_numpy(bool))
     films = prepared.films.iloc[test].reset_index(drop=True)
@@ -89,6 +92,13 @@ def evaluate(
             }
             for row in regions
         },
+        # Beside the model's figures, in every place that shows them.
+        "shortcuts": {
+            "auroc": dataclasses.asdict(audit.auroc),
+            "limit": audit.limit,
+            "warning": audit.warning,
+            "skipped": audit.skipped,
+        },
     }
     with whole_folder(report) as folder:
         (folder / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
@@ -99,8 +109,11 @@ def evaluate(
             table.to_csv(folder / "plots" / f"{name}.csv", index=False, float_format="%.6f", lineterminator="\n")
         (folder / "figures").mkdir()
         draw_figures(folder / "figures", films, tables, info.threshold, info.finding, figures)
-        page = render_report(folder / "figures", metrics, figures, regions, info, prepared.films)
+        page = render_report(folder / "figures", metrics, figures, regions, info, prepared.films, audit)
         (folder / REPORT).write_text(page, encoding="utf-8")
+
+    if audit.warning:
+        logging.getLogger(__name__).warning("warning: %s", audit.warning)
 
     def number(found: float | None) -> float:
         return math.nan if found is None else found

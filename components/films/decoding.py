@@ -1,5 +1,6 @@
 """A film's bytes → grey pixels, bone bright, in the depth they were stored with; to 8 bits only at the end."""
 
+import hashlib
 import io
 import logging
 import struct
@@ -269,6 +270,13 @@ def _can_decode(syntax: Any) -> bool:
         return bool(get_decoder(syntax).is_available)
     except NotImplementedError:
         return False
+
+
+def pixel_hash(film: Film) -> str:
+    """SHA-256 of a film's decoded pixels, their type and shape; the same for copies in another file or format."""
+    digest = hashlib.sha256(f"{film.pixels.dtype} {film.pixels.shape}".encode())
+    digest.update(np.ascontiguousarray(film.pixels).data)
+    return digest.hexdigest()
 
 
 def to_8_bit(film: Film) -> NDArray[np.uint8]:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from components.errors import OsteonError, UnreadableFilmError
 from components.films import decoding
-from components.films.decoding import decode, letterbox, over_cores
+from components.films.decoding import decode, letterbox, over_cores, pixel_hash
 from components.films.manifest import typed_frame
 from components.films.prepared import PIXELS, ROW_BYTES, add_pixels, pixels_end, start_pixels
 from components.outputs import check_space, remove
@@ -107,10 +107,8 @@ def _standardise(path: Path, side: int) -> tuple[NDArray[np.uint8], Seen]:
         film = decode(path.read_bytes(), max_megapixels=math.inf)  # validate has looked at the size
     except (OSError, UnreadableFilmError) as error:
         raise OsteonError(f"{path}: {error}; it was readable before, run the steps ingest and validate again") from None
-    digest = hashlib.sha256(f"{film.pixels.dtype} {film.pixels.shape}".encode())
-    digest.update(np.ascontiguousarray(film.pixels).data)
     height, width = film.pixels.shape
-    return letterbox(film, side), Seen(digest.hexdigest(), width, height)
+    return letterbox(film, side), Seen(pixel_hash(film), width, height)
 
 
 def _belongs_to(films: "pd.DataFrame", side: int) -> str:

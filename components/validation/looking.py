@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from components.errors import UnreadableFilmError
-from components.films.decoding import Film, decode, over_cores, to_8_bit
+from components.films.decoding import Film, decode, over_cores, pixel_hash, to_8_bit
 from components.films.manifest import text_to_boxes, typed_frame
 from components.params import ValidationParams
 from components.progress import progress
+from components.validation.attributes import ATTRIBUTE_TYPES, Attributes, attributes_of, numbered
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,17 +25,18 @@ def look_at_films(manifest: "pd.DataFrame", source: Path, params: ValidationPara
     Returns:
         One row a film, in the manifest's order: fault (why it cannot be used at all; else null), short_side
         (pixels), aspect (long / short side), contrast and chroma (grey levels of 256), bits, boxes_outside
-        (number of boxes that are not wholly on the film).
+        (number of boxes that are not wholly on the film), pixel_sha256, and what attributes.py takes down.
 
     """
     asked = manifest[["path", "sha256", "boxes"]]
 
-    def look(rows: Sequence[int]) -> list[Look]:
+    def look(rows: Sequence[int]) -> list[tuple[object, ...]]:
         part = asked.iloc[rows[0] : rows[-1] + 1].itertuples(index=False, name=None)
-        return [_look(source / path, sha256, boxes, params.max_megapixels) for path, sha256, boxes in part]
+        seen = (_look(source / path, sha256, boxes, params.max_megapixels) for path, sha256, boxes in part)
+        return [(*one[:-1], *one.attributes) for one in seen]
 
     seen = progress(over_cores(look, range(len(manifest)), params.cores), "validate", total=len(manifest))
-    return typed_frame(seen, LOOK_TYPES).set_index(manifest.index)
+    return numbered(typed_frame(seen, LOOK_TYPES | ATTRIBUTE_TYPES)).set_index(manifest.index)
 
 
 class Look(NamedTuple):
@@ -46,6 +49,8 @@ class Look(NamedTuple):
     chroma: float | None = None
     bits: int | None = None
     boxes_outside: int | None = None
+    pixel_sha256: str | None = None
+    attributes: Attributes = Attributes()
 
 
 LOOK_TYPES = {
@@ -56,6 +61,7 @@ LOOK_TYPES = {
     "chroma": "Float64",
     "bits": "Int16",
     "boxes_outside": "Int16",
+    "pixel_sha256": "string",
 }
 
 
@@ -81,13 +87,16 @@ def _look(path: Path, sha256: object, boxes: object, max_megapixels: float) -> L
         x < -BOX_SLACK or y < -BOX_SLACK or x + w > width + BOX_SLACK or y + h > height + BOX_SLACK or w <= 0 or h <= 0
         for x, y, w, h in marks
     )
+    grey = grey_sample(film)
     return Look(
         short_side=min(height, width),
         aspect=max(height, width) / min(height, width),
-        contrast=contrast_of(film),
+        contrast=contrast_of(grey),
         chroma=film.chroma,
         bits=film.bits,
         boxes_outside=outside,
+        pixel_sha256=pixel_hash(film),
+        attributes=attributes_of(data, grey),
     )
 
 
@@ -95,8 +104,13 @@ def _look(path: Path, sha256: object, boxes: object, max_megapixels: float) -> L
 BOX_SLACK = 1.0
 
 
-def contrast_of(film: Film) -> float:
+def grey_sample(film: Film) -> NDArray[np.uint8]:
+    """About 250,000 of a film's pixels, every nth of every nth row, as grey levels: they tell as much as all."""
+    step = max(1, int(np.sqrt(film.pixels.size / 250_000)))
+    return to_8_bit(Film(film.pixels[::step, ::step], film.low, film.high, film.bits))
+
+
+def contrast_of(grey: NDArray[np.uint8]) -> float:
     """Grey levels of 256 between percentiles 1 and 99; 0 for a film of one grey."""
-    step = max(1, int(np.sqrt(film.pixels.size / 250_000)))  # a sample tells as much
-    low, high = np.percentile(to_8_bit(Film(film.pixels[::step, ::step], film.low, film.high, film.bits)), [1, 99])
+    low, high = np.percentile(grey, [1, 99])
     return float(high - low)

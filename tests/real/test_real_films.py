@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from components.errors import UnreadableFilmError
+from components.films.audit import read_audit
 from components.films.decoding import decode, letterbox, to_8_bit
 from components.films.tags import read_tags
 from components.ingestion.step import ingest
@@ -47,6 +48,32 @@ def test_its_truncated_films_are_found(fracatlas: Path) -> None:
     assert (quarantine.loc[quarantine["reason"].str.contains("truncated"), "label"] == 0).all()
     trusted = pd.read_parquet(fracatlas / "trusted.parquet")
     assert len(trusted) + len(quarantine) == 3006
+
+
+def test_its_pictures_under_two_labels_are_found(fracatlas: Path) -> None:
+    quarantine = pd.read_csv(fracatlas / "report" / "quarantine.csv").set_index("film_id")["reason"]
+    found = quarantine[quarantine.str.contains("has the pixels of")]
+    assert len(found) == 7
+    assert found["IMG0002886.jpg"] == "has the pixels of IMG0004243.jpg, labelled not fractured"
+    assert found["IMG0004243.jpg"] == "has the pixels of IMG0002886.jpg, labelled fractured"
+    assert found["IMG0003034.jpg"] == "has the pixels of IMG0004314.jpg and IMG0004341.jpg, labelled not fractured"
+
+
+def test_its_shortcut_is_found_size_and_shape_tell_the_label(fracatlas: Path) -> None:
+    audit = read_audit(fracatlas / "report")
+    assert audit.auroc.low is not None
+    assert audit.auroc.low > 0.65
+    assert audit.within_region is not None
+    assert audit.within_region.low is not None
+    assert audit.within_region.low > 0.65  # it is not the region in disguise
+    assert "more than max_shortcut" in str(audit.warning)
+    assert {"width (pixels)", "height (pixels)", "shape (width / height)"} <= {x.name for x in audit.attributes[:4]}
+    # Large films are fractured twice as often.
+    found = next(one for one in audit.attributes if one.name == "megapixels").furthest()
+    assert found is not None
+    large, positive, others = found
+    assert (large.positive, large.films) == (10, 30)
+    assert large.positive / large.films > 1.9 * positive / others
 
 
 def test_its_groups_are_on_one_side_and_the_classes_on_both(fracatlas: Path) -> None:

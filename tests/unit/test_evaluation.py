@@ -17,9 +17,12 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from components.errors import OsteonError
 from components.evaluation.metrics import NAMES
 from components.evaluation.step import EvaluationSummary, evaluate
+from components.films.audit import SHORTCUTS, ShortcutAudit, read_audit
 from components.films.prepared import FILMS, PIXELS, open_prepared
+from components.intervals import Estimate
 from components.models.package import open_package
 from components.params import EvaluationParams
+from components.summary import print_summary
 from tests.conftest import Pipeline
 from tests.making import packaged
 
@@ -62,7 +65,7 @@ def model(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def made(model: Path, pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, EvaluationSummary]:
     report = tmp_path_factory.mktemp("evaluated") / "report"
-    return report, evaluate(model, pipeline.dataset, report, PARAMS)
+    return report, evaluate(model, pipeline.dataset, pipeline.validation, report, PARAMS)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +134,7 @@ def test_only_test_films_are_scored(report: Path, pipeline: Pipeline, model: Pat
     pixels = np.array(prepared.pixels)
     pixels[~test] = 0
     np.save(dataset / PIXELS, pixels)
-    evaluate(model, dataset, tmp_path / "report", PARAMS)
+    evaluate(model, dataset, pipeline.validation, tmp_path / "report", PARAMS)
     assert metrics_of(tmp_path / "report") == metrics_of(report)
 
 
@@ -160,7 +163,7 @@ def test_the_summary_says_what_the_metrics_say(made: tuple[Path, EvaluationSumma
 def test_a_second_evaluation_is_the_same_byte_for_byte(
     report: Path, model: Path, pipeline: Pipeline, tmp_path: Path
 ) -> None:
-    evaluate(model, pipeline.dataset, tmp_path / "again", PARAMS)
+    evaluate(model, pipeline.dataset, pipeline.validation, tmp_path / "again", PARAMS)
     files = sorted(path.relative_to(report) for path in report.rglob("*") if path.is_file())
     assert files == sorted(path.relative_to(tmp_path / "again") for path in tmp_path.rglob("*") if path.is_file())
     for path in files:
@@ -257,7 +260,7 @@ def test_markup_in_names_is_text(pipeline: Pipeline, tmp_path: Path) -> None:
     """The finding, regions and sources come from other people's files."""
     dataset = changed_dataset(pipeline, tmp_path / "d", finding=MARKUP, region=MARKUP, source=MARKUP)
     model = packaged(tmp_path / "model", finding=MARKUP, fingerprint=MARKUP)
-    evaluate(model, dataset, tmp_path / "report", PARAMS)
+    evaluate(model, dataset, pipeline.validation, tmp_path / "report", PARAMS)
     page = Page((tmp_path / "report" / "report.html").read_text(encoding="utf-8"))
     assert page.open == []
     assert "script" not in {tag for tag, _ in page.elements}
@@ -268,7 +271,8 @@ def test_markup_in_names_is_text(pipeline: Pipeline, tmp_path: Path) -> None:
 
 def test_films_without_region_and_figures_that_are_not_defined(pipeline: Pipeline, tmp_path: Path) -> None:
     dataset = changed_dataset(pipeline, tmp_path / "d", region=pd.array([None] * 120, dtype="string"))
-    summary = evaluate(packaged(tmp_path / "model", threshold=1.1), dataset, tmp_path / "report", PARAMS)
+    model = packaged(tmp_path / "model", threshold=1.1)
+    summary = evaluate(model, dataset, pipeline.validation, tmp_path / "report", PARAMS)
     found = metrics_of(tmp_path / "report")
     assert list(found["regions"]) == ["unknown"]
     assert found["test"]["ppv"] == {"value": None, "low": None, "high": None}
@@ -278,39 +282,130 @@ def test_films_without_region_and_figures_that_are_not_defined(pipeline: Pipelin
     assert summary.sensitivity == 0.0
 
 
+# ---------------------------------------------------------------- the shortcut audit's warning
+
+
+def audited(folder: Path, **said: Any) -> Path:
+    """A report of validate with such an audit."""
+    audit = ShortcutAudit(finding="fractured", limit=0.6, films=500, groups=200, **said)
+    folder.mkdir()
+    (folder / SHORTCUTS).write_text(audit.model_dump_json(), encoding="utf-8")
+    return folder
+
+
+WARNED: dict[str, Any] = {
+    "auroc": Estimate(0.81, 0.75, 0.87),
+    "warning": "the width tells <i>fractured</i> films, AUROC 0.810 [0.750, 0.870]",
+}
+
+
+def test_where_the_audit_warned_every_report_warns(
+    pipeline: Pipeline,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    report = tmp_path / "report"
+    evaluate(model, pipeline.dataset, audited(tmp_path / "validation", **WARNED), report, PARAMS)
+    assert WARNED["warning"] in caplog.text
+    found = metrics_of(report)
+    assert found["shortcuts"] == {
+        "auroc": {"value": 0.81, "low": 0.75, "high": 0.87},
+        "limit": 0.6,
+        "warning": WARNED["warning"],
+        "skipped": None,
+    }
+    page = Page((report / "report.html").read_text(encoding="utf-8"))
+    (box,) = [attributes for tag, attributes in page.elements if attributes.get("role") == "alert"]
+    assert box["class"] == "warning"
+    text = " ".join(page.text.split())
+    assert WARNED["warning"] in text  # its markup is text
+    # Beside it the model's own figure, before any other figure of the page's tables.
+    own = found["test"]["auroc"]
+    shown = f"{own['value']:.3f} [{own['low']:.3f}, {own['high']:.3f}]"
+    assert f"model's own AUROC on the test films is {shown}" in text
+    assert text.index(WARNED["warning"]) < text.index("All figures")
+    print_summary(report)
+    assert f"warning: {WARNED['warning']}" in capsys.readouterr().out
+
+
+def test_where_it_did_not_warn_none_does(
+    pipeline: Pipeline,
+    report: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    audit = read_audit(pipeline.validation)
+    assert audit.warning is None
+    assert metrics_of(report)["shortcuts"]["warning"] is None
+    page = Page((report / "report.html").read_text(encoding="utf-8"))
+    assert not [tag for tag, attributes in page.elements if attributes.get("role") == "alert"]
+    # What the attributes reach is said all the same.
+    assert audit.auroc.value is not None
+    assert f"with AUROC {audit.auroc.value:.3f} [" in " ".join(page.text.split())
+    print_summary(report)
+    assert "warning" not in capsys.readouterr().out
+
+
+def test_an_audit_that_was_not_asked_is_said_with_its_reason(pipeline: Pipeline, model: Path, tmp_path: Path) -> None:
+    validation = audited(tmp_path / "validation", skipped="3 groups have a film fractured, 10 are needed")
+    evaluate(model, pipeline.dataset, validation, tmp_path / "report", PARAMS)
+    assert metrics_of(tmp_path / "report")["shortcuts"]["auroc"] == {"value": None, "low": None, "high": None}
+    text = " ".join(Page((tmp_path / "report" / "report.html").read_text(encoding="utf-8")).text.split())
+    assert "was not asked: 3 groups have a film fractured, 10 are needed." in text
+
+
+@pytest.mark.parametrize(
+    ("content", "match"), [(None, "no such file; run the step validate first"), ("{}", "run the step validate again")]
+)
+def test_a_validation_without_its_audit(
+    pipeline: Pipeline, model: Path, tmp_path: Path, content: str | None, match: str
+) -> None:
+    if content:
+        (tmp_path / SHORTCUTS).write_text(content)
+    with pytest.raises(OsteonError, match=match):
+        evaluate(model, pipeline.dataset, tmp_path, tmp_path / "report", PARAMS)
+
+
 # ---------------------------------------------------------------- what is refused
 
 
-def refused(model: Path, dataset: Path, folder: Path, match: str) -> None:
+def refused(pipeline: Pipeline, model: Path, dataset: Path, folder: Path, match: str) -> None:
     with pytest.raises(OsteonError, match=match):
-        evaluate(model, dataset, folder / "report", PARAMS)
+        evaluate(model, dataset, pipeline.validation, folder / "report", PARAMS)
     assert not (folder / "report").exists()
 
 
 def test_a_model_of_another_finding(pipeline: Pipeline, tmp_path: Path) -> None:
     model = packaged(tmp_path / "model", finding="abnormal")
-    refused(model, pipeline.dataset, tmp_path, "finds 'abnormal', the films of .* are labelled 'fractured'")
+    refused(pipeline, model, pipeline.dataset, tmp_path, "finds 'abnormal', the films of .* are labelled 'fractured'")
 
 
 def test_a_model_for_another_size(pipeline: Pipeline, tmp_path: Path) -> None:
     model = packaged(tmp_path / "model", image_size=96)
-    refused(model, pipeline.dataset, tmp_path, "takes films of 96 pixels, .* has 64; run train again")
+    refused(pipeline, model, pipeline.dataset, tmp_path, "takes films of 96 pixels, .* has 64; run train again")
 
 
 @pytest.mark.parametrize("label", [0, 1])
 def test_test_films_of_one_class(pipeline: Pipeline, model: Path, tmp_path: Path, label: int) -> None:
     dataset = changed_dataset(pipeline, tmp_path / "d", label=label)
-    refused(model, dataset, tmp_path, r"the \d+ test films are not of both classes")
+    refused(pipeline, model, dataset, tmp_path, r"the \d+ test films are not of both classes")
 
 
 def test_no_test_films(pipeline: Pipeline, model: Path, tmp_path: Path) -> None:
     dataset = changed_dataset(pipeline, tmp_path / "d", test=False)
-    refused(model, dataset, tmp_path, "the 0 test films are not of both classes")
+    refused(pipeline, model, dataset, tmp_path, "the 0 test films are not of both classes")
 
 
 def test_a_failed_evaluation_leaves_the_former_one(pipeline: Pipeline, model: Path, tmp_path: Path) -> None:
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "metrics.json").write_text("former")
     with pytest.raises(OsteonError):
-        evaluate(model, changed_dataset(pipeline, tmp_path / "d", label=1), tmp_path / "report", PARAMS)
+        dataset = changed_dataset(pipeline, tmp_path / "d", label=1)
+        evaluate(model, dataset, pipeline.validation, tmp_path / "report", PARAMS)
     assert (tmp_path / "report" / "metrics.json").read_text() == "former"

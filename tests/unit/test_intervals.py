@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from components.evaluation import intervals
-from components.evaluation.intervals import (
+from components import intervals
+from components.intervals import (
     UNDEFINED,
     Estimate,
     Floats,
     Labels,
+    auroc_in_strata,
     bootstrap,
     delong,
     group_weights,
@@ -173,6 +174,113 @@ def test_delong_covers_the_truth() -> None:
     found = [numbers(delong(labels, rng.normal(labels, 1), 0.95)) for _ in range(400)]
     covered = np.mean([low <= truth <= high for _, low, high in found])
     assert 0.91 < covered < 0.985
+
+
+# ---------------------------------------------------------------- AUROC of films in groups and strata
+
+
+def alone(labels: Labels) -> Labels:
+    return np.arange(len(labels))
+
+
+def one_stratum(labels: Labels) -> Labels:
+    return np.zeros(len(labels), np.int64)
+
+
+@SETTINGS
+@given(scored(least=1), st.sampled_from([0.8, 0.95]))
+def test_in_one_stratum_with_a_film_a_group_it_is_delongs(films: tuple[Labels, Floats], confidence: float) -> None:
+    labels, scores = films
+    found = auroc_in_strata(labels, scores, alone(labels), one_stratum(labels), confidence)
+    assert numbers(found) == pytest.approx(numbers(delong(labels, scores, confidence)), abs=1e-12)
+
+
+@SETTINGS
+@given(scored(), st.integers(2, 5))
+def test_copies_in_their_films_group_change_nothing(films: tuple[Labels, Floats], copies: int) -> None:
+    labels, scores = films
+    once = auroc_in_strata(labels, scores, alone(labels), one_stratum(labels), 0.95)
+    many = np.repeat(labels, copies)
+    found = auroc_in_strata(many, np.repeat(scores, copies), alone(labels).repeat(copies), one_stratum(many), 0.95)
+    assert numbers(found) == pytest.approx(numbers(once), abs=1e-12)
+
+
+@SETTINGS
+@given(scored(), st.data())
+def test_it_is_the_share_of_the_pairs_of_one_stratum(films: tuple[Labels, Floats], data: st.DataObject) -> None:
+    labels, scores = films
+    strata = np.array(data.draw(st.lists(st.integers(0, 2), min_size=len(labels), max_size=len(labels))))
+    pairs = [
+        1.0 if scores[a] > scores[b] else 0.5 if scores[a] == scores[b] else 0.0
+        for a in np.flatnonzero(labels == 1)
+        for b in np.flatnonzero(labels == 0)
+        if strata[a] == strata[b]
+    ]
+    found = auroc_in_strata(labels, scores, alone(labels), strata, 0.95)
+    if not pairs:
+        assert found == UNDEFINED
+        return
+    value, low, high = numbers(found)
+    assert value == pytest.approx(np.mean(pairs))
+    assert 0 <= low <= value <= high <= 1
+    # What separates the strata themselves does not count.
+    shifted = auroc_in_strata(labels, scores + 100 * strata, alone(labels), strata, 0.95)
+    assert numbers(shifted) == pytest.approx((value, low, high))
+
+
+def test_the_variance_is_obuchowskis() -> None:
+    """Obuchowski 1997 as the paper writes it, on groups with films of both classes and of one."""
+    rng = np.random.default_rng(5)
+    groups = np.repeat(np.arange(30), rng.integers(1, 5, 30))
+    labels = rng.integers(0, 2, len(groups))
+    scores = rng.normal(labels, 1) + rng.normal(0, 1, 30)[groups]
+    positive, negative = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
+    psi = (scores[positive][:, None] > scores[negative]).astype(float)
+    m, n, auroc = len(positive), len(negative), psi.mean()
+    v10, v01 = np.zeros(30), np.zeros(30)
+    np.add.at(v10, groups[positive], psi.mean(axis=1) - auroc)
+    np.add.at(v01, groups[negative], psi.mean(axis=0) - auroc)
+    i10, i01, i = len(set(groups[positive])), len(set(groups[negative])), 30
+    s10 = i10 / ((i10 - 1) * m) * (v10**2).sum()
+    s01 = i01 / ((i01 - 1) * n) * (v01**2).sum()
+    s11 = i / (i - 1) * (v10 * v01).sum()
+    half = 1.959963985 * np.sqrt(s10 / m + s01 / n + 2 * s11 / (m * n))
+    found = numbers(auroc_in_strata(labels, scores, groups, one_stratum(labels), 0.95))
+    # The paper's factor of the last term takes all groups, ours those that have a film of each class.
+    assert found == pytest.approx((auroc, auroc - half, auroc + half), abs=2e-3)
+
+
+def test_classes_parted_in_every_stratum_count_groups_not_films() -> None:
+    """Eight groups of five positive films each: as sure as eight films."""
+    groups = np.arange(80) // 5
+    labels = (groups < 8).astype(np.int64)
+    found = auroc_in_strata(labels, labels + 0.1 * (groups % 2), groups, groups % 2, 0.95)
+    assert numbers(found) == pytest.approx((1.0, 0.025 ** (1 / 8), 1.0))
+
+
+def test_a_score_that_says_nothing_is_worth_a_half() -> None:
+    """Models of two folds that each gave its films one score, the share of what they learned from."""
+    labels = np.array([1, 1, 0, 0, 0, 1, 0, 0, 0, 0])
+    folds = np.repeat([0, 1], 5)
+    found = auroc_in_strata(labels, np.where(folds == 0, 0.2, 0.4), alone(labels), folds, 0.95)
+    assert found.value == 0.5
+
+
+def test_its_interval_covers_the_truth_where_films_of_a_group_are_alike() -> None:
+    """400 tests of 60 groups of 4 films in 3 strata; half of the scores' variance is the group's."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(60), 4)
+    labels, strata = (groups % 2).astype(np.int64), groups % 3
+    covered, naive = [], []
+    for _ in range(400):
+        scores = labels + rng.normal(0, np.sqrt(0.5), 60)[groups] + rng.normal(0, np.sqrt(0.5), 240)
+        truth = stats.norm.cdf(np.sqrt(0.5))
+        _, low, high = numbers(auroc_in_strata(labels, scores, groups, strata, 0.95))
+        covered.append(low <= truth <= high)
+        _, low, high = numbers(auroc_in_strata(labels, scores, alone(labels), strata, 0.95))
+        naive.append(low <= truth <= high)
+    assert 0.91 < np.mean(covered) < 0.985
+    assert np.mean(naive) < 0.85
 
 
 # ---------------------------------------------------------------- bootstrap over groups

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics
 
-from components.evaluation.intervals import UNDEFINED, Estimate, Floats, Labels, wilson
 from components.evaluation.metrics import NAMES, _Order, by_region, confusion, measure
+from components.intervals import UNDEFINED, Estimate, Floats, Labels, wilson
 from components.params import EvaluationParams
 
 PARAMS = EvaluationParams(resamples=100)

@@ -1,3 +1,4 @@
+import json
 import logging
 from pathlib import Path
 
@@ -6,10 +7,11 @@ import pandas as pd
 import pytest
 
 from components.errors import OsteonError
+from components.films.audit import SHORTCUTS, read_audit
 from components.films.manifest import read_manifest, write_manifest
 from components.ingestion.step import ingest
 from components.params import DataParams, ValidationParams
-from components.validation.step import DOCS, QUARANTINE, count_reasons, validate
+from components.validation.step import DOCS, QUARANTINE, REPORT, count_reasons, validate
 from tests.making import dicom, dicom_bytes, encoded, manifest_of, ramp, write
 
 
@@ -199,3 +201,164 @@ def test_dicom_is_looked_at_like_the_rest(tmp_path: Path) -> None:
     trusted, quarantined = run(source, layout="dicom")
     assert (len(trusted), quarantined) == (12, {})
     assert set(trusted["mode"]) == {"MONOCHROME1;12", "MONOCHROME2;12"}
+
+
+# ---------------------------------------------------------------- one picture under two labels
+
+
+def test_one_picture_under_two_labels_is_not_trusted_under_either(source: Path) -> None:
+    """Whatever the file: a copy of its bytes, or its pixels encoded in another way."""
+    for number in range(3):
+        data = encoded(good_film(100 + number), "PNG")
+        write(source / "fractured" / f"x{number}.png", data)
+        other = data if number == 0 else encoded(good_film(100 + number), ("PNG", "TIFF", "BMP")[number])
+        write(source / "normal" / f"y{number}.{('png', 'tif', 'bmp')[number]}", other)
+    trusted, quarantined = run(source)
+    assert len(trusted) == 40
+    assert quarantined == {
+        "fractured/x0.png": "has the pixels of normal/y0.png, labelled not fractured",
+        "fractured/x1.png": "has the pixels of normal/y1.tif, labelled not fractured",
+        "fractured/x2.png": "has the pixels of normal/y2.bmp, labelled not fractured",
+        "normal/y0.png": "has the pixels of fractured/x0.png, labelled fractured",
+        "normal/y1.tif": "has the pixels of fractured/x1.png, labelled fractured",
+        "normal/y2.bmp": "has the pixels of fractured/x2.png, labelled fractured",
+    }
+    # Data Docs show it as an expectation of the films.
+    pages = (source.parent / "report" / DOCS / "validations").rglob("*.html")
+    assert any("contradicted_by" in page.read_text(encoding="utf-8") for page in pages)
+
+
+def test_every_film_of_the_other_label_is_named_up_to_three(source: Path) -> None:
+    data = encoded(good_film(100), "PNG")
+    for name in ("a", "b", "c", "d", "e"):
+        write(source / "normal" / f"{name}.png", data)
+    write(source / "fractured" / "one.png", data)
+    write(source / "fractured" / "two.png", data)
+    _, quarantined = run(source)
+    assert quarantined["fractured/one.png"] == quarantined["fractured/two.png"]
+    assert quarantined["fractured/one.png"] == (
+        "has the pixels of normal/a.png, normal/b.png, normal/c.png and 2 more, labelled not fractured"
+    )
+    for name in ("a", "b", "c", "d", "e"):
+        reason = "has the pixels of fractured/one.png and fractured/two.png, labelled fractured"
+        assert quarantined[f"normal/{name}.png"] == reason
+
+
+def test_copies_with_one_label_stay(source: Path) -> None:
+    data = encoded(good_film(100), "PNG")
+    write(source / "normal" / "a.png", data)
+    write(source / "normal" / "b.png", data)
+    trusted, quarantined = run(source)
+    assert quarantined == {}
+    assert {"normal/a.png", "normal/b.png"} <= set(trusted["film_id"])
+
+
+def test_a_film_without_label_or_whose_label_is_doubted_contradicts_nobody(tmp_path: Path) -> None:
+    source = tmp_path / "films"
+    lines = ["path,label,view"]
+    for number in range(20):
+        write(source / f"{number}.png", encoded(good_film(number), "PNG"))
+        lines.append(f"{number}.png,{number % 2},")
+    write(source / "copy.png", encoded(good_film(0), "PNG"))
+    lines.append("copy.png,,")
+    write(source / "manifest.csv", "\n".join(lines).encode())
+    trusted, quarantined = run(source, layout="manifest")
+    assert "0.png" in set(trusted["film_id"])
+    assert list(quarantined) == ["copy.png"]
+
+    manifest = read_manifest(tmp_path / "m.parquet")
+    doubted = manifest["film_id"] == "copy.png"
+    manifest.loc[doubted, ["label", "doubt"]] = [1, "two entries"]
+    write_manifest(manifest, tmp_path / "m.parquet")
+    validate(source, tmp_path / "m.parquet", tmp_path / "t.parquet", tmp_path / "report", ValidationParams())
+    assert "0.png" in set(read_manifest(tmp_path / "t.parquet")["film_id"])
+
+
+def test_contradictions_are_counted_alike_whoever_they_name() -> None:
+    reasons = [f"has the pixels of {names}, labelled fractured" for names in ("a.png", "b.png and c.png", "d, e and 2")]
+    table = pd.DataFrame({"reason": pd.array([*reasons, f"blank; {reasons[0]}"], dtype="string")})
+    assert count_reasons(table) == {
+        "has the pixels of …, labelled fractured": 3,
+        "blank; has the pixels of …, labelled fractured": 1,
+    }
+
+
+# ---------------------------------------------------------------- the shortcut audit and the page
+
+
+def sized(folder: Path, sides: tuple[int, int]) -> Path:
+    """Sixty films, in two classes of these widths."""
+    for number in range(60):
+        name = f"{'fractured' if number % 2 else 'normal'}/{number:02}.png"
+        width = sides[number % 2] + number % 7
+        write(folder / "films" / name, encoded(good_film(number, 130, width), "PNG"))
+    return folder / "films"
+
+
+def test_a_set_whose_label_is_the_size_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="components"):
+        trusted, _ = run(sized(tmp_path, (140, 200)))
+    assert len(trusted) == 60  # it warns, and does not stop
+    audit = read_audit(tmp_path / "report")
+    assert audit.auroc.value == 1.0
+    assert audit.warning is not None
+    assert f"warning: {audit.warning}" in caplog.text
+    assert {one.name for one in audit.attributes if one.auroc.value == 1.0} >= {"width (pixels)", "megapixels"}
+    found = json.loads((tmp_path / "report" / SHORTCUTS).read_text(encoding="utf-8"))
+    assert found["auroc"]["value"] == 1.0
+    page = (tmp_path / "report" / REPORT).read_text(encoding="utf-8")
+    assert 'role="alert"' in page
+    assert audit.attributes[0].name in page
+
+
+def test_a_set_of_one_size_is_not_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="components"):
+        run(sized(tmp_path, (150, 150)))
+    audit = read_audit(tmp_path / "report")
+    assert (audit.warning, audit.skipped) == (None, None)
+    assert "warning: " not in caplog.text
+    assert 'role="alert"' not in (tmp_path / "report" / REPORT).read_text(encoding="utf-8")
+
+
+def test_the_page_shows_numbers_reasons_and_where_to_look_on(source: Path) -> None:
+    write(source / "fractured" / "<b>.png", b"")
+    write(source / "fractured" / "text.png", b"hello")
+    write(source / "odd <i>" / "x.png", encoded(good_film(77), "PNG"))
+    run(source)
+    report = source.parent / "report"
+    page = (report / REPORT).read_text(encoding="utf-8")
+    text = " ".join(page.split())
+    assert "40 of 43 films may be used, 3 are in quarantine" in text
+    assert "empty file (… bytes)" in text
+    assert "folder &#39;odd &lt;i&gt;&#39; is neither" in text
+    assert "<i>" not in page.split("<h2>Quarantine</h2>")[1].split("</table>")[0]
+    for place in (QUARANTINE, f"{DOCS}/index.html"):
+        assert f'href="{place}"' in page
+        assert (report / place).exists()
+    for foreign in ("http://", "https://", "<script", "@import", "url("):
+        assert foreign not in page
+
+
+def test_a_set_that_stops_the_run_has_its_page_with_the_reason(source: Path) -> None:
+    for number in range(10):
+        write(source / "fractured" / f"bad{number}.png", b"")
+    stopped(source, "10 of 50 films", max_quarantined=0.1)
+    page = (source.parent / "report" / REPORT).read_text(encoding="utf-8")
+    assert "Not as they are; the run stopped." in page
+    assert "10 of 50 films (20.0%) are in quarantine" in page
+    assert read_audit(source.parent / "report").skipped == "the films cannot be trusted as they are"
+
+
+def test_one_class_has_a_page_too(tmp_path: Path) -> None:
+    for number in range(10):
+        write(tmp_path / "films" / "fractured" / f"{number}.png", encoded(good_film(number), "PNG"))
+    stopped(tmp_path / "films", "are both classes there")
+    assert (tmp_path / "report" / REPORT).exists()
+
+
+def test_a_report_says_the_same_twice(source: Path) -> None:
+    run(source)
+    files = [source.parent / "report" / name for name in (SHORTCUTS, REPORT, QUARANTINE)]
+    once = [file.read_bytes() for file in files]
+    run(source)
+    assert [file.read_bytes() for file in files] == once

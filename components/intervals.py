@@ -1,4 +1,4 @@
-"""Intervals for the figures of a test: Wilson, DeLong, and a bootstrap that draws whole groups."""
+"""Intervals: Wilson, DeLong, DeLong of films in groups and strata, and a bootstrap that draws whole groups."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +26,13 @@ class Estimate:
 UNDEFINED = Estimate(None, None, None)
 
 
+def shown(estimate: Estimate, digits: int = 3) -> str:
+    """'0.812 [0.731, 0.893]'."""
+    if estimate.value is None:
+        return "not defined"
+    return f"{estimate.value:.{digits}f} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
+
+
 def wilson(successes: int, trials: int, confidence: float) -> Estimate:
     """A proportion with Wilson's score interval (Wilson 1927, J Am Stat Assoc 22), without continuity correction."""
     if trials == 0:
@@ -47,24 +54,82 @@ def delong(labels: Labels, scores: Floats, confidence: float) -> Estimate:
 
     """
     positive, negative = scores[labels == 1], scores[labels == 0]
-    m, n = len(positive), len(negative)
-    if m == 0 or n == 0:
+    if len(positive) == 0 or len(negative) == 0:
         return UNDEFINED
-    together = stats.rankdata(np.concatenate([positive, negative]))
-    # Share of the other class that each film is above (ties half): DeLong's structural components.
-    of_positive = (together[:m] - stats.rankdata(positive)) / n
-    of_negative = 1 - (together[m:] - stats.rankdata(negative)) / m
+    of_positive, of_negative = _components(positive, negative)
     auroc = float(of_positive.mean())
     if auroc in (0.0, 1.0):
-        bound = float(stats.beta.ppf((1 - confidence) / 2, min(m, n), 1))
-        return Estimate(auroc, bound, 1.0) if auroc == 1.0 else Estimate(auroc, 0.0, 1 - bound)
+        return _parted(auroc, min(len(positive), len(negative)), confidence)
     # One film alone does not show how much its class varies: take the most that shares of this mean can.
     variance = sum(
         float(components.var(ddof=1)) / len(components) if len(components) > 1 else auroc * (1 - auroc)
         for components in (of_positive, of_negative)
     )
+    return _normal(auroc, variance, confidence)
+
+
+def auroc_in_strata(
+    labels: Labels, scores: Floats, groups: NDArray[np.int64], strata: NDArray[np.int64], confidence: float
+) -> Estimate:
+    """The share of pairs, a film of each class and both of one stratum, that the scores rank rightly.
+
+    Scores of different strata (folds, whose models differ) are never compared. The interval takes groups as
+    independent, not films: DeLong's components summed by group (Obuchowski 1997, Biometrics 53), the strata weighted
+    by their number of pairs as if that number were fixed. With a stratum and a film a group it is DeLong's. As for
+    cross-validated AUROC in general (LeDell et al. 2015, Electron J Stat 9), chance in what the models learnt from
+    is not in it.
+
+    Args:
+        labels: 0 or 1.
+        scores: higher for 1; ties count half.
+        groups: number of each film's group.
+        strata: number of each film's stratum; one that lacks a class has no pairs.
+        confidence: of the two-sided interval.
+
+    """
+    auroc, pairs = 0.0, 0
+    influence = np.zeros(len(labels))  # of each film on the figure, times the number of pairs
+    for stratum in np.unique(strata):
+        inside = strata == stratum
+        positive, negative = (np.flatnonzero(inside & (labels == label)) for label in (1, 0))
+        m, n = len(positive), len(negative)
+        if m == 0 or n == 0:
+            continue
+        of_positive, of_negative = _components(scores[positive], scores[negative])
+        here = float(of_positive.mean())
+        auroc, pairs = auroc + m * n * here, pairs + m * n
+        for films, share, others in ((positive, of_positive, n), (negative, of_negative, m)):
+            count = len(np.unique(groups[films]))
+            if count > 1:
+                influence[films] = others * (share - here) * np.sqrt(count / (count - 1))
+            else:
+                # One group alone does not show how much its class varies: take the most that this mean allows.
+                influence[films] = others * np.sqrt(here * (1 - here))
+    if not pairs:
+        return UNDEFINED
+    auroc /= pairs
+    if auroc in (0.0, 1.0):
+        return _parted(auroc, min(len(np.unique(groups[labels == label])) for label in (0, 1)), confidence)
+    variance = float((np.bincount(groups, influence) ** 2).sum()) / pairs**2
+    return _normal(auroc, variance, confidence)
+
+
+def _components(positive: Floats, negative: Floats) -> tuple[Floats, Floats]:
+    """DeLong's structural components: the share of the other class that each film ranks rightly against."""
+    m, n = len(positive), len(negative)
+    together = stats.rankdata(np.concatenate([positive, negative]))
+    return (together[:m] - stats.rankdata(positive)) / n, 1 - (together[m:] - stats.rankdata(negative)) / m
+
+
+def _parted(auroc: float, count: int, confidence: float) -> Estimate:
+    """The exact binomial interval for as many successes (or failures) as there are."""
+    bound = float(stats.beta.ppf((1 - confidence) / 2, count, 1))
+    return Estimate(auroc, bound, 1.0) if auroc == 1.0 else Estimate(auroc, 0.0, 1 - bound)
+
+
+def _normal(value: float, variance: float, confidence: float) -> Estimate:
     half = float(stats.norm.ppf((1 + confidence) / 2)) * float(np.sqrt(variance))
-    return Estimate(auroc, max(0.0, auroc - half), min(1.0, auroc + half))
+    return Estimate(value, max(0.0, value - half), min(1.0, value + half))
 
 
 def group_weights(groups: NDArray[np.int64], labels: Labels, resamples: int, seed: int) -> Counts:
