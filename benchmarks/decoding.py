@@ -53,7 +53,9 @@ def measure(quick: bool) -> Findings:
             return lambda: sum(1 for _ in over_cores(standardise, paths, cores))
 
         def step() -> object:
-            return prepare(source, trusted, folder / "prepared", params.model_copy(update={"cores": 2}))
+            return prepare(
+                source, trusted, folder / "prepared", folder / "leaks", params.model_copy(update={"cores": 2})
+            )
 
         works = {
             "1 thread": threads(1),

@@ -159,7 +159,9 @@ def run_step(step: str, folder: Path) -> Measured:
         case "validate":
             images = validate(films, manifest, trusted, folder / "report", ValidationParams()).films
         case "prepare":
-            images = prepare(films, trusted, prepared, PreparationParams(image_size=SIDE)).films
+            images = prepare(
+                films, trusted, prepared, prepared.with_name("leaks"), PreparationParams(image_size=SIDE)
+            ).films
         case "augment":
             images = augment(prepared, augmented, folder / "copies.png", AugmentationParams()).copies
         case "train":

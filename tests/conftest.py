@@ -57,7 +57,9 @@ def pipeline(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeli
     )
     ingest(phantoms, made.manifest, DataParams())
     validate(phantoms, made.manifest, made.trusted, made.validation, ValidationParams(min_side=32))
-    prepare(phantoms, made.trusted, made.dataset, PreparationParams(image_size=64, folds=3))
+    prepare(
+        phantoms, made.trusted, made.dataset, made.dataset.with_name("leaks"), PreparationParams(image_size=64, folds=3)
+    )
     augment(made.dataset, made.augmented, folder / "sheet.png", AugmentationParams())
     return made
 

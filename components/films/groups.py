@@ -1,7 +1,7 @@
 """Which films must stay on one side of a split.
 
-Films are joined when they share a patient, a study, their bytes, their pixels or, where no patient is known, the
-stem of their file name. Joined films that share a third are joined with it: a group is a connected component.
+Films are joined when they share a patient, a study, their bytes or their pixels, or when a pair of them was found to be
+copies of one film (pairs.py). Joined films that share a third are joined with it: a group is a connected component.
 """
 
 import re
@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,50 +35,48 @@ def name_stem(path: str) -> str:
     return stem.casefold()
 
 
-def signs(films: "pd.DataFrame") -> "pd.DataFrame":
-    """For each film the keys it may share with another; null where a sign says nothing of the film.
+def shared_names(films: "pd.DataFrame") -> "pd.Series[str]":
+    """The stem of each film's name; null where it is nobody else's, or where the patient is known.
+
+    Where patients are known, names are often the same for all (image1.png in every study's folder).
 
     Args:
-        films: manifest columns and pixel_sha256.
+        films: manifest columns.
 
     """
+    stems = films["path"].where(films["patient_id"].isna()).map(name_stem, na_action="ignore")
+    return stems.where(stems.duplicated(keep=False))
+
+
+def with_first_of_its_kind(keys: "pd.Series[str]") -> NDArray[np.int64]:
+    """Pairs of row numbers, n × 2: each row that has a key with the first row that has the same, if that is another."""
     import pandas as pd
 
-    # Where patients are known, names are often the same for all (image1.png in every study's folder).
-    stems = films["path"].where(films["patient_id"].isna()).map(name_stem, na_action="ignore")
-    return pd.DataFrame(
-        {
-            "patient": films["patient_id"],
-            "study": films["study_id"],
-            "name": stems,
-            "bytes": films["sha256"],
-            "pixels": films["pixel_sha256"],
-        }
-    )
+    codes = pd.factorize(keys)[0]  # null is −1
+    known = np.flatnonzero(codes >= 0)
+    first = pd.Series(known).groupby(codes[known]).transform("first").to_numpy(np.int64)
+    pairs: NDArray[np.int64] = np.column_stack([first, known])[first != known]
+    return pairs
 
 
-def group_films(films: "pd.DataFrame") -> "pd.Series[str]":
+def components(count: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The number of the connected component of each of `count` rows, joined by pairs (n × 2)."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    links = coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
+    return np.asarray(connected_components(links, directed=False)[1], np.int64)
+
+
+def group_films(films: "pd.DataFrame", copies: NDArray[np.int64]) -> "pd.Series[str]":
     """The group of each film, named after its first film in order of film_id.
 
     Args:
         films: manifest columns and pixel_sha256, one row a film.
+        copies: n × 2, row numbers of films that are copies of one film beside those with the same bytes or pixels.
 
     """
-    import pandas as pd
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    count = len(films)
-    left, right = [], []
-    table = signs(films)
-    for sign in table.columns:
-        codes = pd.factorize(table[sign])[0]  # null is −1
-        known = np.flatnonzero(codes >= 0)
-        first = pd.Series(known).groupby(codes[known]).transform("first").to_numpy()
-        left.append(known)
-        right.append(first)
-    rows, columns = np.concatenate(left), np.concatenate(right)
-    links = coo_array((np.ones(len(rows), np.int8), (rows, columns)), shape=(count, count))
-    component = connected_components(links, directed=False)[1]
-    names = films["film_id"].groupby(component).transform("min")
+    decisive = ("patient_id", "study_id", "sha256", "pixel_sha256")
+    pairs = np.concatenate([*(with_first_of_its_kind(films[sign]) for sign in decisive), copies])
+    names = films["film_id"].groupby(components(len(films), pairs)).transform("min")
     return names.astype("string").rename("group")

@@ -7,11 +7,11 @@ affine map is fitted to where they went, and what counts is the share of points 
 other, show the same fine structure.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -29,13 +29,15 @@ SURE = 0.65  # score from which two films are one; benchmarks/near_copies.py mea
 WITH_NAME = 0.4  # score from which two films of one name are one
 DOUBTFUL = 0.55  # pairs from here on are shown to a person
 
+SIDE = 256  # pixels; all films are compared at this size, whatever theirs is
+
 # Of the search.
 NEIGHBOURS = 6  # that each feature asks for
 LEAST_AGREEING = 4  # features that agree, for a candidate
 SHIFT, TURN, SIZE = 0.1, 0.35, 0.5  # within which they agree: share of the side, radians, octaves
 BLOCK = 128  # films asked for at once
 # Of the judgement.
-MATCHED_WITHIN, FOLLOWED_WITHIN = 4 / 256, 1 / 256  # of the side; how far a map may miss a point
+MATCHED_WITHIN, FOLLOWED_WITHIN = 4.0, 1.0  # pixels; how far a map may miss a point
 POINTS, POINT_QUALITY, POINT_DISTANCE = 150, 0.003, 6
 FINE = 6.0  # pixels; what is coarser is not compared, for bones of one kind are alike in it
 PATCH = 8  # pixels around a point that must look alike
@@ -67,6 +69,13 @@ class Overlay(NamedTuple):
         """Size on the second film beside that on the first."""
         return float(np.sqrt(abs(np.linalg.det(self.matrix[:, :2]))))
 
+    @property
+    def shift(self) -> tuple[float, float]:
+        """How far the middle goes to the right and down, share of the square's side."""
+        middle = np.full(2, (SIDE - 1) / 2)
+        x, y = (self.matrix[:, :2] @ middle + self.matrix[:, 2] - middle) / SIDE
+        return float(x), float(y)
+
 
 class Pair(NamedTuple):
     """Two films, by their numbers, and how one lies on the other."""
@@ -76,11 +85,17 @@ class Pair(NamedTuple):
     overlay: Overlay
 
 
+class Squares(Protocol):
+    """Films fitted into squares: an array, or a file that is read like one."""
+
+    def __getitem__(self, film: int, /) -> Pixels: ...
+
+
 class Look(NamedTuple):
     """What judging a film needs of it.
 
-    lit: evenly lit, side × side. fine: the film without its coarse structure, grey levels, side × side. points: n × 2, x
-    and y, that can be followed. frame: left, top, right, bottom of the film in its square, without its edge.
+    lit: evenly lit, SIDE × SIDE. fine: the film without its coarse structure, grey levels, SIDE × SIDE. points: n × 2,
+    x and y, that can be followed. frame: left, top, right, bottom of the film in its square, without its edge.
     """
 
     lit: Pixels
@@ -101,17 +116,26 @@ class Look(NamedTuple):
 
 
 class FilmStack:
-    """Films as squares of one size, read when they are needed, and what judging them needs of each.
+    """Films as squares, read when they are needed, and what judging them needs of each."""
 
-    read: gives one film's square by its number. sizes: films × 2, width and height before they were fitted.
-    """
+    def __init__(self, squares: Squares, sizes: Sequence[tuple[int, int]]) -> None:
+        """Take films by their numbers.
 
-    def __init__(self, read: Callable[[int], Pixels], sizes: Sequence[tuple[int, int]], side: int) -> None:
-        self.read, self.sizes, self.side = read, sizes, side
+        Args:
+            squares: squares[n] is a film fitted into a square of any one size, as letterbox does it, uint8.
+            sizes: width and height of each before.
+
+        """
+        self.squares, self.sizes = squares, sizes
         self.look = lru_cache(maxsize=1024)(self._look)
 
-    def __len__(self) -> int:
-        return len(self.sizes)
+    def read(self, film: int) -> Pixels:
+        """A film as a square of SIDE pixels."""
+        square = np.asarray(self.squares[film])
+        if len(square) == SIDE:
+            return square
+        how = cv2.INTER_AREA if len(square) > SIDE else cv2.INTER_LINEAR
+        return np.asarray(cv2.resize(square, (SIDE, SIDE), interpolation=how), np.uint8)
 
     def _look(self, film: int) -> Look:
         square = self.read(film)
@@ -128,7 +152,7 @@ class FilmStack:
     def _frame(self, film: int) -> tuple[float, float, float, float]:
         """Left, top, right, bottom of the film within its square, without what is too near its edge."""
         width, height = self.sizes[film]
-        fit = fit_into_square(width, height, self.side)
+        fit = fit_into_square(width, height, SIDE)
         return (
             fit.left + EDGE,
             fit.top + EDGE,
@@ -154,7 +178,7 @@ def find_near_copies(films: FilmStack, distinct: Ints, cores: int) -> list[Pair]
         for features in progress(found, "features", total=len(distinct)):
             store.append(features)
         store.close()
-        candidates = np.array(list(_candidates(store, films.side, cores)), np.int64).reshape(-1, 3)
+        candidates = np.array(list(_candidates(store, cores)), np.int64).reshape(-1, 3)
 
         def judge(rows: Sequence[int]) -> list[Overlay | None]:
             return [
@@ -192,10 +216,9 @@ class _FeatureFile:
     RECORD = MOST_FEATURES * (DESCRIPTOR + 16)
 
     def __init__(self, path: Path) -> None:
-        self.path, self.counts = path, []
+        self.path = path
+        self.counts: list[int] = []
         self._file = path.open("wb")
-
-    counts: list[int]
 
     def append(self, features: Features) -> None:
         places, descriptors = np.zeros((MOST_FEATURES, 4), np.float32), np.zeros((MOST_FEATURES, DESCRIPTOR), np.uint8)
@@ -216,7 +239,7 @@ class _FeatureFile:
         return Features(places[:count], record[MOST_FEATURES * 16 :].reshape(MOST_FEATURES, DESCRIPTOR)[:count])
 
 
-def _candidates(store: _FeatureFile, side: int, cores: int) -> Iterator[tuple[int, int, int]]:
+def _candidates(store: _FeatureFile, cores: int) -> Iterator[tuple[int, int, int]]:
     """Pairs (first < second, mirrored) whose features agree, each once."""
     import faiss
 
@@ -245,7 +268,7 @@ def _candidates(store: _FeatureFile, side: int, cores: int) -> Iterator[tuple[in
         if not len(asking):
             continue
         for flip in (False, True):
-            asked = [mirrored(one, side) if flip else one for one in block]
+            asked = [mirrored(one, SIDE) if flip else one for one in block]
             _, found = index.search(np.concatenate([one.descriptors for one in asked]).astype(np.float32), NEIGHBOURS)
             feature, slot = np.nonzero(found >= 0)
             there = found[feature, slot]
@@ -253,14 +276,14 @@ def _candidates(store: _FeatureFile, side: int, cores: int) -> Iterator[tuple[in
             kept = other != asking[feature]
             feature, there, other = feature[kept], there[kept], other[kept]
             at = np.concatenate([one.places for one in asked])[feature]
-            for first, second in agreeing(asking[feature], other, feature, at, places[there], side):
+            for first, second in agreeing(asking[feature], other, feature, at, places[there]):
                 candidate = (min(first, second), max(first, second), int(flip))
                 if candidate not in seen:
                     seen.add(candidate)
                     yield candidate
 
 
-def _index(store: _FeatureFile, total: int) -> "object":
+def _index(store: _FeatureFile, total: int) -> Any:
     """An index that looks at the few lists of features nearest to the one asked for, a byte a value."""
     import faiss
 
@@ -272,7 +295,7 @@ def _index(store: _FeatureFile, total: int) -> "object":
         wanted -= len(sample[-1])
         if wanted <= 0:
             break
-    index = faiss.index_factory(DESCRIPTOR, f"IVF{lists},SQ8")
+    index: Any = faiss.index_factory(DESCRIPTOR, f"IVF{lists},SQ8")
     index.cp.niter = 6
     index.cp.min_points_per_centroid = 1  # it would print a warning for a small set
     index.nprobe = 8
@@ -286,23 +309,23 @@ def agreeing(
     feature: NDArray[np.integer],
     here: NDArray[np.float32],
     there: NDArray[np.float32],
-    side: int,
 ) -> Iterator[tuple[int, int]]:
     """Pairs of films with LEAST_AGREEING features that tell of one turn, size and shift.
 
     One SIFT feature found again tells all three (Lowe 2004, section 7.3).
 
     Args:
-        first, second: the two films of each match.
+        first: the asking film of each match.
+        second: the film that was found.
         feature: number of the asking feature; one that found several counts once.
-        here, there: matches × 4, the features' places on the two films.
-        side: pixels of the square.
+        here: matches × 4, the asking features' places.
+        there: matches × 4, those of the features found.
 
     """
     turn = np.deg2rad(there[:, 2] - here[:, 2])
     factor = there[:, 3] / here[:, 3]
     cos, sin = np.cos(turn) * factor, np.sin(turn) * factor
-    dx, dy = ((side - 1) / 2 - here[:, axis] for axis in (0, 1))
+    dx, dy = ((SIDE - 1) / 2 - here[:, axis] for axis in (0, 1))
     # Where the match sends the middle of the first film.
     x, y, size = there[:, 0] + cos * dx - sin * dy, there[:, 1] + sin * dx + cos * dy, np.log2(factor)
     order = np.lexsort((second, first))
@@ -311,8 +334,8 @@ def agreeing(
         if len(rows) < LEAST_AGREEING:
             continue
         near = (
-            (np.abs(x[rows, None] - x[rows]) < SHIFT * side)
-            & (np.abs(y[rows, None] - y[rows]) < SHIFT * side)
+            (np.abs(x[rows, None] - x[rows]) < SHIFT * SIDE)
+            & (np.abs(y[rows, None] - y[rows]) < SHIFT * SIDE)
             & (np.cos(turn[rows, None] - turn[rows]) > np.cos(TURN))
             & (np.abs(size[rows, None] - size[rows]) < SIZE)
         )
@@ -329,15 +352,15 @@ def overlay(films: FilmStack, first: tuple[int, Features], second: tuple[int, Fe
 
     Args:
         films: the films.
-        first, second: number and features of each.
+        first: number and features of the film that is laid over …
+        second: … this one.
         flip: mirror the first before.
 
     Returns:
         None where no map was found or too few points lie on both.
 
     """
-    side = films.side
-    matrix = _matched_map(mirrored(first[1], side) if flip else first[1], second[1], side)
+    matrix = _matched_map(mirrored(first[1], SIDE) if flip else first[1], second[1])
     if matrix is None:
         return None
     above, below = films.look(first[0]), films.look(second[0])
@@ -352,9 +375,7 @@ def overlay(films: FilmStack, first: tuple[int, Features], second: tuple[int, Fe
             below.lit, laid, points.reshape(-1, 1, 2), None, winSize=(15, 15), maxLevel=2
         )
         kept = status.ravel() == 1
-        better = _robust_map(
-            _moved(arrived.reshape(-1, 2)[kept], back), points[kept], FOLLOWED_WITHIN * side, affine=True
-        )
+        better = _robust_map(_moved(arrived.reshape(-1, 2)[kept], back), points[kept], FOLLOWED_WITHIN, affine=True)
         if better is None:
             return Overlay(0.0, flip, matrix)
         matrix = better
@@ -372,9 +393,8 @@ def overlay(films: FilmStack, first: tuple[int, Features], second: tuple[int, Fe
 
 def _laid(film: NDArray[Any], matrix: Floats) -> NDArray[Any]:
     """A square film under an affine map."""
-    side = len(film)
     empty = 128 if film.dtype == np.uint8 else 0
-    return np.asarray(cv2.warpAffine(film, matrix, (side, side), flags=cv2.INTER_LINEAR, borderValue=empty))
+    return np.asarray(cv2.warpAffine(film, matrix, (SIDE, SIDE), flags=cv2.INTER_LINEAR, borderValue=empty))
 
 
 def _on_both(
@@ -388,7 +408,7 @@ def _on_both(
 
 
 def _alike(left: NDArray[np.float32], right: NDArray[np.float32], points: NDArray[np.floating]) -> float:
-    """Share of the squares around the points that correlate, each weighed by how much there is to see on either film."""
+    """Share of the squares around the points that correlate, weighed by how much there is to see on either film."""
 
     def mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
         around = cv2.boxFilter(values, -1, (2 * PATCH + 1, 2 * PATCH + 1))
@@ -404,7 +424,7 @@ def _alike(left: NDArray[np.float32], right: NDArray[np.float32], points: NDArra
     return float(weight[correlation > ALIKE].sum() / weight.sum())
 
 
-def _matched_map(first: Features, second: Features, side: int) -> Floats | None:
+def _matched_map(first: Features, second: Features) -> Floats | None:
     """The turn, size and shift that most pairs of like features agree on."""
     if min(len(first.places), len(second.places)) < 3:
         return None
@@ -413,7 +433,7 @@ def _matched_map(first: Features, second: Features, side: int) -> Floats | None:
     best = likeness.argmax(axis=1)
     mutual = likeness.argmax(axis=0)[best] == np.arange(len(left))
     rows = np.flatnonzero(mutual & (likeness[np.arange(len(left)), best] > 0.75 * 512**2))
-    return _robust_map(first.places[rows, :2], second.places[best[rows], :2], MATCHED_WITHIN * side, affine=False)
+    return _robust_map(first.places[rows, :2], second.places[best[rows], :2], MATCHED_WITHIN, affine=False)
 
 
 def _robust_map(

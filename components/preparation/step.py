@@ -17,6 +17,7 @@ class PreparationSummary(Summary):
     groups: int
     test_films: int
     test_positive: int
+    copies: int
     largest_group: int
 
 
@@ -24,12 +25,17 @@ def prepare(
     source: Annotated[Path, Input("folder of films the manifest speaks of", "films")],
     trusted: Annotated[Path, Input("films that may be used (parquet, from validate)")],
     dataset: Annotated[Path, Output("pixels.npy and films.parquet, with test set and folds")],
+    leaks: Annotated[
+        Path, Output("pairs.csv: copies of one film, with the evidence; a picture of the doubtful", "report")
+    ],
     params: PreparationParams,
 ) -> PreparationSummary:
     """Decode the films once, join copies and patients into groups, and split by group."""
     from components.films.groups import group_films
     from components.films.manifest import read_manifest
-    from components.films.prepared import FILMS, write_rows
+    from components.films.near_copies import FilmStack
+    from components.films.pairs import find_pairs, joined_rows, write_pairs
+    from components.films.prepared import FILMS, PIXELS, PixelFile, write_rows
     from components.outputs import remove, whole_folder
     from components.preparation.splits import split_films
     from components.preparation.squares import FACTS, standardise_films
@@ -37,7 +43,12 @@ def prepare(
     films = read_manifest(trusted)
     with whole_folder(dataset, keep=True) as folder:
         films = films.join(standardise_films(films, source, folder, params.image_size, params.cores))
-        films["group"] = group_films(films)
+        sizes = list(zip(films["shown_width"], films["shown_height"], strict=True))
+        stack = FilmStack(PixelFile(folder / PIXELS), sizes)
+        pairs = find_pairs(films, stack, params.cores)
+        with whole_folder(leaks) as report:
+            write_pairs(report, pairs, films, stack)
+        films["group"] = group_films(films, joined_rows(pairs))
         films = films.drop(columns=["path", "pixel_sha256"])  # read for the last time, and long
         films = films.join(split_films(films, params.test_share, params.folds, params.seed))
         write_rows(folder / FILMS, films.assign(copy=0, boxes=_fitted_boxes(films, params.image_size)))
@@ -47,6 +58,7 @@ def prepare(
         groups=int(films["group"].nunique()),
         test_films=int(films["test"].sum()),
         test_positive=int(films.loc[films["test"], "label"].sum()),
+        copies=int(pairs.loc[pairs["joined"], "second"].nunique()),
         largest_group=int(films["group"].value_counts().max()),
     )
 

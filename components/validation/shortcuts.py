@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.films.audit import CONFIDENCE, FEW, Attribute, LabelShare, ShortcutAudit
-from components.films.groups import group_films
+from components.films.groups import group_films, shared_names, with_first_of_its_kind
 from components.intervals import Estimate, auroc_in_strata, shown, wilson
 from components.params import ValidationParams
 
@@ -67,7 +67,11 @@ def audit_shortcuts(films: "pd.DataFrame", params: ValidationParams) -> Shortcut
     import pandas as pd
 
     said: dict[str, Any] = {"finding": params.finding, "limit": params.max_shortcut}
-    group = pd.factorize(group_films(films))[0] if len(films) else np.empty(0, np.int64)
+    group = (
+        pd.factorize(group_films(films, with_first_of_its_kind(shared_names(films))))[0]
+        if len(films)
+        else np.empty(0, np.int64)
+    )
     chosen = _whole_groups(group, params.seed)
     said["left_out"] = len(films) - len(chosen)
     films, groups = films.iloc[chosen], pd.factorize(group[chosen])[0].astype(np.int64)

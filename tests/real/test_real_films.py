@@ -27,7 +27,7 @@ def fracatlas(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         pytest.skip(f"{source} does not exist")
     ingest(source, folder / "manifest.parquet", DataParams(layout="fracatlas"))
     validate(source, folder / "manifest.parquet", folder / "trusted.parquet", folder / "report", ValidationParams())
-    prepare(source, folder / "trusted.parquet", folder / "prepared", PreparationParams(image_size=64))
+    prepare(source, folder / "trusted.parquet", folder / "prepared", folder / "leaks", PreparationParams(image_size=64))
     return folder
 
 

@@ -86,7 +86,12 @@ def made(pipeline: Pipeline, empty_store: Path, tmp_path_factory: pytest.TempPat
             return str(client.search_logged_models(experiments, max_results=1)[0].model_id)
 
         first = trained("first", PARAMS)
-        paths = {"model": folder / "first", "dataset": pipeline.dataset, "report": folder / "report"}
+        paths = {
+            "model": folder / "first",
+            "dataset": pipeline.dataset,
+            "validation": pipeline.validation,
+            "report": folder / "report",
+        }
         tracking.run_step(STEPS["evaluate"], paths, PARAMS)
         mlflow.register_model(f"models:/{first}", "fracture")
         client.set_registered_model_alias("fracture", "champion", "1")

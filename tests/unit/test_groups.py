@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.films.groups import group_films, name_stem
+from components.films.groups import group_films, name_stem, shared_names, with_first_of_its_kind
 from tests.making import manifest_of
 
 
@@ -31,7 +31,8 @@ def test_stems_lose_what_tools_append(path: str, stem: str) -> None:
 
 
 def groups_of(rows: list[dict[str, object]], pixels: list[str]) -> list[str]:
-    return list(group_films(manifest_of(rows).assign(pixel_sha256=pixels)))
+    films = manifest_of(rows).assign(pixel_sha256=pixels)
+    return list(group_films(films, with_first_of_its_kind(shared_names(films))))
 
 
 def test_each_sign_joins() -> None:

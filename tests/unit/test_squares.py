@@ -52,7 +52,7 @@ SCRIPT = """
     squares.decode = slowly
     if sys.argv[4:] == ["die when all is decoded"]:
         squares.typed_frame = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-    step.prepare(source, trusted, dataset, PreparationParams(image_size=64, folds=3, cores=2))
+    step.prepare(source, trusted, dataset, dataset.with_name("leaks"), PreparationParams(image_size=64, folds=3, cores=2))
 """
 
 
@@ -267,7 +267,7 @@ def test_prepare_says_it_before_it_decodes(pipeline: Pipeline, small_disk: Path,
     """120 films of 64 pixels need 540 kB. The folder of films is not even looked into: there is none."""
     params = PreparationParams(image_size=64, folds=3)
     with pytest.raises(OsteonError, match=r"disk: 0\.00 GB will be written here and its disk has 0\.00 GB free"):
-        prepare(tmp_path / "nowhere", pipeline.trusted, small_disk / "prepared", params)
+        prepare(tmp_path / "nowhere", pipeline.trusted, small_disk / "prepared", small_disk / "leaks", params)
 
 
 def test_a_disk_that_becomes_full_is_said_in_one_line_and_what_was_done_is_kept(
@@ -278,11 +278,11 @@ def test_a_disk_that_becomes_full_is_said_in_one_line_and_what_was_done_is_kept(
     with monkeypatch.context() as patch:
         patch.setattr(squares, "check_space", lambda *_: None)  # others fill the disk meanwhile
         with pytest.raises(OsteonError, match=r"prepared: its disk is full; .* it continues where it was$"):
-            prepare(pipeline.source, pipeline.trusted, dataset, params)
+            prepare(pipeline.source, pipeline.trusted, dataset, dataset.with_name("leaks"), params)
     assert not dataset.exists()
     subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
     with caplog.at_level(logging.INFO, logger="components"):
-        prepare(pipeline.source, pipeline.trusted, dataset, params)
+        prepare(pipeline.source, pipeline.trusted, dataset, dataset.with_name("leaks"), params)
     done = int(caplog.messages[0].split("continues after ")[1].split(" of 120 films")[0])
     assert 60 <= done < 120
     assert dvc_hash(dataset) == dvc_hash(pipeline.dataset)
