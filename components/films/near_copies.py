@@ -25,15 +25,16 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
 
-SURE = 0.65  # score from which two films are one; benchmarks/near_copies.py measures both sides of it
+SURE = 0.7  # score from which two films are one; benchmarks/near_copies.py measures both sides of it
 WITH_NAME = 0.4  # score from which two films of one name are one
-DOUBTFUL = 0.55  # pairs from here on are shown to a person
+DOUBTFUL = 0.6  # pairs from here on are shown to a person
 
 SIDE = 256  # pixels; all films are compared at this size, whatever theirs is
 
 # Of the search.
 NEIGHBOURS = 6  # that each feature asks for
 LEAST_AGREEING = 4  # features that agree, for a candidate
+BEST, MANY_AGREEING = 5, 12  # candidates of a film that are judged, unless so many features agree
 SHIFT, TURN, SIZE = 0.1, 0.35, 0.5  # within which they agree: share of the side, radians, octaves
 BLOCK = 128  # films asked for at once
 # Of the judgement.
@@ -45,6 +46,7 @@ ALIKE = 0.8  # correlation of two patches that look alike
 MOST_WEIGHT = 6.0  # grey levels of fine structure from which a patch counts fully; noise counts for little
 EDGE = 10  # pixels; what is nearer to a film's edge is not judged
 FEWEST_POINTS = 12
+HOPELESS = 0.2  # score after the first look at which no second is taken
 SMALLEST, LARGEST = 1 / 3, 3.0  # size of a copy, beside its film's
 
 
@@ -240,7 +242,7 @@ class _FeatureFile:
 
 
 def _candidates(store: _FeatureFile, cores: int) -> Iterator[tuple[int, int, int]]:
-    """Pairs (first < second, mirrored) whose features agree, each once."""
+    """Pairs (first < second, mirrored) whose features agree best, each once."""
     import faiss
 
     counts = np.array(store.counts)
@@ -267,6 +269,7 @@ def _candidates(store: _FeatureFile, cores: int) -> Iterator[tuple[int, int, int
         asking = np.repeat(np.arange(rows.start, rows.stop), [len(one.places) for one in block])
         if not len(asking):
             continue
+        found_by: dict[int, list[tuple[int, int, int]]] = {}
         for flip in (False, True):
             asked = [mirrored(one, SIDE) if flip else one for one in block]
             _, found = index.search(np.concatenate([one.descriptors for one in asked]).astype(np.float32), NEIGHBOURS)
@@ -276,9 +279,13 @@ def _candidates(store: _FeatureFile, cores: int) -> Iterator[tuple[int, int, int
             kept = other != asking[feature]
             feature, there, other = feature[kept], there[kept], other[kept]
             at = np.concatenate([one.places for one in asked])[feature]
-            for first, second in agreeing(asking[feature], other, feature, at, places[there]):
-                candidate = (min(first, second), max(first, second), int(flip))
-                if candidate not in seen:
+            for first, second, count in agreeing(asking[feature], other, feature, at, places[there]):
+                found_by.setdefault(first, []).append((count, second, int(flip)))
+        for first, others in found_by.items():
+            others.sort(reverse=True)
+            for number, (count, second, mirror) in enumerate(others):
+                candidate = (min(first, second), max(first, second), mirror)
+                if (number < BEST or count >= MANY_AGREEING) and candidate not in seen:
                     seen.add(candidate)
                     yield candidate
 
@@ -309,8 +316,8 @@ def agreeing(
     feature: NDArray[np.integer],
     here: NDArray[np.float32],
     there: NDArray[np.float32],
-) -> Iterator[tuple[int, int]]:
-    """Pairs of films with LEAST_AGREEING features that tell of one turn, size and shift.
+) -> Iterator[tuple[int, int, int]]:
+    """Pairs of films with LEAST_AGREEING features that tell of one turn, size and shift, and with how many.
 
     One SIFT feature found again tells all three (Lowe 2004, section 7.3).
 
@@ -340,8 +347,9 @@ def agreeing(
             & (np.abs(size[rows, None] - size[rows]) < SIZE)
         )
         most = rows[near[near.sum(axis=1).argmax()]]
-        if len(np.unique(feature[most])) >= LEAST_AGREEING:
-            yield int(first[rows[0]]), int(second[rows[0]])
+        count = len(np.unique(feature[most]))
+        if count >= LEAST_AGREEING:
+            yield int(first[rows[0]]), int(second[rows[0]]), count
 
 
 # ---------------------------------------------------------------- the judgement
@@ -366,29 +374,32 @@ def overlay(films: FilmStack, first: tuple[int, Features], second: tuple[int, Fe
     above, below = films.look(first[0]), films.look(second[0])
     if flip:
         above = above.mirrored()
+    best = None
     for _ in range(2):
-        laid, back = _laid(above.lit, matrix), cv2.invertAffineTransform(matrix)
-        points = _on_both(below.points, below.frame, back, above.frame)
-        if len(points) < FEWEST_POINTS:
-            return None
-        arrived, status, _ = cv2.calcOpticalFlowPyrLK(
-            below.lit, laid, points.reshape(-1, 1, 2), None, winSize=(15, 15), maxLevel=2
-        )
-        kept = status.ravel() == 1
-        better = _robust_map(_moved(arrived.reshape(-1, 2)[kept], back), points[kept], FOLLOWED_WITHIN, affine=True)
-        if better is None:
-            return Overlay(0.0, flip, matrix)
-        matrix = better
+        followed = _followed(above, below, matrix)
+        if followed is None:
+            break
+        matrix, score = followed, _alike(above, below, followed)
+        if score is None:
+            break
+        if best is None or score > best.score:
+            best = Overlay(score, flip, matrix)
+        if score < HOPELESS:
+            break
+    return best
 
-    back = cv2.invertAffineTransform(matrix)
-    ours = _on_both(below.points, below.frame, back, above.frame)
-    theirs = _moved(_on_both(above.points, above.frame, matrix, below.frame), matrix)
-    points = np.concatenate([ours, theirs])
+
+def _followed(above: Look, below: Look, matrix: Floats) -> Floats | None:
+    """A better map: where the points of the film below are found on the one above, as it lies there (Lucas–Kanade)."""
+    laid, back = _laid(above.lit, matrix), cv2.invertAffineTransform(matrix)
+    points = _on_both(below.points, below.frame, back, above.frame)
     if len(points) < FEWEST_POINTS:
         return None
-    return Overlay(
-        _alike(_laid(above.fine.astype(np.float32), matrix), below.fine.astype(np.float32), points), flip, matrix
+    arrived, status, _ = cv2.calcOpticalFlowPyrLK(
+        below.lit, laid, points.reshape(-1, 1, 2), None, winSize=(15, 15), maxLevel=2
     )
+    kept = status.ravel() == 1
+    return _robust_map(_moved(arrived.reshape(-1, 2)[kept], back), points[kept], FOLLOWED_WITHIN, affine=True)
 
 
 def _laid(film: NDArray[Any], matrix: Floats) -> NDArray[Any]:
@@ -407,13 +418,22 @@ def _on_both(
     return points[_inside(points, frame) & _inside(_moved(points, matrix), other)]
 
 
-def _alike(left: NDArray[np.float32], right: NDArray[np.float32], points: NDArray[np.floating]) -> float:
-    """Share of the squares around the points that correlate, weighed by how much there is to see on either film."""
+def _alike(above: Look, below: Look, matrix: Floats) -> float | None:
+    """Share of the squares around both films' points that correlate, weighed by how much there is to see on either.
+
+    None where too few points lie on both.
+    """
+    back = cv2.invertAffineTransform(matrix)
+    ours = _on_both(below.points, below.frame, back, above.frame)
+    theirs = _moved(_on_both(above.points, above.frame, matrix, below.frame), matrix)
+    points = np.concatenate([ours, theirs])
+    if len(points) < FEWEST_POINTS:
+        return None
+    left, right = _laid(above.fine.astype(np.float32), matrix), below.fine.astype(np.float32)
+    x, y = np.rint(points).astype(int).T
 
     def mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
-        around = cv2.boxFilter(values, -1, (2 * PATCH + 1, 2 * PATCH + 1))
-        x, y = np.rint(points).astype(int).T
-        return np.asarray(around[y, x])
+        return np.asarray(cv2.boxFilter(values, -1, (2 * PATCH + 1, 2 * PATCH + 1))[y, x])
 
     mean_left, mean_right = mean(left), mean(right)
     # The floor, half a squared grey level, leaves rounding to 8 bits without weight.
