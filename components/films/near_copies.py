@@ -7,7 +7,7 @@ affine map is fitted to where they went, and what counts is the share of points 
 other, show the same fine structure.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from components.films.decoding import fit_into_square, over_cores
 from components.films.features import DESCRIPTOR, MOST_FEATURES, Features, find_features, local_contrast, mirrored
+from components.films.groups import components
 from components.progress import progress
 
 Ints = NDArray[np.int64]
@@ -180,26 +181,59 @@ def find_near_copies(films: FilmStack, distinct: Ints, cores: int) -> list[Pair]
         for features in progress(found, "features", total=len(distinct)):
             store.append(features)
         store.close()
-        candidates = np.array(list(_candidates(store, cores)), np.int64).reshape(-1, 3)
+        candidates = np.array(list(_candidates(store, cores)), np.int64).reshape(-1, 4)
 
         def judge(rows: Sequence[int]) -> list[Overlay | None]:
             return [
                 overlay(
                     films,
-                    (int(distinct[candidates[row, 0]]), store[candidates[row, 0]]),
-                    (int(distinct[candidates[row, 1]]), store[candidates[row, 1]]),
-                    bool(candidates[row, 2]),
+                    (int(distinct[first]), store[first]),
+                    (int(distinct[second]), store[second]),
+                    bool(flip),
                 )
-                for row in rows
+                for first, second, flip, _ in candidates[rows].tolist()
             ]
 
-        judged = progress(over_cores(judge, range(len(candidates)), cores), "near copies", total=len(candidates))
+        judged = progress(
+            _one_after_another(candidates, len(distinct), lambda rows: over_cores(judge, rows, cores)),
+            "near copies",
+            total=len(candidates),
+        )
         best: dict[tuple[int, int], Overlay] = {}
-        for (first, second, _), laid in zip(candidates.tolist(), judged, strict=True):
-            pair = (int(distinct[first]), int(distinct[second]))
-            if laid is not None and laid.score >= DOUBTFUL and (pair not in best or laid.score > best[pair].score):
-                best[pair] = laid
+        for row, laid in judged:
+            first, second = distinct[candidates[row, :2]].tolist()
+            if laid is not None and laid.score >= DOUBTFUL:
+                best[first, second] = max(laid, best.get((first, second), laid), key=lambda one: one.score)
     return [Pair(first, second, laid) for (first, second), laid in sorted(best.items(), key=lambda item: item[0])]
+
+
+def _one_after_another(
+    candidates: Ints, count: int, judge: Callable[[list[int]], Iterator[Overlay | None]]
+) -> Iterator[tuple[int, Overlay | None]]:
+    """Judge each film's best candidates first, and no pair that lower ranks would only join again.
+
+    Where a film is there a hundred times, a hundred judgements join it instead of thousands.
+
+    Args:
+        candidates: of _candidates.
+        count: films.
+        judge: gives the overlay of each row of candidates, in order.
+
+    Returns:
+        Every row of candidates once, with its overlay; None where it needed none.
+
+    """
+    joined: list[tuple[int, int]] = []
+    for rank in range(BEST + 1):
+        rows = np.flatnonzero(candidates[:, 3] == rank)
+        component = components(count, np.array(joined, np.int64).reshape(-1, 2))
+        apart = component[candidates[rows, 0]] != component[candidates[rows, 1]]
+        yield from ((row, None) for row in rows[~apart].tolist())
+        asked = rows[apart].tolist()
+        for row, laid in zip(asked, judge(asked), strict=True):
+            if laid is not None and laid.score >= SURE:
+                joined.append((int(candidates[row, 0]), int(candidates[row, 1])))
+            yield row, laid
 
 
 def compare(films: FilmStack, first: int, second: int) -> Overlay | None:
@@ -241,8 +275,8 @@ class _FeatureFile:
         return Features(places[:count], record[MOST_FEATURES * 16 :].reshape(MOST_FEATURES, DESCRIPTOR)[:count])
 
 
-def _candidates(store: _FeatureFile, cores: int) -> Iterator[tuple[int, int, int]]:
-    """Pairs (first < second, mirrored) whose features agree best, each once."""
+def _candidates(store: _FeatureFile, cores: int) -> Iterator[tuple[int, int, int, int]]:
+    """Pairs whose features agree best, each once: first < second, mirrored, rank (0 … BEST) among a film's."""
     import faiss
 
     counts = np.array(store.counts)
@@ -287,16 +321,16 @@ def _candidates(store: _FeatureFile, cores: int) -> Iterator[tuple[int, int, int
                 candidate = (min(first, second), max(first, second), mirror)
                 if (number < BEST or count >= MANY_AGREEING) and candidate not in seen:
                     seen.add(candidate)
-                    yield candidate
+                    yield *candidate, min(number, BEST)
 
 
 def _index(store: _FeatureFile, total: int) -> Any:
     """An index that looks at the few lists of features nearest to the one asked for, a byte a value."""
     import faiss
 
-    lists = max(1, round(2.5 * np.sqrt(total)))
+    lists = max(1, round(4 * np.sqrt(total)))
     rng = np.random.default_rng(0)
-    films, wanted, sample = rng.permutation(len(store)), 40 * lists, []
+    films, wanted, sample = rng.permutation(len(store)), 32 * lists, []
     for film in films:
         sample.append(store[film].descriptors)
         wanted -= len(sample[-1])
@@ -305,7 +339,7 @@ def _index(store: _FeatureFile, total: int) -> Any:
     index: Any = faiss.index_factory(DESCRIPTOR, f"IVF{lists},SQ8")
     index.cp.niter = 6
     index.cp.min_points_per_centroid = 1  # it would print a warning for a small set
-    index.nprobe = 8
+    index.nprobe = 4
     index.train(np.concatenate(sample).astype(np.float32))
     return index
 
