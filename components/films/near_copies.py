@@ -26,9 +26,9 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
 
-SURE = 0.7  # score from which two films are one; benchmarks/near_copies.py measures both sides of it
-WITH_NAME = 0.4  # score from which two films of one name are one
-DOUBTFUL = 0.6  # pairs from here on are shown to a person
+SURE = 0.65  # score from which two films are one; benchmarks/near_copies.py measures both sides of it
+WITH_NAME = 0.35  # score from which two films of one name are one
+DOUBTFUL = 0.55  # pairs from here on are shown to a person
 
 SIDE = 256  # pixels; all films are compared at this size, whatever theirs is
 
@@ -41,13 +41,13 @@ BLOCK = 128  # films asked for at once
 # Of the judgement.
 MATCHED_WITHIN, FOLLOWED_WITHIN = 4.0, 1.0  # pixels; how far a map may miss a point
 POINTS, POINT_QUALITY, POINT_DISTANCE = 150, 0.003, 6
-FINE = 6.0  # pixels; what is coarser is not compared, for bones of one kind are alike in it
+FINEST, FINE = 0.8, 6.0  # pixels; finer is noise, and in what is coarser bones of one kind are alike
 PATCH = 8  # pixels around a point that must look alike
-ALIKE = 0.8  # correlation of two patches that look alike
+ALIKE = 0.9  # correlation of two patches that look alike
 MOST_WEIGHT = 6.0  # grey levels of fine structure from which a patch counts fully; noise counts for little
 EDGE = 10  # pixels; what is nearer to a film's edge is not judged
 FEWEST_POINTS = 12
-HOPELESS = 0.2  # score after the first look at which no second is taken
+HOPELESS = 0.15  # score after the first look at which no second is taken
 SMALLEST, LARGEST = 1 / 3, 3.0  # size of a copy, beside its film's
 
 
@@ -97,7 +97,7 @@ class Squares(Protocol):
 class Look(NamedTuple):
     """What judging a film needs of it.
 
-    lit: evenly lit, SIDE × SIDE. fine: the film without its coarse structure, grey levels, SIDE × SIDE. points: n × 2,
+    lit: evenly lit, SIDE × SIDE. fine: the film without noise and coarse structure, grey levels, SIDE × SIDE. points: n × 2,
     x and y, that can be followed. frame: left, top, right, bottom of the film in its square, without its edge.
     """
 
@@ -147,7 +147,7 @@ class FilmStack:
         grey = square.astype(np.float32)
         return Look(
             lit,
-            (grey - cv2.GaussianBlur(grey, (0, 0), FINE)).astype(np.float16),
+            (cv2.GaussianBlur(grey, (0, 0), FINEST) - cv2.GaussianBlur(grey, (0, 0), FINE)).astype(np.float16),
             np.zeros((0, 2), np.float32) if points is None else points.reshape(-1, 2),
             self._frame(film),
         )
