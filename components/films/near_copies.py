@@ -97,8 +97,9 @@ class Squares(Protocol):
 class Look(NamedTuple):
     """What judging a film needs of it.
 
-    lit: evenly lit, SIDE × SIDE. fine: the film without noise and coarse structure, grey levels, SIDE × SIDE. points: n × 2,
-    x and y, that can be followed. frame: left, top, right, bottom of the film in its square, without its edge.
+    lit: evenly lit, SIDE × SIDE. fine: the film without noise and coarse structure, grey levels, SIDE × SIDE.
+    points: n × 2, x and y, that can be followed. frame: left, top, right, bottom of the film in its square, without
+    its edge.
     """
 
     lit: Pixels

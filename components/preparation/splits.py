@@ -1,5 +1,6 @@
 """Test set and folds: stratified by label and region, and no group on two sides."""
 
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,8 +48,10 @@ def split_films(films: "pd.DataFrame", test_share: float, folds: int, seed: int)
         stratum, group = (pd.factorize(names, sort=True)[0] for names in (strata[rows.index], rows["group"]))
         number = np.empty(len(rows), np.int64)
         try:
-            for part, (_, chosen) in enumerate(split.split(stratum, stratum, group)):
-                number[chosen] = part
+            # It warns where a stratum has fewer films than parts, which one group of them is enough for.
+            with warnings.catch_warnings(action="ignore", category=UserWarning):
+                for part, (_, chosen) in enumerate(split.split(stratum, stratum, group)):
+                    number[chosen] = part
         except ValueError:  # no stratum has as many films as there are parts
             raise OsteonError(
                 f"{len(rows)} films are too few to be split into {count} parts; add films, raise "
