@@ -336,7 +336,7 @@ def _index(store: _FeatureFile, total: int) -> Any:
         wanted -= len(sample[-1])
         if wanted <= 0:
             break
-    index: Any = faiss.index_factory(DESCRIPTOR, f"IVF{lists},SQ8")
+    index: Any = faiss.index_factory(DESCRIPTOR, f"IVF{min(lists, total)},SQ8")
     index.cp.niter = 6
     index.cp.min_points_per_centroid = 1  # it would print a warning for a small set
     index.nprobe = 4
