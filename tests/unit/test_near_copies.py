@@ -118,12 +118,12 @@ WAYS: dict[str, Callable[[Pixels], Copy]] = {
 
 
 def originals() -> list[Pixels]:
-    """A wrist, a finger, a lower leg and a hip, of which brightening does not burn out more than a tenth."""
+    """A wrist, an ankle, a lower leg and a hip. (Of a finger, with little on it, less is left by a JPEG of quality 30.)"""
     films = phantom_films(9)
     return [films[number] for number in CHOSEN]
 
 
-CHOSEN = (2, 5, 6, 15)
+CHOSEN = (2, 10, 6, 15)
 
 
 def on_squares(film: Pixels, copy: Pixels, matrix: Floats) -> tuple[bool, Floats]:
