@@ -1,6 +1,7 @@
 """Films for the tests: files of every kind, and small sets in every layout."""
 
 import io
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,37 @@ from PIL import Image
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from components.films.decoding import Film, letterbox
 from components.films.manifest import as_manifest
+from components.films.near_copies import FilmStack
+from components.phantoms.exposure import expose
+from components.phantoms.patients import studies
 
 
 def ramp(height: int = 80, width: int = 100, top: int = 255) -> NDArray[Any]:
     """Grey that rises from left to right, 0 … top."""
     row = np.linspace(0, top, width).round()
     return np.tile(row, (height, 1)).astype(np.uint8 if top < 256 else np.uint16)
+
+
+@cache
+def phantom_films(count: int, seed: int = 5, size: int = 384) -> list[NDArray[np.uint8]]:
+    """The two films, height × width, of each of so many studies."""
+    return [
+        expose(study.limb, degrees, size, study.fracture, study.findings, np.random.default_rng(number))[0]
+        for study in studies(count, 0.3, seed)
+        for degrees, number in zip(study.degrees, study.seeds, strict=True)
+    ]
+
+
+def squared(film: NDArray[np.uint8], side: int = 256) -> NDArray[np.uint8]:
+    """A film fitted into a square as the step prepare does it."""
+    return letterbox(Film(film, 0, 255, 8), side)
+
+
+def stack_of(films: list[NDArray[np.uint8]], side: int = 256) -> FilmStack:
+    squares = np.stack([squared(film, side) for film in films])
+    return FilmStack(squares, [(film.shape[1], film.shape[0]) for film in films])
 
 
 def encoded(picture: Image.Image | NDArray[Any], kind: str, **options: Any) -> bytes:

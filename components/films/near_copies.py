@@ -97,13 +97,14 @@ class Squares(Protocol):
 class Look(NamedTuple):
     """What judging a film needs of it.
 
-    lit: evenly lit, SIDE × SIDE. fine: the film without noise and coarse structure, grey levels, SIDE × SIDE.
-    points: n × 2, x and y, that can be followed. frame: left, top, right, bottom of the film in its square, without
-    its edge.
+    lit: evenly lit, SIDE × SIDE. fine: the film without noise and coarse structure, grey levels, SIDE × SIDE. white:
+    where it is as white as can be, 255, else 0, SIDE × SIDE. points: n × 2, x and y, that can be followed. frame: left,
+    top, right, bottom of the film in its square, without its edge.
     """
 
     lit: Pixels
     fine: NDArray[np.float16]
+    white: Pixels
     points: NDArray[np.float32]
     frame: tuple[float, float, float, float]
 
@@ -114,6 +115,7 @@ class Look(NamedTuple):
         return Look(
             np.ascontiguousarray(self.lit[:, ::-1]),
             self.fine[:, ::-1],
+            np.ascontiguousarray(self.white[:, ::-1]),
             np.column_stack([last - self.points[:, 0], self.points[:, 1]]).astype(np.float32),
             (last - right, top, last - left, bottom),
         )
@@ -149,6 +151,7 @@ class FilmStack:
         return Look(
             lit,
             (cv2.GaussianBlur(grey, (0, 0), FINEST) - cv2.GaussianBlur(grey, (0, 0), FINE)).astype(np.float16),
+            np.where(square == 255, square, np.uint8(0)),
             np.zeros((0, 2), np.float32) if points is None else points.reshape(-1, 2),
             self._frame(film),
         )
@@ -337,7 +340,7 @@ def _index(store: _FeatureFile, total: int) -> Any:
         wanted -= len(sample[-1])
         if wanted <= 0:
             break
-    index: Any = faiss.index_factory(DESCRIPTOR, f"IVF{lists},SQ8")
+    index: Any = faiss.index_factory(DESCRIPTOR, f"IVF{min(lists, total)},SQ8")
     index.cp.niter = 6
     index.cp.min_points_per_centroid = 1  # it would print a warning for a small set
     index.nprobe = 4
@@ -426,7 +429,7 @@ def overlay(films: FilmStack, first: tuple[int, Features], second: tuple[int, Fe
 
 def _followed(above: Look, below: Look, matrix: Floats) -> Floats | None:
     """A better map: where the points of the film below are found on the one above, as it lies there (Lucas–Kanade)."""
-    laid, back = _laid(above.lit, matrix), cv2.invertAffineTransform(matrix)
+    laid, back = _laid(above.lit, matrix, beyond=128), cv2.invertAffineTransform(matrix)
     points = _on_both(below.points, below.frame, back, above.frame)
     if len(points) < FEWEST_POINTS:
         return None
@@ -437,10 +440,9 @@ def _followed(above: Look, below: Look, matrix: Floats) -> Floats | None:
     return _robust_map(_moved(arrived.reshape(-1, 2)[kept], back), points[kept], FOLLOWED_WITHIN, affine=True)
 
 
-def _laid(film: NDArray[Any], matrix: Floats) -> NDArray[Any]:
+def _laid(film: NDArray[Any], matrix: Floats, *, beyond: int) -> NDArray[Any]:
     """A square film under an affine map."""
-    empty = 128 if film.dtype == np.uint8 else 0
-    return np.asarray(cv2.warpAffine(film, matrix, (SIDE, SIDE), flags=cv2.INTER_LINEAR, borderValue=empty))
+    return np.asarray(cv2.warpAffine(film, matrix, (SIDE, SIDE), flags=cv2.INTER_LINEAR, borderValue=beyond))
 
 
 def _on_both(
@@ -456,6 +458,7 @@ def _on_both(
 def _alike(above: Look, below: Look, matrix: Floats) -> float | None:
     """Share of the squares around both films' points that correlate, weighed by how much there is to see on either.
 
+    Where one film is burnt out, by brightening or beside a turned film, nothing can be compared: it has no weight.
     None where too few points lie on both.
     """
     back = cv2.invertAffineTransform(matrix)
@@ -464,7 +467,8 @@ def _alike(above: Look, below: Look, matrix: Floats) -> float | None:
     points = np.concatenate([ours, theirs])
     if len(points) < FEWEST_POINTS:
         return None
-    left, right = _laid(above.fine.astype(np.float32), matrix), below.fine.astype(np.float32)
+    left, right = _laid(above.fine.astype(np.float32), matrix, beyond=0), below.fine.astype(np.float32)
+    white = np.maximum(_laid(above.white, matrix, beyond=0), below.white).astype(np.float32) / 255
     x, y = np.rint(points).astype(int).T
 
     def mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -475,7 +479,10 @@ def _alike(above: Look, below: Look, matrix: Floats) -> float | None:
     spread_left = np.maximum(mean(left * left) - mean_left**2, 0.5)
     spread_right = np.maximum(mean(right * right) - mean_right**2, 0.5)
     correlation = (mean(left * right) - mean_left * mean_right) / np.sqrt(spread_left * spread_right)
-    weight = np.minimum(np.sqrt(np.maximum(spread_left, spread_right)), MOST_WEIGHT)
+    seen = np.clip(1 - mean(white), 0, 1)
+    if seen.sum() < FEWEST_POINTS:
+        return None
+    weight = np.minimum(np.sqrt(np.maximum(spread_left, spread_right)), MOST_WEIGHT) * seen
     return float(weight[correlation > ALIKE].sum() / weight.sum())
 
 

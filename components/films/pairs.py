@@ -50,17 +50,16 @@ def find_pairs(films: "pd.DataFrame", stack: FilmStack, cores: int) -> "pd.DataF
 
     same_bytes = with_first_of_its_kind(films["sha256"])
     same_pixels = with_first_of_its_kind(films["pixel_sha256"])
-    once = np.setdiff1d(np.arange(len(films)), same_pixels[:, 1])
-    near = find_near_copies(stack, once, cores)
+    near = find_near_copies(stack, np.setdiff1d(np.arange(len(films)), same_pixels[:, 1]), cores)
     joined = np.array([(one.first, one.second) for one in near if one.overlay.score >= SURE], np.int64).reshape(-1, 2)
-    named = _same_names(films, stack, once, components(len(films), np.concatenate([same_pixels, joined])))
+    named = _same_names(films, stack, components(len(films), np.concatenate([same_pixels, joined])))
     of_bytes = {tuple(pair) for pair in same_bytes.tolist()}
     rows = [
         *((first, second, "same bytes", True) for first, second in same_bytes.tolist()),
         *((*pair, "same pixels", True) for pair in map(tuple, same_pixels.tolist()) if pair not in of_bytes),
         *((one.first, one.second, "near copy", one.overlay.score >= SURE, *_told(one.overlay)) for one in near),
         *(
-            (first, second, "same name", laid is None or laid.score >= WITH_NAME, *_told(laid))
+            (first, second, "same name", laid is not None and laid.score >= WITH_NAME, *_told(laid))
             for first, second, laid in named
         ),
     ]
@@ -75,12 +74,15 @@ def joined_rows(pairs: "pd.DataFrame") -> NDArray[np.int64]:
 
 
 def _same_names(
-    films: "pd.DataFrame", stack: FilmStack, once: NDArray[np.int64], component: NDArray[np.int64]
+    films: "pd.DataFrame", stack: FilmStack, component: NDArray[np.int64]
 ) -> list[tuple[int, int, Overlay | None]]:
-    """Films of one name that nothing has joined yet, compared with those that came before them under that name."""
-    names = shared_names(films.iloc[once])
+    """Films of one name that nothing has joined yet, compared with those that came before them under that name.
+
+    None where there is too little to compare: then the name has no second sign.
+    """
+    names = shared_names(films)
     different: dict[str, list[int]] = {}  # name → the first film of each component under it
-    for row, name in zip(once[names.notna()].tolist(), names.dropna(), strict=True):
+    for row, name in zip(np.flatnonzero(names.notna()).tolist(), names.dropna(), strict=True):
         firsts = different.setdefault(name, [])
         if component[row] not in component[firsts]:
             firsts.append(row)
@@ -102,7 +104,7 @@ def _told(laid: Overlay | None) -> tuple[float | bool, ...]:
 
 
 def write_pairs(folder: Path, pairs: "pd.DataFrame", films: "pd.DataFrame", stack: FilmStack) -> None:
-    """Write the table, with film ids and labels, and the picture of the pairs that were hardest to judge.
+    """Write the table, with film ids and labels, and the picture of the pairs that were hardest to judge, if any.
 
     Args:
         folder: to write into.
@@ -124,6 +126,8 @@ def _draw_least_certain(path: Path, pairs: "pd.DataFrame", films: "pd.DataFrame"
 
     doubt = (pairs["score"] - SURE).abs().where(pairs["sign"] == "near copy", (pairs["score"] - WITH_NAME).abs())
     shown = pairs.loc[doubt.dropna().sort_values(kind="stable").index[:SHOWN]]
+    if shown.empty:
+        return
     squares, captions = [], []
     for first, second, sign, joined, score in shown[["first", "second", "sign", "joined", "score"]].itertuples(
         index=False

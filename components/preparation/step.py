@@ -31,7 +31,7 @@ def prepare(
     params: PreparationParams,
 ) -> PreparationSummary:
     """Decode the films once, join copies and patients into groups, and split by group."""
-    from components.films.groups import group_films
+    from components.films.groups import components, group_films
     from components.films.manifest import read_manifest
     from components.films.near_copies import FilmStack
     from components.films.pairs import find_pairs, joined_rows, write_pairs
@@ -48,7 +48,8 @@ def prepare(
         pairs = find_pairs(films, stack, params.cores)
         with whole_folder(leaks) as report:
             write_pairs(report, pairs, films, stack)
-        films["group"] = group_films(films, joined_rows(pairs))
+        joined = joined_rows(pairs)
+        films["group"] = group_films(films, joined)
         films = films.drop(columns=["path", "pixel_sha256"])  # read for the last time, and long
         films = films.join(split_films(films, params.test_share, params.folds, params.seed))
         write_rows(folder / FILMS, films.assign(copy=0, boxes=_fitted_boxes(films, params.image_size)))
@@ -58,7 +59,7 @@ def prepare(
         groups=int(films["group"].nunique()),
         test_films=int(films["test"].sum()),
         test_positive=int(films.loc[films["test"], "label"].sum()),
-        copies=int(pairs.loc[pairs["joined"], "second"].nunique()),
+        copies=len(films) - len(set(components(len(films), joined).tolist())),
         largest_group=int(films["group"].value_counts().max()),
     )
 

@@ -178,7 +178,7 @@ def test_a_report_is_kept_with_the_run(recorded: Recorded) -> None:
     assert "report/quarantine.csv" in {one.path for one in recorded.client.list_artifacts(run, "report")}
     kept = Path(recorded.client.download_artifacts(run, "report/quarantine.csv"))
     assert kept.read_bytes() == (recorded.folder / "report" / "quarantine.csv").read_bytes()
-    assert recorded.client.list_artifacts(recorded.runs["prepare"].info.run_id) == []
+    assert recorded.client.list_artifacts(recorded.runs["ingest"].info.run_id) == []
 
 
 # ---------------------------------------------------------------- lineage

@@ -1,0 +1,377 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from components.films import near_copies
+from components.films.decoding import fit_into_square
+from components.films.features import DESCRIPTOR, Features, find_features
+from components.films.groups import components
+from components.films.near_copies import (
+    DOUBTFUL,
+    LEAST_AGREEING,
+    SIDE,
+    SURE,
+    FilmStack,
+    Pair,
+    agreeing,
+    compare,
+    find_near_copies,
+)
+from tests.making import phantom_films, stack_of
+
+Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float64]
+Copy = tuple[Pixels, Floats]  # and where the film's pixels went, 3 × 3
+
+
+# ---------------------------------------------------------------- ways to copy a film
+
+
+def moved(film: Pixels, matrix: Floats, width: int, height: int, beyond: int) -> Copy:
+    return np.asarray(cv2.warpAffine(film, matrix[:2], (width, height), borderValue=beyond), np.uint8), matrix
+
+
+def turned(film: Pixels, degrees: float, beyond: int = 0, expand: bool = False, cut: float = 0) -> Copy:
+    """Turned clockwise about the middle; `cut` of each side taken off then."""
+    height, width = film.shape
+    cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    x, y = (width - 1) / 2, (height - 1) / 2
+    if expand:
+        width, height = (
+            round(width * abs(cos) + height * abs(sin)),
+            round(width * abs(sin) + height * abs(cos)),
+        )
+    left, top = round(width * cut), round(height * cut)
+    middle = (width - 1) / 2 - left, (height - 1) / 2 - top
+    linear = np.array([[cos, -sin], [sin, cos]])
+    matrix = np.eye(3)
+    matrix[:2] = np.column_stack([linear, middle - linear @ (x, y)])
+    return moved(film, matrix, width - 2 * left, height - 2 * top, beyond)
+
+
+def mirrored(film: Pixels) -> Copy:
+    matrix = np.array([[-1.0, 0, film.shape[1] - 1], [0, 1, 0], [0, 0, 1]])
+    return np.ascontiguousarray(film[:, ::-1]), matrix
+
+
+def rescaled(film: Pixels, factor: float) -> Copy:
+    height, width = (round(side * factor) for side in film.shape)
+    fx, fy = width / film.shape[1], height / film.shape[0]
+    matrix = np.array([[fx, 0, fx / 2 - 0.5], [0, fy, fy / 2 - 0.5], [0, 0, 1]])
+    return np.asarray(cv2.resize(film, (width, height), interpolation=cv2.INTER_AREA), np.uint8), matrix
+
+
+def cropped(film: Pixels, left: float, top: float, right: float, bottom: float) -> Copy:
+    height, width = film.shape
+    x, y = round(left * width), round(top * height)
+    matrix = np.array([[1.0, 0, -x], [0, 1, -y], [0, 0, 1]])
+    return film[y : height - round(bottom * height), x : width - round(right * width)], matrix
+
+
+def encoded_again(film: Pixels, quality: int) -> Copy:
+    data = cv2.imencode(".jpg", film, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE), np.uint8), np.eye(3)
+
+
+def brighter(film: Pixels, gain: float, more: float) -> Copy:
+    return np.clip(film * gain + more, 0, 255).astype(np.uint8), np.eye(3)
+
+
+def both(film: Pixels, *ways: Callable[[Pixels], Copy]) -> Copy:
+    matrix = np.eye(3)
+    for way in ways:
+        film, step = way(film)
+        matrix = step @ matrix
+    return film, matrix
+
+
+WAYS: dict[str, Callable[[Pixels], Copy]] = {
+    "turned 7°, black wedges": lambda film: turned(film, 7),
+    "turned 7°, white wedges": lambda film: turned(film, 7, beyond=255),
+    "turned −20°, cropped to fit": lambda film: turned(film, -20, cut=0.17),
+    "turned 45°, black wedges": lambda film: turned(film, 45),
+    "turned 45°, white, on a larger canvas": lambda film: turned(film, 45, beyond=255, expand=True),
+    "turned 90°": lambda film: turned(film, 90, expand=True),
+    "turned 180°": lambda film: turned(film, 180),
+    "mirrored": mirrored,
+    "mirrored and turned 30°": lambda film: both(film, mirrored, lambda one: turned(one, 30)),
+    "upside down": lambda film: both(film, mirrored, lambda one: turned(one, 180)),
+    "rescaled to 0.4": lambda film: rescaled(film, 0.4),
+    "JPEG of quality 30": lambda film: encoded_again(film, 30),
+    "brighter": lambda film: brighter(film, 1.3, 20),
+    "darker": lambda film: brighter(film, 0.6, 0),
+    "15 % cropped": lambda film: cropped(film, 0.05, 0.1, 0.1, 0.05),
+    "15 % of the left cropped": lambda film: cropped(film, 0.15, 0, 0, 0),
+    "all at once": lambda film: both(
+        film,
+        mirrored,
+        lambda one: turned(one, 12, cut=0.05),
+        lambda one: rescaled(one, 0.7),
+        lambda one: brighter(one, 1.1, 5),
+        lambda one: encoded_again(one, 50),
+    ),
+}
+
+
+def originals() -> list[Pixels]:
+    """A wrist, an ankle, a lower leg and a hip. (Of a finger, with little on it, less is left by a JPEG of quality 30.)"""
+    films = phantom_films(9)
+    return [films[number] for number in CHOSEN]
+
+
+CHOSEN = (2, 10, 6, 15)
+
+
+def on_squares(film: Pixels, copy: Pixels, matrix: Floats) -> tuple[bool, Floats]:
+    """Whether mirrored, and the map from the first's square (mirrored if so) to the second's, 3 × 3."""
+
+    def fitted(shape: tuple[int, ...]) -> Floats:
+        fit = fit_into_square(shape[1], shape[0], SIDE)
+        x, y = (place + fit.factor / 2 - 0.5 for place in (fit.left, fit.top))
+        return np.array([[fit.factor, 0, x], [0, fit.factor, y], [0, 0, 1]])
+
+    laid = fitted(copy.shape) @ matrix @ np.linalg.inv(fitted(film.shape))
+    flip = bool(np.linalg.det(laid[:2, :2]) < 0)
+    return flip, laid @ np.array([[-1.0, 0, SIDE - 1], [0, 1, 0], [0, 0, 1]]) if flip else laid
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_copy_is_found_and_told_how_it_was_made(way: str) -> None:
+    films = originals()
+    made = [WAYS[way](film) for film in films]
+    stack = stack_of([*films, *(copy for copy, _ in made)])
+    pairs = find_near_copies(stack, np.arange(2 * len(films)), 2)
+    sure = {(one.first, one.second): one.overlay for one in pairs if one.overlay.score >= SURE}
+    assert list(sure) == [(n, n + len(films)) for n in range(len(films))]
+    for film, (copy, matrix), laid in zip(films, made, sure.values(), strict=True):
+        flip, expected = on_squares(film, copy, matrix)
+        assert laid.mirrored == flip
+        rotation = np.rad2deg(np.arctan2(expected[1, 0], expected[0, 0]))
+        assert (laid.rotation - rotation + 180) % 360 - 180 == pytest.approx(0, abs=1)
+        assert laid.scale == pytest.approx(np.sqrt(abs(np.linalg.det(expected[:2, :2]))), rel=0.02)
+        middle = (SIDE - 1) / 2
+        x, y = ((expected @ (middle, middle, 1))[:2] - middle) / SIDE
+        assert laid.shift == pytest.approx((x, y), abs=0.015)
+
+
+def test_the_other_way_round_the_map_is_the_other_way_round() -> None:
+    film = originals()[0]
+    copy = turned(film, 30, expand=True)[0]
+    there, back = compare(stack_of([film, copy]), 0, 1), compare(stack_of([copy, film]), 0, 1)
+    assert there is not None
+    assert back is not None
+    assert there.rotation == pytest.approx(30, abs=1)
+    assert back.rotation == pytest.approx(-30, abs=1)
+    assert there.scale * back.scale == pytest.approx(1, rel=0.01)
+    assert there.scale < 0.85
+    one = np.vstack([there.matrix, [0, 0, 1]]) @ np.vstack([back.matrix, [0, 0, 1]])
+    np.testing.assert_allclose(one[:2] @ (128, 128, 1), (128, 128), atol=1.5)
+
+
+# ---------------------------------------------------------------- what is no copy
+
+
+def test_films_of_different_studies_and_two_views_of_one_are_not_one() -> None:
+    films = phantom_films(12)
+    pairs = find_near_copies(stack_of(films), np.arange(len(films)), 2)
+    assert [one for one in pairs if one.overlay.score >= SURE] == []
+
+
+def test_a_film_is_itself() -> None:
+    film = originals()[1]
+    laid = compare(stack_of([film, film]), 0, 1)
+    assert laid is not None
+    assert laid.score == pytest.approx(1)
+    assert not laid.mirrored
+    np.testing.assert_allclose(laid.matrix, [[1, 0, 0], [0, 1, 0]], atol=0.01)
+
+
+# ---------------------------------------------------------------- few films, and films with little on them
+
+
+def disc(radius: int) -> Pixels:
+    film = np.full((256, 256), 40, np.uint8)
+    cv2.circle(film, (128, 128), radius, 200, -1)
+    return film
+
+
+def test_no_film_one_film_and_films_with_nothing_on_them() -> None:
+    film, black = originals()[0], np.zeros((256, 200), np.uint8)
+    assert find_near_copies(stack_of([film]), np.arange(0), 1) == []
+    assert find_near_copies(stack_of([film]), np.arange(1), 1) == []
+    assert find_near_copies(stack_of([black] * 3), np.arange(3), 1) == []
+    assert compare(stack_of([film, black]), 0, 1) is None
+    blanks = [black] * 140  # more than one block of them
+    pairs = find_near_copies(stack_of([film, *blanks, mirrored(film)[0]]), np.arange(142), 2)
+    assert [(one.first, one.second) for one in pairs] == [(0, 141)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 7])
+def test_fewer_features_than_the_index_would_have_lists(tmp_path: Path, count: int) -> None:
+    rng = np.random.default_rng(count)
+    store = near_copies._FeatureFile(tmp_path / "features")
+    for _ in range(2):
+        store.append(
+            Features(rng.random((count, 4)).astype(np.float32), rng.integers(0, 256, (count, DESCRIPTOR), np.uint8))
+        )
+    store.close()
+    list(near_copies._candidates(store, 1))
+
+
+def test_two_nearly_blank_films() -> None:
+    assert 0 < len(find_features(disc(9)).places) < 12
+    find_near_copies(stack_of([disc(9), disc(14)]), np.arange(2), 1)
+
+
+# ---------------------------------------------------------------- the same again
+
+
+@pytest.fixture(scope="module")
+def mixture() -> tuple[list[Pixels], list[tuple[int, int]]]:
+    """Films of nine studies, six copies among them, and which belong together."""
+    films = phantom_films(9)[:18:2]
+    ways = ["turned 7°, white wedges", "mirrored", "15 % cropped", "JPEG of quality 30", "turned 90°", "rescaled to 0.4"]
+    originals_of = [1, 3, 3, 7, 7, 1]
+    copies = [WAYS[way](films[number])[0] for way, number in zip(ways, originals_of, strict=True)]
+    return [*films, *copies], [(number, len(films) + place) for place, number in enumerate(originals_of)]
+
+
+def written(pairs: list[Pair]) -> list[tuple[int, int, float, bool, bytes]]:
+    return [(a, b, laid.score, laid.mirrored, laid.matrix.tobytes()) for a, b, laid in pairs]
+
+
+def together(pairs: list[Pair], count: int) -> set[frozenset[int]]:
+    joined = [(one.first, one.second) for one in pairs if one.overlay.score >= SURE]
+    component = components(count, np.array(joined, np.int64).reshape(-1, 2))
+    return {frozenset(np.flatnonzero(component == number).tolist()) for number in set(component.tolist())}
+
+
+def test_a_second_call_and_another_number_of_cores_find_the_same_to_the_bit(
+    mixture: tuple[list[Pixels], list[tuple[int, int]]],
+) -> None:
+    films, _ = mixture
+    once = written(find_near_copies(stack_of(films), np.arange(len(films)), 1))
+    assert once
+    assert once == sorted(once)
+    assert written(find_near_copies(stack_of(films), np.arange(len(films)), 1)) == once
+    assert written(find_near_copies(stack_of(films), np.arange(len(films)), 3)) == once
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_order_of_the_films_does_not_matter(
+    mixture: tuple[list[Pixels], list[tuple[int, int]]], seed: int
+) -> None:
+    films, planted = mixture
+    expected = {frozenset({n}) for n in (0, 2, 4, 5, 6, 8)}
+    expected |= {frozenset({number, *(copy for first, copy in planted if first == number)}) for number in (1, 3, 7)}
+    order = np.random.default_rng(seed).permutation(len(films))
+    pairs = find_near_copies(stack_of([films[number] for number in order]), np.arange(len(films)), 2)
+    found = together(pairs, len(films))
+    assert {frozenset(int(order[place]) for place in one) for one in found} == expected
+
+
+def test_only_the_films_asked_for_are_looked_at(mixture: tuple[list[Pixels], list[tuple[int, int]]]) -> None:
+    films, planted = mixture
+    asked = np.array([0, *planted[0], 8])
+    sure = [one for one in find_near_copies(stack_of(films), np.sort(asked), 1) if one.overlay.score >= SURE]
+    assert [(one.first, one.second) for one in sure] == [planted[0]]
+
+
+@pytest.mark.parametrize("side", [64, 192, 512])
+def test_squares_of_another_size(side: int) -> None:
+    """Of 64 pixels little is left; a turned copy of such a film is one to be doubted at least."""
+    films = originals()
+    copies = [turned(film, 10)[0] for film in films]
+    pairs = find_near_copies(stack_of([*films, *copies], side), np.arange(8), 2)
+    found = [one for one in pairs if one.second == one.first + 4]
+    assert len(found) == 4
+    least = SURE if side > 64 else DOUBTFUL
+    for one in found:
+        assert one.overlay.score >= least
+        assert one.overlay.rotation == pytest.approx(10, abs=1)
+        assert one.overlay.scale == pytest.approx(1, rel=0.02)
+
+
+# ---------------------------------------------------------------- parts
+
+
+def test_what_was_looked_at_does_not_stay_in_memory_for_ever() -> None:
+    film = stack_of([originals()[0]]).squares[0]
+
+    class Many:
+        def __getitem__(self, number: int, /) -> Pixels:
+            return film
+
+    stack = FilmStack(Many(), [(SIDE, SIDE)] * 2000)
+    most = stack.look.cache_info().maxsize
+    assert most is not None
+    look = stack.look(0)
+    size = look.lit.nbytes + look.fine.nbytes + look.points.nbytes
+    assert most * size < 250e6
+    for number in range(most + 20):
+        stack.look(number)
+    assert stack.look.cache_info().currsize == most
+
+
+def test_features_come_back_from_their_file(tmp_path: Path) -> None:
+    found = [find_features(np.zeros((64, 64), np.uint8)), *map(find_features, stack_of(originals()).squares)]  # type: ignore[call-overload]
+    store = near_copies._FeatureFile(tmp_path / "features")
+    for features in found:
+        store.append(features)
+    store.close()
+    assert len(store) == len(found)
+    for number in (4, 0, 2, 1, 3):
+        np.testing.assert_array_equal(store[number].places, found[number].places, strict=True)
+        np.testing.assert_array_equal(store[number].descriptors, found[number].descriptors, strict=True)
+
+
+def agreed(matches: list[tuple[int, int, int, tuple[float, ...], tuple[float, ...]]]) -> list[tuple[int, int, int]]:
+    first, second, feature, here, there = zip(*matches, strict=True)
+    return list(
+        agreeing(
+            np.array(first),
+            np.array(second),
+            np.array(feature),
+            np.array(here, np.float32),
+            np.array(there, np.float32),
+        )
+    )
+
+
+def test_matches_agree_that_tell_of_one_turn_size_and_shift() -> None:
+    """A quarter turn about the middle (127.5, 127.5), clockwise: (x, y) → (255 − y, x)."""
+    places = [(30, 40), (200, 50), (100, 150), (60, 220), (128, 90)]
+    good = [(0, 7, n, (x, y, 10 * n, 4), (255 - y, x, 10 * n + 90, 4)) for n, (x, y) in enumerate(places)]
+    assert len(good) > LEAST_AGREEING
+    assert agreed(good) == [(0, 7, 5)]
+    # The last one by itself: another direction, another size, or another place.
+    x, y = places[-1]
+    for wrong in ((255 - y, x, 175, 4), (255 - y, x, 130, 8), (255 - y + 60, x, 130, 4)):
+        assert agreed([*good[:-1], (0, 7, 4, (x, y, 40, 4), wrong)]) == [(0, 7, 4)]
+    # Directions go round.
+    round_about = [(*match[:3], (*match[3][:2], 350, 4), (*match[4][:2], 80, 4)) for match in good]
+    assert agreed(round_about) == [(0, 7, 5)]
+
+
+def test_too_few_matches_and_one_feature_that_found_several_say_nothing() -> None:
+    match = (0, 7, 0, (30.0, 40.0, 0.0, 4.0), (30.0, 40.0, 0.0, 4.0))
+    few = [(0, 7, n, *match[3:]) for n in range(LEAST_AGREEING - 1)]
+    assert agreed(few) == []
+    assert agreed([*few, few[0]]) == []
+    assert agreed([*few, (0, 7, 99, *match[3:])]) == [(0, 7, LEAST_AGREEING)]
+    assert agreed([*few, (0, 8, 99, *match[3:]), (1, 7, 99, *match[3:])]) == []
+
+
+def test_matches_of_many_films_in_any_order_are_told_apart() -> None:
+    rng = np.random.default_rng(0)
+    matches = []
+    for first, second, count in [(0, 1, 6), (0, 2, 4), (3, 1, 5), (3, 2, 3)]:
+        for n in range(count):
+            x, y = rng.uniform(20, 230, 2)
+            matches.append((first, second, 100 * first + n, (x, y, 15, 3), (x + 5, y - 5, 25, 3)))
+    shuffled = [matches[n] for n in rng.permutation(len(matches))]
+    assert sorted(agreed(shuffled)) == [(0, 1, 6), (0, 2, 4), (3, 1, 5)]
