@@ -226,6 +226,21 @@ def test_fracatlas_doubts(tmp_path: Path) -> None:
     assert films["IMG0000009.jpg"]["doubt"] == "in dataset.csv twice, with different values"
 
 
+def test_fracatlas_films_of_one_name_are_two_films_in_doubt(tmp_path: Path) -> None:
+    """Version 7 has IMG0003375.jpg and IMG0003376.jpg in both folders."""
+    root = fracatlas(tmp_path)
+    before = by_id(root, "fracatlas")
+    (root / "images/Fractured/IMG0000001.jpg").write_bytes(b"another film")
+    films = by_id(root, "fracatlas")
+    both = {f"images/{folder}/IMG0000001.jpg" for folder in ("Fractured", "Non_fractured")}
+    assert films.keys() - before.keys() == both
+    assert before.keys() - films.keys() == {"IMG0000001.jpg"}
+    assert all(str(films[name]["doubt"]).startswith("2 films are called IMG0000001.jpg") for name in both)
+    assert len({films[name]["study_id"] for name in (*both, "IMG0000002.jpg")}) == len(
+        {before[name]["study_id"] for name in ("IMG0000001.jpg", "IMG0000002.jpg")}
+    )
+
+
 def test_fracatlas_with_broken_tables(tmp_path: Path) -> None:
     folder = fracatlas(tmp_path)
     write(folder / "Annotations" / "COCO JSON" / "COCO_fracture_masks.json", b"{")

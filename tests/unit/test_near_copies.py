@@ -234,7 +234,14 @@ def test_two_nearly_blank_films() -> None:
 def mixture() -> tuple[list[Pixels], list[tuple[int, int]]]:
     """Films of nine studies, six copies among them, and which belong together."""
     films = phantom_films(9)[:18:2]
-    ways = ["turned 7°, white wedges", "mirrored", "15 % cropped", "JPEG of quality 30", "turned 90°", "rescaled to 0.4"]
+    ways = [
+        "turned 7°, white wedges",
+        "mirrored",
+        "15 % cropped",
+        "JPEG of quality 30",
+        "turned 90°",
+        "rescaled to 0.4",
+    ]
     originals_of = [1, 3, 3, 7, 7, 1]
     copies = [WAYS[way](films[number])[0] for way, number in zip(ways, originals_of, strict=True)]
     return [*films, *copies], [(number, len(films) + place) for place, number in enumerate(originals_of)]
@@ -262,9 +269,7 @@ def test_a_second_call_and_another_number_of_cores_find_the_same_to_the_bit(
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_the_order_of_the_films_does_not_matter(
-    mixture: tuple[list[Pixels], list[tuple[int, int]]], seed: int
-) -> None:
+def test_the_order_of_the_films_does_not_matter(mixture: tuple[list[Pixels], list[tuple[int, int]]], seed: int) -> None:
     films, planted = mixture
     expected = {frozenset({n}) for n in (0, 2, 4, 5, 6, 8)}
     expected |= {frozenset({number, *(copy for first, copy in planted if first == number)}) for number in (1, 3, 7)}

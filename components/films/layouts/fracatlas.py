@@ -11,6 +11,7 @@ freedom, and misses a patient whose films are far apart, which nobody can see in
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,13 +41,18 @@ def read(root: Path, params: DataParams) -> "pd.DataFrame":  # noqa: ARG001 – 
     table = table.drop_duplicates("image_id").set_index("image_id")
     boxes = _boxes(root / OUTLINES)
     entries = {str(name): entry for name, entry in table.to_dict("index").items()}
-    found = {path.name: path for path in find_films(root / "images")}
+    paths = sorted(find_films(root / "images"), key=lambda film: film.name)
+    films = Counter(film.name for film in paths)
+    named: list[tuple[str, Path | None]] = [(film.name, film) for film in paths]
+    named += [(name, None) for name in entries if name not in films]
     rows, regions = [], {}
-    for name in sorted(found.keys() | set(entries)):
-        path = found.get(name)
+    for name, path in sorted(named, key=lambda one: one[0]):
         row: dict[str, object] = {"film_id": name, "finding": "fractured"}
         row["path"] = f"images/{(path or Path(name)).as_posix()}"
         doubts = []
+        if films[name] > 1:  # two names of version 7 are in both folders
+            row["film_id"] = row["path"]
+            doubts.append(f"{films[name]} films are called {name}")
         if name in entries:
             entry = entries[name]
             flags = {column: entry[column] == "1" for column in (*REGIONS, "mixed", "hardware", *VIEWS)}
@@ -68,7 +74,7 @@ def read(root: Path, params: DataParams) -> "pd.DataFrame":  # noqa: ARG001 – 
         row["doubt"] = "; ".join(doubts) or None
         rows.append(row)
     frame = pd.DataFrame(rows)
-    frame["study_pseudonym"] = _runs(list(frame["film_id"]), regions) if len(frame) else []
+    frame["study_pseudonym"] = _runs([Path(path).name for path in frame["path"]], regions) if len(frame) else []
     return frame
 
 
@@ -94,7 +100,7 @@ def _runs(names: list[str], regions: dict[str, tuple[str, ...]]) -> list[str]:
     for name in names:  # sorted
         digits = re.search(r"\d+", name)
         here = (int(digits.group()) if digits else -9, regions.get(name, ("?",)))
-        if not 0 < here[0] - last[0] <= 1 + MISSING_BETWEEN or here[1] != last[1]:
+        if not digits or not 0 <= here[0] - last[0] <= 1 + MISSING_BETWEEN or here[1] != last[1]:
             study = f"run-{Path(name).stem}"
         studies.append(study)
         last = here
