@@ -57,7 +57,7 @@ def first_line(name: str) -> str:
 
 def about(name: str) -> list[str]:
     """What a benchmark measures, when it did, on which commit, and the command for it."""
-    real = "OSTEON_REAL_DATA=… " if os.environ.get("OSTEON_REAL_DATA") and name == "decoding" else ""
+    real = "OSTEON_REAL_DATA=… " if os.environ.get("OSTEON_REAL_DATA") and name in ("decoding", "near_copies") else ""
     commit = git("rev-parse", "--short", "HEAD") or "unknown commit"
     dirty = " with uncommitted changes" if git("status", "--porcelain", "--", ".", f":!{RESULTS}", ":!dvc.lock") else ""
     return [
