@@ -139,3 +139,35 @@ def test_a_lossy_jpeg_2000_reads_too(real_data: Path) -> None:
 def test_a_colour_dicom_is_refused_with_the_reason(real_data: Path) -> None:
     with pytest.raises(UnreadableFilmError, match="colour"):
         decode(film(real_data, "HTJ2KLossless_08_RGB.dcm"), max_megapixels=80)
+
+
+def test_films_published_twice_are_found_and_their_neighbours_are_not_joined(real_data: Path) -> None:
+    """Nobody said so: found by looking at what the search finds. The films around them are of the same bones."""
+    from components.films.near_copies import SURE, FilmStack, find_near_copies
+
+    known = [("IMG0000000", "IMG0001370"), ("IMG0002646", "IMG0004072"), ("IMG0002945", "IMG0004266")]
+    paths = {path.stem: path for path in (real_data / "fracatlas" / "images").rglob("*.jpg")}
+    if not paths:
+        pytest.skip(f"{real_data / 'fracatlas'} has no films")
+    names = sorted(paths)
+    places = [names.index(name) for pair in known for name in pair]
+    chosen = sorted({name for place in places for name in names[max(0, place - 12) : place + 13]})
+    kept, squares, sizes = [], [], []
+    for name in chosen:
+        try:
+            found = decode(paths[name].read_bytes(), max_megapixels=80)
+        except UnreadableFilmError:
+            continue  # truncated as published
+        kept.append(name)
+        squares.append(letterbox(found, 256))
+        sizes.append((found.pixels.shape[1], found.pixels.shape[0]))
+    assert len(kept) > 110
+    pairs = find_near_copies(FilmStack(np.stack(squares), sizes), np.arange(len(kept)), 2)
+    joined = {(kept[one.first], kept[one.second]): one.overlay for one in pairs if one.overlay.score >= SURE}
+    for pair in known:
+        assert joined[pair].score > 0.9
+        assert not joined[pair].mirrored
+        assert joined[pair].rotation == pytest.approx(0, abs=0.5)
+        assert joined[pair].scale == pytest.approx(1, abs=0.01)
+    # What was published twice lies far apart in the set: films beside each other are others.
+    assert all(abs(int(one[3:]) - int(other[3:])) > 100 for one, other in joined)

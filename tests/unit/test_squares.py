@@ -52,7 +52,8 @@ SCRIPT = """
     squares.decode = slowly
     if sys.argv[4:] == ["die when all is decoded"]:
         squares.typed_frame = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-    step.prepare(source, trusted, dataset, dataset.with_name("leaks"), PreparationParams(image_size=64, folds=3, cores=2))
+    params = PreparationParams(image_size=64, folds=3, cores=2)
+    step.prepare(source, trusted, dataset, dataset.with_name("leaks"), params)
 """
 
 
