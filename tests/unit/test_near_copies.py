@@ -346,11 +346,11 @@ def agreed(matches: list[tuple[int, int, int, tuple[float, ...], tuple[float, ..
 
 def test_matches_agree_that_tell_of_one_turn_size_and_shift() -> None:
     """A quarter turn about the middle (127.5, 127.5), clockwise: (x, y) → (255 − y, x)."""
-    places = [(30, 40), (200, 50), (100, 150), (60, 220), (128, 90)]
+    places = [(30, 40), (200, 50), (100, 150), (60, 220), (127, 128)]
     good = [(0, 7, n, (x, y, 10 * n, 4), (255 - y, x, 10 * n + 90, 4)) for n, (x, y) in enumerate(places)]
     assert len(good) > LEAST_AGREEING
     assert agreed(good) == [(0, 7, 5)]
-    # The last one by itself: another direction, another size, or another place.
+    # The last, in the middle of the film, is of another direction, size or place.
     x, y = places[-1]
     for wrong in ((255 - y, x, 175, 4), (255 - y, x, 130, 8), (255 - y + 60, x, 130, 4)):
         assert agreed([*good[:-1], (0, 7, 4, (x, y, 40, 4), wrong)]) == [(0, 7, 4)]
