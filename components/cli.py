@@ -175,12 +175,13 @@ def audit(
     No project is needed and no params.yaml is read unless it is named. Splits are folders named train, val or test,
     or what the layout tells. Exit code 0: no leak found; 3: the given splits leak; 2: misuse; 1: a fault of Osteon.
     """
-    from components.audit.audit import audit_folder
-    from components.audit.tables import print_audit
-
     if layout and layout not in layout_names():
         raise typer.BadParameter(f"no layout {layout}; there are {', '.join(layout_names())}", param_hint="--layout")
     data = (load_params(params) if params else Params()).data
+
+    from components.audit.audit import audit_folder
+    from components.audit.tables import print_audit
+
     found = audit_folder(folder, layout or None, data, out)
     if as_json:
         typer.echo(found.model_dump_json(indent=2))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from components.audit.copies import contradictions, evident, signs, source_films, split_leaks, split_sizes
+from components.audit.copies import contradictions, signs, source_films, split_leaks, split_sizes
 from components.audit.findings import Audit
 from components.audit.folder import read_folder
 from components.audit.gap import find_gap
@@ -88,7 +88,7 @@ def _judge(
     """
     import pandas as pd
 
-    copies = evident(pairs)
+    copies = pairs[pairs["joined"]]
     source = source_films(len(readable), copies)
     groups = pd.factorize(group_films(readable, joined_rows(pairs)))[0].astype(np.int64)
     sure = readable["label"].notna() & readable["doubt"].isna()
@@ -112,11 +112,10 @@ def _judge(
         groups=len(np.unique(groups)),
         patients=known.nunique() if len(known) else None,
         signs=signs(copies),
-        not_comparable=int(pairs["joined"].sum()) - len(copies),
         splits=sizes,
         without_split=int(readable["given_split"].isna().sum()),
         leaks=split_leaks(readable, source),
-        contradictions=contradictions(readable, source),
+        contradictions=contradictions(readable, source, copies),
         gap=find_gap(stack.squares, labelled, labels, groups[labelled], CONFIDENCE, cores),
     )
 

@@ -17,15 +17,6 @@ ORDER = ("train", "val", "test")  # what a model learns from comes first
 OF_SIGNS = {"same bytes": "identical files", "same pixels": "identical pixels in another file"}
 
 
-def evident(pairs: "pd.DataFrame") -> "pd.DataFrame":
-    """The pairs that are copies for sure.
-
-    Films of one name with too little on them to compare share a group, to be safe; to call them copies would need
-    evidence.
-    """
-    return pairs[pairs["joined"] & ~((pairs["sign"] == "same name") & pairs["score"].isna())]
-
-
 def source_films(count: int, copies: "pd.DataFrame") -> NDArray[np.int64]:
     """The number of the source film behind each of `count` films."""
     return components(count, copies[["first", "second"]].to_numpy(np.int64))
@@ -35,19 +26,18 @@ def signs(copies: "pd.DataFrame") -> list[Sign]:
     """How many pairs there are of each kind; a near copy's kind is told by how it lies on its film."""
     import pandas as pd
 
-    moved = (copies[["shift_x", "shift_y"]].abs() > MOVED).any(axis=1)
-    resized = (copies["scale"] - 1).abs() > RESIZED
-    kind = pd.Series("in the same place: encoded again, other grey levels, painted over", index=copies.index)
-    kind = kind.mask((moved | resized).fillna(False), "cropped, zoomed or shifted")
-    kind = kind.mask((copies["rotation"].abs() > TURNED).fillna(False), "rotated")
-    kind = kind.mask(copies["mirrored"].fillna(False), "mirrored, rotated or not")
-    kind = copies["sign"].map(OF_SIGNS).fillna("near copy, " + kind)
+    moved = (copies[["shift_x", "shift_y"]].abs() > MOVED).any(axis=1) | ((copies["scale"] - 1).abs() > RESIZED)
+    kind = pd.Series("near copies, in place (encoded again, other grey levels, painted over)", index=copies.index)
+    kind = kind.mask(moved.fillna(False), "near copies, cropped, zoomed or shifted")
+    kind = kind.mask((copies["rotation"].abs() > TURNED).fillna(False), "near copies, rotated")
+    kind = kind.mask(copies["mirrored"].fillna(False), "near copies, mirrored")
+    kind = kind.mask(copies["sign"].isin(OF_SIGNS.keys()), copies["sign"].map(OF_SIGNS))
+    films = copies[["first", "second"]].to_numpy(np.int64)
+    said = sorted(set(kind), key=lambda name: (name not in OF_SIGNS.values(), name))
     return [
-        Sign(name=str(name), pairs=len(rows), films=int(pd.unique(rows[["first", "second"]].to_numpy().ravel()).size))
-        for name, rows in sorted(
-            copies.groupby(kind),
-            key=lambda one: (list(OF_SIGNS.values()).index(one[0]) if one[0] in OF_SIGNS.values() else 9, one[0]),
-        )
+        Sign(name=name, pairs=int(of.sum()), films=len(np.unique(films[of])))
+        for name in said
+        for of in [(kind == name).to_numpy(bool)]
     ]
 
 
@@ -92,25 +82,29 @@ def _in_order(split: "pd.Series[str]") -> list[str]:
     return sorted(map(str, split.dropna().unique()), key=lambda name: (ORDER.index(name) if name in ORDER else 9, name))
 
 
-def contradictions(films: "pd.DataFrame", source: NDArray[np.int64]) -> list[Contradiction]:
-    """Source films whose copies are labelled both ways, those with the same pixels first.
+def contradictions(films: "pd.DataFrame", source: NDArray[np.int64], copies: "pd.DataFrame") -> list[Contradiction]:
+    """Source films whose copies are labelled both ways: those with the same pixels first, then the surest.
 
     A label that is missing, or that the layout doubts, contradicts nobody.
 
     Args:
         films: film_id, label, doubt, pixel_sha256.
         source: number of the source film behind each.
+        copies: the pairs that joined them: first, score.
 
     """
     known = films["label"].notna() & films["doubt"].isna()
     sure = films[known].assign(source=source[known.to_numpy(bool)])
     both = sure[sure.groupby("source")["label"].transform("nunique") > 1]
-    found = [
-        Contradiction(
-            same_pixels=bool((same.groupby("pixel_sha256")["label"].nunique() > 1).any()),
-            positive=sorted(same.loc[same["label"] == 1, "film_id"]),
-            negative=sorted(same.loc[same["label"] == 0, "film_id"]),
+    weakest = copies["score"].groupby(source[copies["first"].to_numpy(np.int64)]).min().dropna()
+    found = []
+    for number, same in both.groupby("source"):
+        same_pixels = bool((same.groupby("pixel_sha256")["label"].nunique() > 1).any())
+        found.append(
+            Contradiction(
+                likeness=None if same_pixels else float(weakest[number]),
+                positive=sorted(same.loc[same["label"] == 1, "film_id"]),
+                negative=sorted(same.loc[same["label"] == 0, "film_id"]),
+            )
         )
-        for _, same in both.groupby("source")
-    ]
-    return sorted(found, key=lambda one: (not one.same_pixels, one.positive))
+    return sorted(found, key=lambda one: (-(2 if one.likeness is None else one.likeness), one.positive))

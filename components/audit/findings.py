@@ -35,7 +35,7 @@ class SplitLeak(Record):
 class Contradiction(Record):
     """Copies of one film, labelled both ways."""
 
-    same_pixels: bool  # two of them have the same pixels; else near copies
+    likeness: float | None  # null: on the same pixels; else the lowest score, 0 … 1, among the near copies
     positive: list[str]
     negative: list[str]
 
@@ -78,7 +78,6 @@ class Audit(Record):
     groups: int  # of films that share a source, patient or study
     patients: int | None  # null: no patient is known
     signs: list[Sign]
-    not_comparable: int  # pairs of one name with too little on them to compare
     splits: dict[str, int]  # readable films
     without_split: int
     leaks: list[SplitLeak]  # for each two splits
@@ -112,5 +111,5 @@ def _leak(one: SplitLeak) -> str:
     if one.patients or one.studies:
         count, what = (one.patients, "patient") if one.patients else (one.studies, "study")
         many = what if count == 1 else {"patient": "patients", "study": "studies"}[what]
-        said.append(f"{count:,} {many} {'is' if count == 1 else 'are'} in both {one.split} and {one.other}")
+        said.append(f"{count:,} {many} {'is' if count == 1 else 'are'} in both {one.other} and {one.split}")
     return " and ".join(said)

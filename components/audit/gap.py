@@ -1,6 +1,6 @@
 """The gap: how much better a model looks when copies of its training films are among those it is asked about."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 import cv2
@@ -55,9 +55,9 @@ def find_gap(squares: Squares, rows: Ints, labels: Ints, groups: Ints, confidenc
 
     pixels = np.stack([_thumbnail(squares[int(row)]) for row in rows])
     alone = np.arange(len(rows))
-    by_film, by_group = (
-        _folds(splitter(FOLDS, shuffle=True, random_state=SEED), labels, groups)
-        for splitter in (StratifiedKFold, StratifiedGroupKFold)
+    by_film = _folds(StratifiedKFold(FOLDS, shuffle=True, random_state=SEED).split(pixels, labels), len(rows))
+    by_group = _folds(
+        StratifiedGroupKFold(FOLDS, shuffle=True, random_state=SEED).split(pixels, labels, groups), len(rows)
     )
     fits = progress(_scores(pixels, labels, [by_film, by_group], cores), "cross-validation", total=2 * FOLDS)
     scores = np.zeros((2, len(rows)))
@@ -100,9 +100,9 @@ def _thumbnail(square: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray(cv2.resize(square, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.float32).ravel()
 
 
-def _folds(splitter: Any, labels: Ints, groups: Ints) -> Ints:
-    number = np.empty(len(labels), np.int64)
-    for fold, (_, asked) in enumerate(splitter.split(labels, labels, groups)):
+def _folds(splits: Iterable[tuple[Any, Ints]], count: int) -> Ints:
+    number = np.empty(count, np.int64)
+    for fold, (_, asked) in enumerate(splits):
         number[asked] = fold
     return number
 

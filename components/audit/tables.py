@@ -61,13 +61,11 @@ def _films(audit: Audit) -> "Table":
 
 
 def _copies(audit: Audit) -> "Table | None":
-    if not audit.signs and not audit.not_comparable:
+    if not audit.signs:
         return None
     table = _table("copies", "pairs", "films in them")
     for sign in audit.signs:
         table.add_row(sign.name, f"{sign.pairs:,}", f"{sign.films:,}")
-    if audit.not_comparable:
-        table.add_row("one name, too little to compare: not counted as copies", f"{audit.not_comparable:,}", "")
     return table
 
 
@@ -116,7 +114,7 @@ def _say_contradictions(console: "Console", audit: Audit) -> None:
     found = audit.contradictions
     if not found:
         return
-    same = sum(one.same_pixels for one in found)
+    same = sum(one.likeness is None for one in found)
     console.print(
         f"{_many(len(found), 'source film is', 'source films are')} labelled both {audit.finding} and not "
         f"{audit.finding}, {same} of them on identical pixels:"
@@ -129,7 +127,7 @@ def _say_contradictions(console: "Console", audit: Audit) -> None:
 
 
 def _named(one: Contradiction, finding: str) -> str:
-    kind = "identical pixels" if one.same_pixels else "near copies"
+    kind = "identical pixels" if one.likeness is None else f"near copies, likeness {one.likeness:.2f}"
     return f"{finding}: {_listed(one.positive)}; not {finding}: {_listed(one.negative)} ({kind})"
 
 
