@@ -12,7 +12,7 @@ from components.params import DataParams
 
 pytestmark = pytest.mark.xdist_group("fracatlas")
 
-PAINTED = [("IMG0002646.jpg", "IMG0004072.jpg"), ("IMG0002945.jpg", "IMG0004266.jpg")]  # a part of the second is black
+ALTERED = [("IMG0002646.jpg", "IMG0004072.jpg"), ("IMG0002945.jpg", "IMG0004266.jpg")]  # one film, other pixels
 BOTH_WAYS = {  # identical pixels
     "IMG0002886.jpg": ["IMG0004243.jpg"],
     "IMG0002998.jpg": ["IMG0004280.jpg"],
@@ -27,8 +27,8 @@ def audited(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     source = real_data / "fracatlas"
     if not source.is_dir():
         pytest.skip(f"{source} does not exist")
-    later = {second for _, second in PAINTED} | {name for names in BOTH_WAYS.values() for name in names}
-    wanted = later | {first for first, _ in PAINTED} | set(BOTH_WAYS)
+    later = {second for _, second in ALTERED} | {name for names in BOTH_WAYS.values() for name in names}
+    wanted = later | {first for first, _ in ALTERED} | set(BOTH_WAYS)
     found = {path.name: path for path in sorted((source / "images").rglob("*.jpg"))}
     wanted |= set(list(found)[:: len(found) // OTHERS][:OTHERS])
     folder = tmp_path_factory.mktemp("audit")
@@ -41,10 +41,12 @@ def audited(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     return audit, pd.read_csv(folder / "found" / "pairs.csv")
 
 
-def test_films_with_a_part_painted_over_are_found(audited: tuple[Audit, pd.DataFrame]) -> None:
+def test_films_are_found_that_were_altered_the_first_has_its_lower_end_painted_over(
+    audited: tuple[Audit, pd.DataFrame],
+) -> None:
     pairs = audited[1].query("joined and sign == 'near copy'")
     joined = {frozenset((Path(a).name, Path(b).name)) for a, b in zip(pairs["first"], pairs["second"], strict=True)}
-    assert {frozenset(pair) for pair in PAINTED} <= joined
+    assert {frozenset(pair) for pair in ALTERED} <= joined
 
 
 def test_labels_that_contradict_on_the_same_pixels_are_named(audited: tuple[Audit, pd.DataFrame]) -> None:
