@@ -33,12 +33,11 @@ def signs(copies: "pd.DataFrame") -> list[Sign]:
     kind = kind.mask(copies["mirrored"].fillna(False), "near copies, mirrored")
     kind = kind.mask(copies["sign"].isin(OF_SIGNS.keys()), copies["sign"].map(OF_SIGNS))
     films = copies[["first", "second"]].to_numpy(np.int64)
-    said = sorted(set(kind), key=lambda name: (name not in OF_SIGNS.values(), name))
-    return [
-        Sign(name=name, pairs=int(of.sum()), films=len(np.unique(films[of])))
-        for name in said
-        for of in [(kind == name).to_numpy(bool)]
-    ]
+    found = []
+    for name in sorted(set(kind), key=lambda name: (name not in OF_SIGNS.values(), name)):
+        rows = (kind == name).to_numpy(bool)
+        found.append(Sign(name=name, pairs=int(rows.sum()), films=len(np.unique(films[rows]))))
+    return found
 
 
 def split_leaks(films: "pd.DataFrame", source: NDArray[np.int64]) -> list[SplitLeak]:

@@ -95,7 +95,8 @@ class Audit(Record):
         if self.leaking:
             said = [_leak(one) for one in self.leaks if one.copies or one.patients or one.studies]
             return f"The given splits leak: {'; '.join(said)}."
-        what = f"{self.sources:,} source films behind {self.readable:,} images"
+        films = "1 source film" if self.sources == 1 else f"{self.sources:,} source films"
+        what = f"{films} behind {self.readable:,} images"
         if self.leaks:
             patients = "copy" if self.patients is None else "copy or a patient"
             return f"No leak found: no two of the splits {', '.join(self.splits)} share a {patients}; {what}."
@@ -107,7 +108,7 @@ def _leak(one: SplitLeak) -> str:
     said = []
     if one.copies:
         share = f"{one.copies:,} of {one.films:,} {one.split} films ({one.copies / one.films:.0%})"
-        said.append(f"{share} have a copy among the {one.other} films")
+        said.append(f"{share} {'has' if one.copies == 1 else 'have'} a copy among the {one.other} films")
     if one.patients or one.studies:
         count, what = (one.patients, "patient") if one.patients else (one.studies, "study")
         many = what if count == 1 else {"patient": "patients", "study": "studies"}[what]

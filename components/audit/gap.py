@@ -1,6 +1,6 @@
 """The gap: how much better a model looks when copies of its training films are among those it is asked about."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 import cv2
@@ -63,7 +63,7 @@ def find_gap(squares: Squares, rows: Ints, labels: Ints, groups: Ints, confidenc
     scores = np.zeros((2, len(rows)))
     for scheme, asked, score in fits:
         scores[scheme, asked] = score
-    right = (scores > 0.5) == (labels == 1)
+    right = ((scores > 0.5) == (labels == 1)).astype(np.float64)
     weights = group_weights(groups, labels, RESAMPLES, SEED)
     return Gap(
         majority=float(max(labels.mean(), 1 - labels.mean())),
@@ -72,18 +72,17 @@ def find_gap(squares: Squares, rows: Ints, labels: Ints, groups: Ints, confidenc
             auroc=auroc_in_strata(labels, scores[0], alone, by_film, confidence),
         ),
         grouped=CrossValidation(
-            accuracy=bootstrap(lambda weights: weights @ right[1] / weights.sum(axis=1), weights, confidence),
+            accuracy=bootstrap(_mean_of(right[1]), weights, confidence),
             auroc=auroc_in_strata(labels, scores[1], groups, by_group, confidence),
         ),
-        difference=bootstrap(
-            lambda weights: (
-                weights @ right[0].astype(float) / weights.sum(axis=1) - weights @ right[1] / weights.sum(axis=1)
-            ),
-            weights,
-            confidence,
-        ),
+        difference=bootstrap(_mean_of(right[0] - right[1]), weights, confidence),
         **said,
     )
+
+
+def _mean_of(values: Floats) -> Callable[[Floats], Floats]:
+    """The films' mean as a function of their weights, as bootstrap takes it."""
+    return lambda weights: np.asarray(weights @ values / weights.sum(axis=1))
 
 
 def _whole_groups(groups: Ints) -> Ints:
