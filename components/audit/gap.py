@@ -14,7 +14,7 @@ from components.progress import progress
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-FOLDS, FEWEST_GROUPS, MOST_FILMS = 5, 10, 10_000
+FOLDS, FEWEST_GROUPS, MOST_FILMS = 5, 10, 8000
 TREES, SIDE = 100, 32  # pixels of the thumbnails
 RESAMPLES, SEED = 2000, 20
 

@@ -384,7 +384,7 @@ def test_copies_make_a_model_look_good_that_has_learnt_nothing(drawn: list[Film]
     """The label is drawn by lot for each source film; there is nothing to learn but the film."""
     lot = np.random.default_rng(2).permutation([FRACTURED, SOUND] * 12)
     for number, label in enumerate(lot):
-        for copy, degrees in enumerate(np.linspace(-20, 20, 6)):
+        for copy, degrees in enumerate(np.linspace(-10, 10, 6)):
             png(tmp_path / str(label) / f"{number:02}{copy}x.png", turned(drawn[number], float(degrees)))
     audit = audit_folder(tmp_path, None, DataParams(), None)
     assert (audit.readable, audit.sources, audit.most_copies) == (144, 24, 6)
@@ -426,6 +426,17 @@ def test_the_films_asked_are_those_with_a_label() -> None:
     squares = np.concatenate([squares_with(100 * (1 - labels[:30])), squares_with(100 * labels)])
     gap = find_gap(squares, np.arange(30, 90), labels, np.arange(60), 0.95, 1)
     assert gap.films == 60
+    assert gap.grouped is not None
+    assert gap.grouped.accuracy.value == 1.0
+
+
+def test_of_many_films_whole_groups_are_drawn(monkeypatch: Any) -> None:
+    """Groups of 3, of which 33 fit; each film is asked with its own label."""
+    monkeypatch.setattr("components.audit.gap.MOST_FILMS", 100)
+    groups = np.arange(150) % 50
+    labels = groups % 2
+    gap = find_gap(squares_with(100 * labels), np.arange(150), labels, groups, 0.95, 1)
+    assert (gap.films, gap.groups, gap.left_out) == (99, 33, 51)
     assert gap.grouped is not None
     assert gap.grouped.accuracy.value == 1.0
 
