@@ -1,8 +1,9 @@
 """Run the pipeline on a set of films and write what came out into docs/results.md.
 
-    python -m benchmarks.results                   both sets, and what can be told without looking at bone
+    python -m benchmarks.results                   both sets, the shortcuts, the audit
     python -m benchmarks.results --only phantoms   one; the other parts of the page stay
     python -m benchmarks.results --only shortcuts  no training: a minute
+    python -m benchmarks.results --only audit      the search for copies: four minutes
 
 Each part is run by the command that the page shows, in a fresh clone of HEAD with a store of its own.
 FracAtlas is taken from $OSTEON_REAL_DATA/fracatlas.
@@ -26,7 +27,11 @@ from typing import Any
 
 import pandas as pd
 
+from components.audit.audit import RESULT
+from components.audit.findings import Audit
 from components.films.audit import ShortcutAudit, read_audit
+from components.films.layouts.fracatlas import MISSING_BETWEEN
+from components.films.pairs import TABLE
 from components.intervals import shown
 from components.validation.step import count_reasons
 
@@ -218,9 +223,6 @@ def audits() -> dict[str, ShortcutAudit]:
 def shortcut_section(found: dict[str, ShortcutAudit]) -> str:
     """What the attributes of files, exposure and scanner tell of the label; no network is trained."""
     real, drawn = found["fracatlas"], found["phantoms"]
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short=10", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.strip()
     lines = [
         f"## {SHORTCUTS_TITLE}",
         "",
@@ -259,9 +261,81 @@ def shortcut_section(found: dict[str, ShortcutAudit]) -> str:
         "",
         f"{real.confidence:.0%} intervals: of AUROC by group (Obuchowski 1997), of shares Wilson's. Ranges are "
         "quarters of the films; a value that a quarter shares stands alone. "
-        f"Measured {datetime.now(UTC):%Y-%m-%d} at commit {commit}.",
+        f"{measured()}.",
         "",
     ]
+    return "\n".join(lines)
+
+
+def measured() -> str:
+    """When, and at which commit."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short=10", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    return f"Measured {datetime.now(UTC):%Y-%m-%d} at commit {commit}"
+
+
+AUDIT = "audit"
+AUDIT_TITLE = "FracAtlas: what the audit finds"
+AUDIT_COMMAND = 'osteon audit "$OSTEON_REAL_DATA/fracatlas" --layout fracatlas --out reports/audit'
+
+
+def audit_fracatlas() -> tuple[Audit, pd.DataFrame]:
+    """What the command finds, and its pairs."""
+    print(f"$ {AUDIT_COMMAND}", flush=True)
+    with done_in_a_clone(AUDIT_COMMAND) as (clone, _):
+        folder = clone / "reports" / "audit"
+        return Audit.model_validate_json((folder / RESULT).read_bytes()), pd.read_csv(folder / TABLE)
+
+
+def audit_section(found: Audit, pairs: pd.DataFrame) -> str:
+    """Copies, contradicted labels and the gap, as `osteon audit` found them."""
+    first, second = (pairs[side].str.extract(r"(\d+)")[0].astype(int) for side in ("first", "second"))
+    far = pairs["joined"] & ((second - first).abs() > 1 + MISSING_BETWEEN)
+    same = pairs["sign"].isin(["same bytes", "same pixels"])
+    lines = [
+        f"## {AUDIT_TITLE}",
+        "",
+        "The search for copies of one film, alone on the folder ([what its lines mean](data.md#audit-a-folder)).",
+        "",
+        "```sh",
+        AUDIT_COMMAND,
+        "```",
+        "",
+        f"{found.films:,} films, {found.readable:,} readable ({found.positive:,} fractured), {found.sources:,} source "
+        f"films behind them, {found.groups:,} groups.",
+        "",
+        "| films that cannot be read | reason |",
+        "|---|---|",
+        *(f"| {count} | {reason} |" for reason, count in found.unreadable.items()),
+        "",
+        "| copies | pairs | films in them |",
+        "|---|---|---|",
+        *(f"| {sign.name} | {sign.pairs} | {sign.films} |" for sign in found.signs),
+        "",
+        f"{int((far & same).sum())} of the pairs with identical pixels, and {int((far & ~same).sum())} of the near "
+        "copies, have file numbers that are not neighbours: to take neighbours for one patient does not find them. "
+        "Near copies that are shifted or rotated may be two exposures of a limb that hardly moved, which must "
+        "not be torn apart by a split either; the scores are in `pairs.csv`.",
+        "",
+        "| labelled fractured | labelled not fractured | they are |",
+        "|---|---|---|",
+    ]
+    for one in found.contradictions:
+        kind = "identical pixels" if one.likeness is None else f"near copies, likeness {one.likeness:.2f}"
+        lines.append(f"| {', '.join(one.positive)} | {', '.join(one.negative)} | {kind} |")
+    gap = found.gap
+    if gap.random and gap.grouped and gap.difference:
+        lines += [
+            "",
+            f"| a random forest on thumbnails, {gap.films:,} films | accuracy | AUROC |",
+            "|---|---|---|",
+            f"| cross-validated by random films | {shown(gap.random.accuracy)} | {shown(gap.random.auroc)} |",
+            f"| cross-validated by whole groups | {shown(gap.grouped.accuracy)} | {shown(gap.grouped.auroc)} |",
+            f"| difference | {shown(gap.difference)} | |",
+            f"| always 'not fractured' | {gap.majority:.3f} | 0.500 |",
+        ]
+    lines += ["", f"{found.confidence:.0%} intervals. {measured()}.", ""]
     return "\n".join(lines)
 
 
@@ -276,15 +350,18 @@ training, early stopping and the threshold never saw.
 def main() -> None:
     """Run what was asked for and write the page anew; what was not run stays."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=[*CASES, SHORTCUTS], help="run one part")
+    parser.add_argument("--only", choices=[*CASES, SHORTCUTS, AUDIT], help="run one part")
     only = parser.parse_args().only
     if only != "phantoms" and not os.environ.get("OSTEON_REAL_DATA"):
         sys.exit("OSTEON_REAL_DATA is not set: it names the folder that holds fracatlas/; or give --only phantoms")
     old = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
     parts = []
-    for name, title in {**{name: case.title for name, case in CASES.items()}, SHORTCUTS: SHORTCUTS_TITLE}.items():
+    titles = {name: case.title for name, case in CASES.items()}
+    for name, title in {**titles, SHORTCUTS: SHORTCUTS_TITLE, AUDIT: AUDIT_TITLE}.items():
         if only in (None, name) and name == SHORTCUTS:
             parts.append(shortcut_section(audits()))
+        elif only in (None, name) and name == AUDIT:
+            parts.append(audit_section(*audit_fracatlas()))
         elif only in (None, name):
             print(f"$ {shlex.join(shlex.split(command(CASES[name])))}", flush=True)
             parts.append(section(name, CASES[name], run(CASES[name])))

@@ -16,7 +16,7 @@ import typer
 
 from components.contract import Output, Step
 from components.errors import OsteonError
-from components.params import Params, describe_keys, flatten, load_params
+from components.params import Params, describe_keys, flatten, layout_names, load_params
 from components.steps import STEPS
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ app = typer.Typer(
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="parameter file", show_default=True)]
 PARAMS_FILE = Path("params.yaml")
+LEAK = 3  # exit code
 
 
 @app.callback()
@@ -151,6 +152,43 @@ def fetch(
 
     for line in fetch(name) if name else list_sources():
         typer.echo(line)
+
+
+@app.command()
+def audit(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="of films; nothing is written there")],
+    layout: Annotated[
+        str, typer.Option(metavar="NAME", help=f"{', '.join(layout_names())}; left out: the first that fits")
+    ] = "",
+    params: Annotated[
+        Path | None,
+        typer.Option(help="take data.classes, columns and label_file from this file; left out: the defaults"),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="write pairs.csv, least_certain.png and audit.json; left out: write nothing"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Search any folder of films for copies of one film, and say what they do to its splits and figures.
+
+    No project is needed and no params.yaml is read unless it is named. Splits are folders named train, val or test,
+    or what the layout tells. Exit code 0: no leak found; 3: the given splits leak; 2: misuse; 1: a fault of Osteon.
+    """
+    if layout and layout not in layout_names():
+        raise typer.BadParameter(f"no layout {layout}; there are {', '.join(layout_names())}", param_hint="--layout")
+    data = (load_params(params) if params else Params()).data
+
+    from components.audit.audit import audit_folder
+    from components.audit.tables import print_audit
+
+    found = audit_folder(folder, layout or None, data, out)
+    if as_json:
+        typer.echo(found.model_dump_json(indent=2))
+    else:
+        print_audit(found)
+    if found.leaking:
+        raise typer.Exit(LEAK)
 
 
 storage = typer.Typer(

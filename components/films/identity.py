@@ -26,13 +26,14 @@ KINDS = ("patient", "study")
 log = logging.getLogger(__name__)
 
 
-def pseudonymised(rows: "pd.DataFrame") -> "pd.DataFrame":
+def pseudonymised(rows: "pd.DataFrame", key: bytes | None = None) -> "pd.DataFrame":
     """Replace what a layout tells of patients and studies by what may be written down.
 
     Args:
         rows: a layout's frame. patient_id and study_id are the source's own ids and become keyed hashes;
             patient_pseudonym and study_pseudonym name nobody already and become patient_id and study_id as they are.
             A set without ids of its own needs no key and makes none.
+        key: of the hashes; None takes the one that is kept.
 
     Raises:
         OsteonError: both forms of one id in one set, or no key can be had.
@@ -50,7 +51,8 @@ def pseudonymised(rows: "pd.DataFrame") -> "pd.DataFrame":
             rows[hashed] = _bare(rows[hashed])
         elif hashed in rows:
             own[kind] = _bare(rows[hashed])
-    key = identity_key() if any(ids.notna().any() for ids in own.values()) else b""
+    if key is None:
+        key = identity_key() if any(ids.notna().any() for ids in own.values()) else b""
     for kind, ids in own.items():
         hashes = {identity: keyed_hash(key, kind, identity) for identity in ids.dropna().unique()}
         rows = rows.assign(**{f"{kind}_id": ids.map(hashes).astype("string")})

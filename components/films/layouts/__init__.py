@@ -24,8 +24,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def read_layout(root: Path, params: DataParams) -> "pd.DataFrame":
+def read_layout(root: Path, params: DataParams, key: bytes | None = None) -> "pd.DataFrame":
     """Read a folder by the layout that params.layout names.
+
+    Args:
+        root: the folder.
+        params: layout, classes and columns.
+        key: of the hashes of patients' and studies' ids; None takes the one that is kept.
 
     Raises:
         OsteonError: the folder is missing, holds no film, or is not laid out like that.
@@ -38,7 +43,7 @@ def read_layout(root: Path, params: DataParams) -> "pd.DataFrame":
     if rows.empty:
         raise OsteonError(f"{root}: the layout {params.layout} found no film there; check data.root and data.layout")
     # Here and not in the layouts, so that none can forget it.
-    rows = as_manifest(pseudonymised(rows).assign(source=root.resolve().name))
+    rows = as_manifest(pseudonymised(rows, key).assign(source=root.resolve().name))
     return rows.sort_values("film_id", kind="stable", ignore_index=True)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from components.errors import OsteonError
 from components.films.decoding import find_films
 from components.films.layouts import label_from_rows, read_table
-from components.films.layouts.folders import SPLITS
+from components.films.layouts.folders import split_of
 from components.params import DataParams
 
 if TYPE_CHECKING:
@@ -40,12 +40,11 @@ def read(root: Path, params: DataParams) -> "pd.DataFrame":
             (key for key in ((parent / path.name).as_posix() for parent in path.parents) if key in entries),
             None,
         )
-        split = next((SPLITS[part.casefold()] for part in path.parts[:-1] if part.casefold() in SPLITS), None)
         row = {
             "film_id": path.as_posix(),
             "path": path.as_posix(),
             "finding": "fractured",
-            "given_split": split,
+            "given_split": split_of(path),
         }
         rows.append(row | label_from_rows(entries.pop(key) if key else [], TABLE, params))
     for key, left in entries.items():

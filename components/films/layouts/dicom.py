@@ -31,10 +31,10 @@ def read(root: Path, params: DataParams) -> "pd.DataFrame":
 
     rows = []
     for path in files_under(root):
-        if not _may_be_dicom(path):
+        if not may_be_dicom(path):
             continue
         relative = path.relative_to(root)
-        tags = _tags(path)
+        tags = identifying_tags(path)
         row: dict[str, object] = {
             "film_id": relative.as_posix(),
             "path": relative.as_posix(),
@@ -52,7 +52,7 @@ def read(root: Path, params: DataParams) -> "pd.DataFrame":
     return pd.DataFrame(rows)
 
 
-def _may_be_dicom(path: Path) -> bool:
+def may_be_dicom(path: Path) -> bool:
     """By its extension, or, as PACS exports have none, by the mark at byte 128."""
     if path.suffix.lower() in (".dcm", ".dicom"):
         return True
@@ -62,7 +62,7 @@ def _may_be_dicom(path: Path) -> bool:
         return file.read(132)[128:] == b"DICM"
 
 
-def _tags(path: Path) -> dict[str, str]:
+def identifying_tags(path: Path) -> dict[str, str]:
     """The tags that say where a film belongs; none from a file that cannot be read (validate says why)."""
     from pydicom import dcmread
 

@@ -4,7 +4,7 @@ Which class means fractured is said by data.classes, never by the alphabet: a po
 'fractured' and 'not fractured', and models trained on it by alphabetical order answer backwards.
 """
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from components.errors import OsteonError
@@ -26,6 +26,11 @@ SPLITS = {
 }
 
 
+def split_of(path: PurePath) -> str | None:
+    """The split that a folder above a film names; the outermost, where several do."""
+    return next((SPLITS[folder.casefold()] for folder in path.parts[:-1] if folder.casefold() in SPLITS), None)
+
+
 def read(root: Path, params: DataParams) -> "pd.DataFrame":
     """One row a film; the class is the nearest folder above it that names one."""
     import pandas as pd
@@ -34,14 +39,13 @@ def read(root: Path, params: DataParams) -> "pd.DataFrame":
     for path in find_films(root):
         folders = path.parts[:-1]
         labels = [label for label in (label_of(folder, params.classes) for folder in folders) if label is not None]
-        splits = [SPLITS[folder.casefold()] for folder in folders if folder.casefold() in SPLITS]
         rows.append(
             {
                 "film_id": path.as_posix(),
                 "path": path.as_posix(),
                 "label": labels[-1] if labels else None,
                 "finding": "fractured",
-                "given_split": splits[0] if splits else None,
+                "given_split": split_of(path),
                 "doubt": None if labels else no_class("/".join(folders), "folder"),
             }
         )
