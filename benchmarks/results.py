@@ -294,6 +294,7 @@ def audit_section(found: Audit, pairs: pd.DataFrame, when: str) -> str:
     first, second = (pairs[side].str.extract(r"(\d+)")[0].astype(int) for side in ("first", "second"))
     far = pairs["joined"] & ((second - first).abs() > 1 + MISSING_BETWEEN)
     same = pairs["sign"].isin(["same bytes", "same pixels"])
+    near = pairs["joined"] & ~same
     lines = [
         f"## {AUDIT_TITLE}",
         "",
@@ -314,8 +315,9 @@ def audit_section(found: Audit, pairs: pd.DataFrame, when: str) -> str:
         "|---|---|---|",
         *(f"| {sign.name} | {sign.pairs} | {sign.films} |" for sign in found.signs),
         "",
-        f"{int((far & same).sum())} of the {int(same.sum())} pairs with identical pixels, and {int((far & ~same).sum())} "
-        f"of the {int((pairs['joined'] & ~same).sum())} near copies, have file numbers that are not neighbours: to take neighbours for one patient does not find them. "
+        f"{int((far & same).sum())} of the {int(same.sum())} pairs with identical pixels, and {int((far & near).sum())} "
+        f"of the {int(near.sum())} near copies, have file numbers that are not neighbours: to take neighbours for one "
+        "patient does not find them. "
         "Near copies that are shifted or rotated may be two exposures of a limb that hardly moved, which must "
         "not be torn apart by a split either; the scores are in `pairs.csv`.",
         "",
