@@ -316,8 +316,8 @@ def audit_section(found: Audit, pairs: pd.DataFrame, when: str) -> str:
         *(f"| {sign.name} | {sign.pairs} | {sign.films} |" for sign in found.signs),
         "",
         f"{int((far & same).sum())} of the {int(same.sum())} pairs with identical pixels, and "
-        f"{int((far & near).sum())} of the {int(near.sum())} near copies, have file numbers that are not neighbours: to "
-        "take neighbours for one patient does not find them. "
+        f"{int((far & near).sum())} of the {int(near.sum())} near copies, have file numbers that are not neighbours: "
+        "to take neighbours for one patient does not find them. "
         "Near copies that are shifted or rotated may be two exposures of a limb that hardly moved, which must "
         "not be torn apart by a split either; the scores are in `pairs.csv`.",
         "",
