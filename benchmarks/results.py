@@ -261,16 +261,16 @@ def shortcut_section(found: dict[str, ShortcutAudit]) -> str:
         "",
         f"{real.confidence:.0%} intervals: of AUROC by group (Obuchowski 1997), of shares Wilson's. Ranges are "
         "quarters of the films; a value that a quarter shares stands alone. "
-        f"{measured()}.",
+        f"{measured(ROOT)}.",
         "",
     ]
     return "\n".join(lines)
 
 
-def measured() -> str:
+def measured(clone: Path) -> str:
     """When, and at which commit."""
     commit = subprocess.run(
-        ["git", "rev-parse", "--short=10", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["git", "rev-parse", "--short=10", "HEAD"], cwd=clone, capture_output=True, text=True, check=True
     ).stdout.strip()
     return f"Measured {datetime.now(UTC):%Y-%m-%d} at commit {commit}"
 
@@ -280,19 +280,21 @@ AUDIT_TITLE = "FracAtlas: what the audit finds"
 AUDIT_COMMAND = 'osteon audit "$OSTEON_REAL_DATA/fracatlas" --layout fracatlas --out reports/audit'
 
 
-def audit_fracatlas() -> tuple[Audit, pd.DataFrame]:
-    """What the command finds, and its pairs."""
+def audit_fracatlas() -> tuple[Audit, pd.DataFrame, str]:
+    """What the command finds, its pairs, and when and at which commit."""
     print(f"$ {AUDIT_COMMAND}", flush=True)
     with done_in_a_clone(AUDIT_COMMAND) as (clone, _):
         folder = clone / "reports" / "audit"
-        return Audit.model_validate_json((folder / RESULT).read_bytes()), pd.read_csv(folder / TABLE)
+        found = Audit.model_validate_json((folder / RESULT).read_bytes())
+        return found, pd.read_csv(folder / TABLE), measured(clone)
 
 
-def audit_section(found: Audit, pairs: pd.DataFrame) -> str:
+def audit_section(found: Audit, pairs: pd.DataFrame, when: str) -> str:
     """Copies, contradicted labels and the gap, as `osteon audit` found them."""
     first, second = (pairs[side].str.extract(r"(\d+)")[0].astype(int) for side in ("first", "second"))
     far = pairs["joined"] & ((second - first).abs() > 1 + MISSING_BETWEEN)
     same = pairs["sign"].isin(["same bytes", "same pixels"])
+    near = pairs["joined"] & ~same
     lines = [
         f"## {AUDIT_TITLE}",
         "",
@@ -313,8 +315,9 @@ def audit_section(found: Audit, pairs: pd.DataFrame) -> str:
         "|---|---|---|",
         *(f"| {sign.name} | {sign.pairs} | {sign.films} |" for sign in found.signs),
         "",
-        f"{int((far & same).sum())} of the pairs with identical pixels, and {int((far & ~same).sum())} of the near "
-        "copies, have file numbers that are not neighbours: to take neighbours for one patient does not find them. "
+        f"{int((far & same).sum())} of the {int(same.sum())} pairs with identical pixels, and "
+        f"{int((far & near).sum())} of the {int(near.sum())} near copies, have file numbers that are not neighbours: "
+        "to take neighbours for one patient does not find them. "
         "Near copies that are shifted or rotated may be two exposures of a limb that hardly moved, which must "
         "not be torn apart by a split either; the scores are in `pairs.csv`.",
         "",
@@ -335,7 +338,7 @@ def audit_section(found: Audit, pairs: pd.DataFrame) -> str:
             f"| difference | {shown(gap.difference)} | |",
             f"| always 'not fractured' | {gap.majority:.3f} | 0.500 |",
         ]
-    lines += ["", f"{found.confidence:.0%} intervals. {measured()}.", ""]
+    lines += ["", f"{found.confidence:.0%} intervals. {when}.", ""]
     return "\n".join(lines)
 
 
