@@ -25,10 +25,11 @@ from components.progress import progress
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
+Frame = tuple[float, float, float, float]  # left, top, right, bottom
 
-SURE = 0.65  # score from which two films are one; benchmarks/near_copies.py measures both sides of it
+SURE = 0.7  # score from which two films are one; benchmarks/near_copies.py measures both sides of it
 WITH_NAME = 0.35  # score from which two films of one name are one
-DOUBTFUL = 0.55  # pairs from here on are shown to a person
+DOUBTFUL = 0.6  # pairs from here on are shown to a person
 
 SIDE = 256  # pixels; all films are compared at this size, whatever theirs is
 
@@ -47,6 +48,7 @@ ALIKE = 0.9  # correlation of two patches that look alike
 MOST_WEIGHT = 6.0  # grey levels of fine structure from which a patch counts fully; noise counts for little
 EDGE = 10  # pixels; what is nearer to a film's edge is not judged
 FEWEST_POINTS = 12
+LEAST_SHARED = 0.5  # share of the smaller film that must lie on the other: one plate or marker in two films is little
 HOPELESS = 0.15  # score after the first look at which no second is taken
 SMALLEST, LARGEST = 1 / 3, 3.0  # size of a copy, beside its film's
 
@@ -106,7 +108,7 @@ class Look(NamedTuple):
     fine: NDArray[np.float16]
     white: Pixels
     points: NDArray[np.float32]
-    frame: tuple[float, float, float, float]
+    frame: Frame
 
     def mirrored(self) -> "Look":
         """The same of the mirror image, left for right."""
@@ -156,7 +158,7 @@ class FilmStack:
             self._frame(film),
         )
 
-    def _frame(self, film: int) -> tuple[float, float, float, float]:
+    def _frame(self, film: int) -> Frame:
         """Left, top, right, bottom of the film within its square, without what is too near its edge."""
         width, height = self.sizes[film]
         fit = fit_into_square(width, height, SIDE)
@@ -447,9 +449,9 @@ def _laid(film: NDArray[Any], matrix: Floats, *, beyond: int) -> NDArray[Any]:
 
 def _on_both(
     points: NDArray[np.float32],
-    frame: tuple[float, float, float, float],
+    frame: Frame,
     matrix: Floats,
-    other: tuple[float, float, float, float],
+    other: Frame,
 ) -> NDArray[np.float32]:
     """The points that lie within one film's frame and, moved, within the other's."""
     return points[_inside(points, frame) & _inside(_moved(points, matrix), other)]
@@ -459,8 +461,10 @@ def _alike(above: Look, below: Look, matrix: Floats) -> float | None:
     """Share of the squares around both films' points that correlate, weighed by how much there is to see on either.
 
     Where one film is burnt out, by brightening or beside a turned film, nothing can be compared: it has no weight.
-    None where too few points lie on both.
+    None where too little of either lies on the other, or too few points on both.
     """
+    if _shared(above.frame, below.frame, matrix) < LEAST_SHARED:
+        return None
     back = cv2.invertAffineTransform(matrix)
     ours = _on_both(below.points, below.frame, back, above.frame)
     theirs = _moved(_on_both(above.points, above.frame, matrix, below.frame), matrix)
@@ -517,7 +521,19 @@ def _moved(points: NDArray[np.floating], matrix: Floats) -> NDArray[np.float32]:
     return moved
 
 
-def _inside(points: NDArray[np.floating], frame: tuple[float, float, float, float]) -> NDArray[np.bool_]:
+def _shared(above: Frame, below: Frame, matrix: Floats) -> float:
+    """Area that a film, moved, shares with another, as a share of the smaller of the two."""
+    moved, still = _moved(_corners(above), matrix), _corners(below)
+    areas = [cv2.contourArea(corners) for corners in (moved, still)]
+    return float(cv2.intersectConvexConvex(moved, still)[0] / max(min(areas), 1.0))
+
+
+def _corners(frame: Frame) -> NDArray[np.float32]:
+    left, top, right, bottom = frame
+    return np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.float32)
+
+
+def _inside(points: NDArray[np.floating], frame: Frame) -> NDArray[np.bool_]:
     left, top, right, bottom = frame
     inside: NDArray[np.bool_] = (
         (points[:, 0] >= left) & (points[:, 1] >= top) & (points[:, 0] <= right) & (points[:, 1] <= bottom)
