@@ -79,12 +79,13 @@ def _path_help(name: str, step: Step) -> str:
 
 
 def _keys_help(step: Step) -> str:
-    """The section's keys with their defaults, for the end of a step's help."""
-    section = next(name for name, found in Params.model_fields.items() if found.annotation is step.params_kind)
-    lines = ["\b", f"Keys of {PARAMS_FILE}, section {section}, with their defaults:"]
-    meanings = describe_keys(step.params_kind)
-    for key, value in flatten(step.params_kind()).items():
-        lines.append(f"  {f'{key}: {value}':<26}  {meanings[key]}")
+    """The keys of the step's sections with their defaults, for the end of its help."""
+    lines = ["\b"]
+    for kind in step.sections.values():
+        section = next(name for name, found in Params.model_fields.items() if found.annotation is kind)
+        lines += [f"Keys of {PARAMS_FILE}, section {section}, with their defaults:"]
+        meanings = describe_keys(kind)
+        lines += [f"  {f'{key}: {value}':<26}  {meanings[key]}" for key, value in flatten(kind()).items()]
     return "\n".join(lines)
 
 

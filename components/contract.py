@@ -1,9 +1,10 @@
 """What a step is: a plain typed function whose signature says everything its callers need.
 
     def train(dataset: Annotated[Path, Input("…")], model: Annotated[Path, Output("…")],
-              params: TrainingParams) -> TrainingSummary: ...
+              params: TrainingParams, classical: ClassicalParams) -> TrainingSummary: ...
 
-The command line, Kubeflow components and the contract tests are all made from that signature.
+The step's own section of params.yaml comes first after the paths and is called params; what it needs of other
+sections follows, each called as the section is. The command line, Kubeflow components and the contract tests are all made from that signature.
 """
 
 import inspect
@@ -69,7 +70,7 @@ class Step:
     function: Callable[..., Summary]
     inputs: dict[str, Input]
     outputs: dict[str, Output]
-    params_kind: type[Section]
+    sections: dict[str, type[Section]]
 
     @property
     def name(self) -> str:
@@ -80,6 +81,11 @@ class Step:
     def help(self) -> str:
         """The docstring's first line."""
         return (inspect.getdoc(self.function) or "").split("\n", 1)[0]
+
+    @property
+    def params_kind(self) -> type[Section]:
+        """Its own section of params.yaml."""
+        return self.sections["params"]
 
     @property
     def paths(self) -> dict[str, Input | Output]:
@@ -100,19 +106,21 @@ def describe(function: Callable[..., Summary]) -> Step:
         raise TypeError(f"{function.__name__} must return a Summary")
     inputs: dict[str, Input] = {}
     outputs: dict[str, Output] = {}
-    params_kind: type[Section] | None = None
+    sections: dict[str, type[Section]] = {}
     for name, hint in hints.items():
         marks: tuple[Any, ...] = getattr(hint, "__metadata__", ())
-        if params_kind is not None:
+        if isinstance(hint, type) and issubclass(hint, Section):
+            if ("params" in sections) != (name != "params"):
+                raise TypeError(f"{function.__name__}: its own section is called params and comes before {name}")
+            sections[name] = hint
+        elif sections:
             raise TypeError(f"{function.__name__}: the parameters come last, not before {name}")
-        if marks and typing.get_args(hint)[0] is Path and isinstance(marks[0], Input) and not outputs:
+        elif marks and typing.get_args(hint)[0] is Path and isinstance(marks[0], Input) and not outputs:
             inputs[name] = marks[0]
         elif marks and typing.get_args(hint)[0] is Path and isinstance(marks[0], Output):
             outputs[name] = marks[0]
-        elif isinstance(hint, type) and issubclass(hint, Section):
-            params_kind = hint
         else:
             raise TypeError(f"{function.__name__}: {name} is neither a marked path nor a section of params.yaml")
-    if params_kind is None:
+    if not sections:
         raise TypeError(f"{function.__name__} has no parameters")
-    return Step(function, inputs, outputs, params_kind)
+    return Step(function, inputs, outputs, sections)

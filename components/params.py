@@ -159,17 +159,59 @@ class AugmentationParams(Section):
     cores: Cores = 0
 
 
-class TrainingParams(Section):
-    """The network and how it learns."""
+class FeatureParams(Section):
+    """What a classical model sees of a film."""
 
-    network: Annotated[Literal["compact"], Field(description="a name in components/models/networks.py")] = "compact"
+    image_size: Annotated[
+        int, Field(ge=32, le=512, multiple_of=16, description="films are shrunk to this side first, pixels")
+    ] = 128
+    cores: Cores = 0
+
+
+NETWORKS = ("compact", "plain", "vgg", "resnet50", "densenet121", "efficientnetv2b0", "mobilenetv3")
+CLASSICAL = ("svm", "random_forest", "k_nearest", "logistic_regression")
+NetworkName = Literal["compact", "plain", "vgg", "resnet50", "densenet121", "efficientnetv2b0", "mobilenetv3"]
+ClassicalName = Literal["svm", "random_forest", "k_nearest", "logistic_regression"]
+
+
+class TrainingParams(Section):
+    """The model and how it learns."""
+
+    model: Annotated[
+        Literal["network", "svm", "random_forest", "k_nearest", "logistic_regression", "soft_vote"],
+        Field(description="what is packaged; soft_vote is the mean of the network's and the classical probabilities"),
+    ] = "network"
+    final: Annotated[
+        Literal["all_films", "ensemble"],
+        Field(description="all_films: one network, learnt anew from all; ensemble: those of the folds, averaged"),
+    ] = "all_films"
+    network: Annotated[NetworkName, Field(description="a name in components/models/networks.py")] = "compact"
     width: Annotated[int, Field(ge=8, le=128, multiple_of=8, description="channels of the first block")] = 16
     dropout: Annotated[float, Field(ge=0, lt=1, description="share dropped before the last layer")] = 0.2
+    weights: Annotated[
+        str, Field(description="file to start from (.weights.h5, .h5 or .keras), or phantoms; empty: from nothing")
+    ] = ""
+    head_epochs: Annotated[
+        int, Field(ge=0, description="with weights: epochs in which only the head learns, before all does")
+    ] = 2
+    fine_tuning: Annotated[
+        float, Field(gt=0, le=1, description="with weights: share of learning_rate when all of the network learns")
+    ] = 0.2
+    task: Annotated[
+        Literal["fracture", "fracture_type"], Field(description="fracture_type: a second head for the type")
+    ] = "fracture"
+    type_weight: Annotated[float, Field(ge=0, description="how much the type counts beside whether")] = 0.5
     map_weight: Annotated[
         float, Field(ge=0, description="how much where the boxes are counts beside whether; 0 ignores boxes")
     ] = 1.0
     epochs: Annotated[int, Field(ge=1, le=10_000, description="at most")] = 50
-    patience: Annotated[int, Field(ge=1, description="epochs without a better AUROC before it stops")] = 25
+    patience: Annotated[
+        int, Field(ge=0, description="epochs without a better AUROC before it stops; 0: all epochs, no film set aside")
+    ] = 25
+    stopping_share: Annotated[
+        float,
+        Field(gt=0, lt=0.5, description="share of the films to learn from that is set aside to decide when to stop"),
+    ] = 0.125
     batch_size: Annotated[int, Field(ge=2, le=4096, multiple_of=2, description="half of it is positive")] = 16
     learning_rate: Annotated[float, Field(gt=0, le=1, description="highest rate of AdamW")] = 2e-3
     weight_decay: Annotated[float, Field(ge=0, le=1, description="of AdamW")] = 0.05
@@ -180,8 +222,166 @@ class TrainingParams(Section):
         Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"],
         Field(description="auto tries float32 and mixed_bfloat16 for a few steps and takes the faster"),
     ] = "auto"
-    validation_fold: Annotated[int, Field(ge=0, description="fold that early stopping looks at")] = 0
     seed: Seed = 20
+
+
+class SvmParams(Section):
+    """A support vector machine with a radial kernel."""
+
+    c: Annotated[float, Field(gt=0, description="cost of a film on the wrong side")] = 1.0
+    gamma: Annotated[float, Field(gt=0, description="width of the kernel, times 1 / number of components")] = 1.0
+
+
+class RandomForestParams(Section):
+    """A forest of decision trees."""
+
+    trees: Annotated[int, Field(ge=1, le=10_000, description="trees")] = 300
+    min_leaf: Annotated[int, Field(ge=1, description="films in a leaf at least")] = 3
+
+
+class KNearestParams(Section):
+    """The nearest films' labels."""
+
+    neighbours: Annotated[int, Field(ge=1, description="films that are asked, the nearer the louder")] = 25
+
+
+class LogisticRegressionParams(Section):
+    """Logistic regression with a quadratic penalty."""
+
+    c: Annotated[float, Field(gt=0, description="inverse of the penalty")] = 0.01
+
+
+class ClassicalParams(Section):
+    """The classical models: PCA of the features, then one of four."""
+
+    components: Annotated[int, Field(ge=2, le=2048, description="of the PCA")] = 64
+    svm: SvmParams = SvmParams()
+    random_forest: RandomForestParams = RandomForestParams()
+    k_nearest: KNearestParams = KNearestParams()
+    logistic_regression: LogisticRegressionParams = LogisticRegressionParams()
+    max_films: Annotated[
+        int,
+        Field(
+            ge=100,
+            description="films and copies to learn from at most, drawn at random beyond; an SVM's time is quadratic",
+        ),
+    ] = 20_000
+    seed: Seed = 20
+    cores: Cores = 0
+
+
+class Range(Section):
+    """Values between two, both included."""
+
+    low: Annotated[float, Field(description="the least")]
+    high: Annotated[float, Field(description="the most")]
+    log: Annotated[bool, Field(description="as many between 0.1 and 1 as between 1 and 10")] = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Range":
+        if not self.low < self.high or (self.log and self.low <= 0):
+            raise ValueError("low must be less than high, and above 0 where log is true")
+        return self
+
+
+Choice = Annotated[list[bool | int | float | str], Field(min_length=1)]
+Space = dict[str, Range | Choice]
+
+
+_SEARCHED: dict[str, type[Section]] = {
+    "training": TrainingParams,
+    "augmentation": AugmentationParams,
+    "svm": SvmParams,
+    "random_forest": RandomForestParams,
+    "k_nearest": KNearestParams,
+    "logistic_regression": LogisticRegressionParams,
+}
+
+
+class SearchSpace(Section):
+    """What is searched: keys of other sections, each with a range or a list of values."""
+
+    training: Annotated[Space, Field(description="keys of training")] = {
+        "width": [16, 24],
+        "learning_rate": Range(low=5e-4, high=8e-3, log=True),
+        "weight_decay": Range(low=1e-3, high=0.3, log=True),
+        "map_weight": Range(low=0.3, high=3.0, log=True),
+    }
+    augmentation: Annotated[Space, Field(description="keys of augmentation, for the variation while it trains")] = {
+        "rotation": Range(low=0.0, high=20.0),
+        "gamma": Range(low=0.0, high=0.4),
+    }
+    svm: Annotated[Space, Field(description="keys of classical.svm")] = {
+        "c": Range(low=0.1, high=30.0, log=True),
+        "gamma": Range(low=0.1, high=10.0, log=True),
+    }
+    random_forest: Annotated[Space, Field(description="keys of classical.random_forest")] = {
+        "min_leaf": Range(low=1, high=10)
+    }
+    k_nearest: Annotated[Space, Field(description="keys of classical.k_nearest")] = {
+        "neighbours": Range(low=3, high=60, log=True)
+    }
+    logistic_regression: Annotated[Space, Field(description="keys of classical.logistic_regression")] = {
+        "c": Range(low=1e-4, high=1.0, log=True)
+    }
+
+    @model_validator(mode="after")
+    def _known(self) -> "SearchSpace":
+        for name, section in _SEARCHED.items():
+            for key, values in getattr(self, name).items():
+                if key not in section.model_fields:
+                    raise ValueError(f"{name}.{key}: unknown key; allowed: {', '.join(section.model_fields)}")
+                whole = section.model_fields[key].annotation is int
+                ends = [values.low, values.high] if isinstance(values, Range) else values
+                for value in ends:
+                    asked = int(value) if whole and isinstance(values, Range) else value
+                    try:
+                        section.model_validate({key: asked})
+                    except ValidationError as error:
+                        raise ValueError(f"{name}.{key} = {value!r}: {error.errors()[0]['msg']}") from None
+        return self
+
+
+class SearchParams(Section):
+    """How the best parameters are looked for."""
+
+    trials: Annotated[int, Field(ge=0, description="of the network; 0 takes the values of this file")] = 4
+    classical_trials: Annotated[
+        int, Field(ge=0, description="of each classical model; 0 takes the values of this file")
+    ] = 4
+    folds: Annotated[
+        int, Field(ge=1, le=20, description="a network is measured on so many folds, unless it is pruned")
+    ] = 1
+    epochs: Annotated[int, Field(ge=0, description="of a network on each fold; 0: training.epochs")] = 0
+    storage: Annotated[
+        str, Field(description="database of the study, an SQLAlchemy URL; several workers may share it. Empty: a file")
+    ] = ""
+    study: Annotated[str, Field(min_length=1, description="name of the study in the database")] = "osteon"
+    space: SearchSpace = SearchSpace()
+    seed: Seed = 20
+
+
+class CrossValidationParams(Section):
+    """Which models are compared on the same folds."""
+
+    models: Annotated[
+        list[ClassicalName], Field(description="classical models beside the network; they also vote with it")
+    ] = list(CLASSICAL)
+    confidence: Annotated[float, Field(gt=0.5, lt=1, description="of every interval")] = 0.95
+
+
+class CertaintyParams(Section):
+    """From out-of-fold scores to probabilities and answers."""
+
+    calibration: Annotated[
+        Literal["auto", "temperature", "isotonic", "none"],
+        Field(description="auto takes the better of temperature and isotonic by log loss"),
+    ] = "auto"
+    sensitivity: Annotated[Share, Field(description="of 'rule out': below its point the answer is not fractured")] = (
+        0.95
+    )
+    specificity: Annotated[Share, Field(description="of 'rule in': from its point the answer is fractured")] = 0.95
+    confidence: Annotated[float, Field(gt=0.5, lt=1, description="with which each point keeps its target")] = 0.9
 
 
 class EvaluationParams(Section):
@@ -189,6 +389,9 @@ class EvaluationParams(Section):
 
     confidence: Annotated[float, Field(gt=0.5, lt=1, description="of every interval")] = 0.95
     resamples: Annotated[int, Field(ge=100, le=100_000, description="bootstrap resamples of groups")] = 2000
+    fusion: Annotated[
+        Literal["max", "mean", "noisy_or"], Field(description="a study's probability from those of its views")
+    ] = "max"
     seed: Seed = 20
 
 
@@ -200,17 +403,13 @@ class Params(Section):
     validation: ValidationParams = ValidationParams()
     preparation: PreparationParams = PreparationParams()
     augmentation: AugmentationParams = AugmentationParams()
+    features: FeatureParams = FeatureParams()
+    search: SearchParams = SearchParams()
+    cross_validation: CrossValidationParams = CrossValidationParams()
     training: TrainingParams = TrainingParams()
+    classical: ClassicalParams = ClassicalParams()
+    certainty: CertaintyParams = CertaintyParams()
     evaluation: EvaluationParams = EvaluationParams()
-
-    @model_validator(mode="after")
-    def _fold_exists(self) -> "Params":
-        if self.training.validation_fold >= self.preparation.folds:
-            raise ValueError(
-                f"training.validation_fold is {self.training.validation_fold}, but preparation.folds makes only "
-                f"folds 0 to {self.preparation.folds - 1}"
-            )
-        return self
 
 
 def load_params(path: Path) -> Params:

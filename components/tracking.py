@@ -50,7 +50,7 @@ def run_step(step: Step, paths: dict[str, Path], params: Params) -> Summary:
     Args:
         step: what to run.
         paths: one for each of its inputs and outputs.
-        params: the whole of params.yaml; the step gets its own section.
+        params: the whole of params.yaml; the step gets the sections it names.
 
     Raises:
         OsteonError: an input is missing, or the tracking server cannot be reached.
@@ -59,11 +59,12 @@ def run_step(step: Step, paths: dict[str, Path], params: Params) -> Summary:
     for name in step.inputs:
         if not paths[name].exists():
             raise OsteonError(f"{step.name}: --{name} {paths[name]} does not exist; run the step that makes it first")
-    section_name, section = section_of(params, step.params_kind)
+    sections = {argument: section_of(params, kind) for argument, kind in step.sections.items()}
     read = {name: dvc_hash(paths[name]) for name, mark in step.inputs.items() if mark.kind != "films"}
     with _recording(step, params, read) as recorder:
-        recorder.log_params(section_name, section)
-        summary = step.function(**paths, params=section)
+        for name, section in sections.values():
+            recorder.log_params(name, section)
+        summary = step.function(**paths, **{argument: section for argument, (_, section) in sections.items()})
         recorder.log_results(summary, paths)
     return summary
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from components.films.prepared import PreparedFilms
     from components.models.package import PackageInfo
-    from components.training.batches import FilmBatches
-    from components.training.checkpoint import TrainingState
+    from components.models.batches import FilmBatches
+    from components.models.checkpoint import TrainingState
 
 HISTORY = "history.csv"
 
@@ -48,10 +48,10 @@ def train(
     from components.models.package import FILMS, save_package
     from components.outputs import remove_traces, whole_folder
     from components.params import AugmentationParams
-    from components.training.batches import FilmBatches, TrainingBatches
-    from components.training.checkpoint import TrainingState, read_state
-    from components.training.devices import describe_devices
-    from components.training.fit import choose_precision, fit, log
+    from components.models.batches import FilmBatches, TrainingBatches
+    from components.models.checkpoint import TrainingState, read_state
+    from components.models.devices import describe_devices
+    from components.models.fit import choose_precision, fit, log
 
     prepared, copies = open_prepared(dataset), open_prepared(augmented)
     limits = AugmentationParams.model_validate_json((augmented / "augmentation.json").read_text(encoding="utf-8"))

@@ -19,9 +19,9 @@ from tests.conftest import Pipeline
 keras = load_keras()
 
 from components.models.networks import MAP_STRIDE, build_network  # noqa: E402
-from components.training.batches import FilmBatches, TrainingBatches, map_of  # noqa: E402
-from components.training.checkpoint import TrainingState, read_state, save_checkpoint  # noqa: E402
-from components.training.fit import choose_precision, compile_network, fit, map_loss  # noqa: E402
+from components.models.batches import FilmBatches, TrainingBatches, map_of  # noqa: E402
+from components.models.checkpoint import TrainingState, read_state, save_checkpoint  # noqa: E402
+from components.models.fit import choose_precision, compile_network, fit, map_loss  # noqa: E402
 from components.training.step import _rows, train, youden_threshold  # noqa: E402
 
 SMALL = TrainingParams(
@@ -387,7 +387,7 @@ def test_training_spreads_over_several_devices(pipeline: Pipeline, tmp_path: Pat
     before = (
         "import tensorflow as tf; cpu = tf.config.list_physical_devices('CPU')[0]; "
         "tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2); "
-        "from components.training import devices, fit; scopes = []; "
+        "from components.models import devices, fit; scopes = []; "
         "fit.distribution = lambda: scopes.append(devices._mirrored(['CPU:0', 'CPU:1'])) or scopes[0]"
     )
     out = in_process(pipeline, tmp_path / "model", before=before, after="print(len(scopes))")
@@ -397,7 +397,7 @@ def test_training_spreads_over_several_devices(pipeline: Pipeline, tmp_path: Pat
 
 @pytest.mark.parametrize("make", [lambda: None])
 def test_nothing_here_needs_a_gpu(make: Callable[[], None]) -> None:
-    from components.training.devices import describe_devices, distribution
+    from components.models.devices import describe_devices, distribution
 
     with distribution():
         pass

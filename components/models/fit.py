@@ -11,14 +11,14 @@ import numpy as np
 from keras import ops
 
 from components.params import TrainingParams
-from components.training.batches import FilmBatches, TrainingBatches
-from components.training.checkpoint import (
+from components.models.batches import FilmBatches, TrainingBatches
+from components.models.checkpoint import (
     TrainingState,
     Weights,
     restore_checkpoint,
     save_checkpoint,
 )
-from components.training.devices import distribution
+from components.models.devices import distribution
 
 log = logging.getLogger(__name__)
 
