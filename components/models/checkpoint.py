@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from components.outputs import partial_path, whole_folder
 
-VARIABLES, BEST, STATE = "variables.npz", "best.npz", "state.json"
+VARIABLES, KEPT, STATE = "variables.npz", "kept.npz", "state.json"
 Weights = list[NDArray[Any]]
 
 
@@ -18,11 +18,13 @@ class TrainingState(BaseModel):
     """How far a training has come.
 
     fingerprint: of the data, the parameters and the backend; another one's checkpoint is not continued.
-    precision: what was chosen at the start, so that it is not chosen again. history: one entry an epoch.
+    precision: what was chosen at the start, so that it is not chosen again. history: one entry an epoch, with
+    watched_auroc where films were watched. stopping: whether these films decide which epoch is kept.
     """
 
     fingerprint: str
     precision: str
+    stopping: bool = False
     history: list[dict[str, float]] = []
 
     @property
@@ -30,13 +32,23 @@ class TrainingState(BaseModel):
         """How many are done."""
         return len(self.history)
 
-    def best_epoch(self) -> int:
-        """The first epoch (from 0) with the highest AUROC on the validation fold."""
-        return int(np.argmax([epoch["val_auroc"] for epoch in self.history]))
+    def kept_epoch(self) -> int:
+        """The epoch (from 0) whose weights are kept: the first with the highest AUROC, or the last."""
+        if not self.stopping:
+            return self.epochs - 1
+        return int(np.argmax([epoch["watched_auroc"] for epoch in self.history]))
+
+    def write_history(self, path: Path) -> None:
+        """One row an epoch, as CSV. Speed differs from run to run; everything else here is the training's."""
+        import pandas as pd
+
+        frame = pd.DataFrame(self.history).drop(columns="films_per_second")
+        frame.insert(0, "epoch", range(1, len(frame) + 1))
+        frame.to_csv(path, index=False, lineterminator="\n")
 
     def epochs_since_best(self) -> int:
-        """How many came after the best one."""
-        return self.epochs - 1 - self.best_epoch()
+        """How many came after the one that is kept."""
+        return self.epochs - 1 - self.kept_epoch()
 
 
 def variables_of(network: Any) -> list[Any]:
@@ -44,12 +56,12 @@ def variables_of(network: Any) -> list[Any]:
     return [*network.variables, *network.optimizer.variables]
 
 
-def save_checkpoint(folder: Path, network: Any, best: Weights, state: TrainingState) -> None:
-    """Write network, optimiser, best weights and state so that a kill at any moment leaves this one or the last."""
+def save_checkpoint(folder: Path, network: Any, kept: Weights, state: TrainingState) -> None:
+    """Write network, optimiser, the weights to keep and state so that a kill at any moment leaves this one or the last."""
     with whole_folder(folder) as partial:
         values = [np.asarray(variable) for variable in variables_of(network)]
         np.savez(partial / VARIABLES, *values)
-        np.savez(partial / BEST, *best)
+        np.savez(partial / KEPT, *kept)
         (partial / STATE).write_text(state.model_dump_json(), encoding="utf-8")
 
 
@@ -66,9 +78,9 @@ def read_state(folder: Path, fingerprint: str) -> TrainingState | None:
 
 
 def restore_checkpoint(folder: Path, network: Any) -> Weights:
-    """Put a checkpoint's values into a network built and compiled as the one that wrote it; the best weights."""
+    """Put a checkpoint's values into a network built and compiled as the one that wrote it; the weights to keep."""
     with np.load(folder / VARIABLES, allow_pickle=False) as stored:
         for variable, name in zip(variables_of(network), stored.files, strict=True):
             variable.assign(stored[name])
-    with np.load(folder / BEST, allow_pickle=False) as stored:
+    with np.load(folder / KEPT, allow_pickle=False) as stored:
         return [stored[name] for name in stored.files]

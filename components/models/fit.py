@@ -1,4 +1,4 @@
-"""Fitting a network: AdamW with warm-up and cosine, averaged weights, early stopping on a fold, resumable."""
+"""Fitting a network: AdamW with warm-up and cosine, averaged weights, early stopping on films set aside, resumable."""
 
 import logging
 import time
@@ -72,7 +72,7 @@ def compile_network(network: Any, params: TrainingParams, steps_per_epoch: int) 
 
 
 class _EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
-    """Keeps the best weights, writes the checkpoint, says a line, stops early.
+    """Keeps the weights worth keeping, writes the checkpoint, says a line, stops early.
 
     Stands before SwapEMAWeights among the callbacks: when a validation ends, the averaged weights are still in
     the network, and at the end of an epoch the plain ones are back.
@@ -82,108 +82,123 @@ class _EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
         self,
         checkpoint: Path,
         state: TrainingState,
-        best: Weights,
+        kept: Weights,
         params: TrainingParams,
         films: int,
         on_epoch: Callable[[int, dict[str, float]], None],
     ) -> None:
         super().__init__()
-        self.checkpoint, self.state, self.best = checkpoint, state, best
+        self.checkpoint, self.state, self.kept = checkpoint, state, kept
         self.training, self.films, self.on_epoch_done = params, films, on_epoch
-        self.started = 0.0
+        self.started = self.trained = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
-        self.started = time.perf_counter()
+        self.started, self.trained = time.perf_counter(), 0.0
 
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
         self.trained = time.perf_counter()
 
     def on_test_end(self, logs: dict[str, float] | None = None) -> None:
         auroc = float((logs or {})["finding_auroc"])
-        if all(auroc > epoch["val_auroc"] for epoch in self.state.history):
-            self.best = self.model.get_weights()
+        if not self.state.stopping or all(auroc > epoch["watched_auroc"] for epoch in self.state.history):
+            self.kept = self.model.get_weights()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         logs = logs or {}
+        watched = "val_finding_auroc" in logs
         entry = {
             "loss": float(logs["loss"]),
             "finding_loss": float(logs["finding_loss"]),
             "map_loss": float(logs["map_loss"]),
             "auroc": float(logs["finding_auroc"]),
-            "val_auroc": float(logs["val_finding_auroc"]),
-            "films_per_second": self.films / max(self.trained - self.started, 1e-9),
+            "films_per_second": self.films / ((self.trained or time.perf_counter()) - self.started),
         }
+        if watched:
+            entry["watched_auroc"] = float(logs["val_finding_auroc"])
+        else:
+            self.kept = averaged_weights(self.model)
         self.state.history.append(entry)
-        save_checkpoint(self.checkpoint, self.model, self.best, self.state)
-        best = self.state.best_epoch()
+        save_checkpoint(self.checkpoint, self.model, self.kept, self.state)
         log.info(
-            "epoch %*d of %d · loss %.3f · AUROC %.3f · on fold %d %.3f%s · %.0f images/s",
+            "epoch %*d of %d · loss %.3f · AUROC %.3f%s · %.0f images/s",
             len(str(self.training.epochs)),
             epoch + 1,
             self.training.epochs,
             entry["loss"],
             entry["auroc"],
-            self.training.validation_fold,
-            entry["val_auroc"],
-            " (best)" if best == epoch else "",
+            f", on films not learnt from {entry['watched_auroc']:.3f}" if watched else "",
             entry["films_per_second"],
         )
         self.on_epoch_done(epoch, entry)
-        if self.state.epochs_since_best() >= self.training.patience:
+        if self.state.stopping and self.state.epochs_since_best() >= self.training.patience:
             log.info("no better AUROC in %d epochs: stopped", self.training.patience)
             self.model.stop_training = True
+
+
+def averaged_weights(network: Any) -> Weights:
+    """The weights with the moving averages of those that learn, where the optimiser keeps averages."""
+    averages = {}
+    if network.optimizer.use_ema:
+        # Keras' own SwapEMAWeights takes them from the same place; there is no public one.
+        moving = network.optimizer._model_variables_moving_average  # noqa: SLF001
+        averages = {id(one): average for one, average in zip(network.trainable_variables, moving, strict=True)}
+    return [np.asarray(averages.get(id(one), one)) for one in network.weights]
 
 
 def fit(
     build: Callable[[], Any],
     training: TrainingBatches,
-    validation: FilmBatches,
+    watched: FilmBatches | None,
     params: TrainingParams,
     state: TrainingState,
     checkpoint: Path,
+    epochs: int | None = None,
     on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, entry: None,  # noqa: ARG005
 ) -> tuple[Any, TrainingState]:
     """Train a network, or continue where an interrupted call left it.
 
     Args:
-        build: makes the network, untrained.
+        build: makes the network, untrained or with the weights to start from.
         training: batches to learn from.
-        validation: batches that decide when to stop and which epoch to keep.
+        watched: batches to measure each epoch on, if any; with state.stopping they decide when to stop and which
+            epoch is kept.
         params: how.
         state: of a new training, or what `checkpoint` says of an interrupted one.
         checkpoint: folder that is written each epoch.
-        on_epoch: told each epoch's figures.
+        epochs: stop after so many, on the way that the learning rate takes in params.epochs; None: all.
+        on_epoch: told each epoch's figures; what it raises ends the training.
 
     Returns:
-        The network with the weights of its best epoch, and the history.
+        The network with the weights that are kept, and the history.
 
     """
     keras.utils.set_random_seed(params.seed)
     keras.mixed_precision.set_dtype_policy(state.precision)
+    last = min(epochs or params.epochs, params.epochs)
     with distribution():
         network = build()
         compile_network(network, params, len(training))
         network.optimizer.build(network.trainable_variables)
-        best: Weights = restore_checkpoint(checkpoint, network) if state.epochs else network.get_weights()
+        kept: Weights = restore_checkpoint(checkpoint, network) if state.epochs else network.get_weights()
     if state.epochs:
         training.epoch = state.epochs - 1
         log.info("continuing after epoch %d", state.epochs)
-    done = state.epochs >= params.epochs or (state.epochs and state.epochs_since_best() >= params.patience)
-    if not done:
-        end = _EpochEnd(checkpoint, state, best, params, len(training) * params.batch_size, on_epoch)
-        average = [keras.callbacks.SwapEMAWeights()] if params.ema > 0 else []
+    stopped = state.epochs and state.stopping and state.epochs_since_best() >= params.patience
+    if state.epochs < last and not stopped:
+        end = _EpochEnd(checkpoint, state, kept, params, len(training) * params.batch_size, on_epoch)
+        average = [keras.callbacks.SwapEMAWeights()] if params.ema > 0 and watched is not None else []
         network.fit(
             training,
-            validation_data=validation,
+            validation_data=watched,
             initial_epoch=state.epochs,
-            epochs=params.epochs,
+            epochs=last,
             callbacks=[end, *average],
             shuffle=False,  # the batches are in random order already, one that does not depend on the past
             verbose=0,
         )
-        best = end.best
+        kept = end.kept
     trained = build()  # on one device, whatever it was trained on
-    trained.set_weights(best)
+    trained.set_weights(kept)
     return trained, state
 
 

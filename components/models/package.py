@@ -1,11 +1,11 @@
 """The packaged model: a folder that answers for itself.
 
-network.keras, the weights; package.json, what they were made from and how to read what they say; films.csv, the
-films they were trained and chosen on, by id and hash.
+network-0.keras …, the networks; NAME.skops, the classical models; package.json, what they were made from and how to
+read what they say; films.csv, the films they were trained and chosen on, by id and hash.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,34 +14,44 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from components.errors import OsteonError
+from components.models.calibration import Calibration
+from components.models.classical import SOFT_VOTE, load_classical, probabilities, soft_vote
+from components.models.operating_points import OperatingPoints, answers
 
 if TYPE_CHECKING:
     import pandas as pd
 
-NETWORK, INFO, FILMS = "network.keras", "package.json", "films.csv"
+INFO, FILMS = "package.json", "films.csv"
 
 
 class PackageInfo(BaseModel):
     """What a packaged model says of itself.
 
-    finding: what probability is of. image_size: side of the square it takes, pixels. threshold: probability at
-    and above which its answer is the finding. prevalence: share of positive films it was trained among; its
-    probabilities are meant for films with that share.
+    finding: what probability is of. model: what answers, 'network', a classical model's name or 'soft_vote'.
+    image_size: side of the square it takes, pixels; feature_size: side its classical models shrink it to.
+    prevalence: share of positive films it was trained among, learnt_prevalence: with their copies; its probabilities
+    are meant for films with the first. calibration, points, threshold: from out-of-fold scores of its kind.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     finding: str
+    model: str
     network: str
+    networks: int
+    classical: list[str]
+    types: list[str]
     image_size: int
-    threshold: float
+    feature_size: int
     prevalence: float
+    learnt_prevalence: float
+    calibration: Calibration
+    points: OperatingPoints
+    threshold: float
     films: int
     copies: int
-    epochs: int
-    best_epoch: int
-    validation_fold: int
-    validation_auroc: float
+    epochs: list[int]
+    out_of_fold_auroc: float
     fingerprint: str
     precision: str
     backend: str
@@ -53,16 +63,37 @@ class Package:
     """A packaged model, loaded."""
 
     info: PackageInfo
-    network: Any
+    networks: list[Any] = field(default_factory=list)
+    estimators: dict[str, Any] = field(default_factory=dict)
 
-    def probabilities(self, squares: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Probability of the finding, one a film.
+    def scores(self, squares: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Probability of the finding before calibration, one a film.
 
         Args:
             squares: films × image_size × image_size, uint8, as films.decoding.letterbox makes them.
 
         """
-        return probabilities_of(logits_of(self.network, squares), self.info.prevalence)
+        found: dict[str, NDArray[np.float64]] = {}
+        if self.networks:
+            logits = np.mean([logits_of(network, squares) for network in self.networks], axis=0)
+            found["network"] = probabilities_of(logits, self.info.prevalence)
+        if self.estimators:
+            from components.models.film_features import features_of
+
+            features = features_of(squares, self.info.feature_size)
+            for name, estimator in self.estimators.items():
+                found[name] = probabilities(estimator, features, self.info.learnt_prevalence, self.info.prevalence)
+        return soft_vote(found) if self.info.model == SOFT_VOTE else found[self.info.model]
+
+    def probabilities(self, squares: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Calibrated probability of the finding, one a film."""
+        return self.info.calibration.apply(self.scores(squares))
+
+    def maps(self, squares: NDArray[np.uint8]) -> NDArray[np.float64] | None:
+        """Where the networks see the finding, films × cells × cells between 0 and 1; None where there is no network."""
+        if not self.networks:
+            return None
+        return np.mean([maps_of(network, squares) for network in self.networks], axis=0)
 
     def answers(self, files: Sequence[bytes]) -> "pd.DataFrame":
         """Probability and answer for films as files (JPEG, PNG, TIFF, DICOM, …).
@@ -83,9 +114,8 @@ class Package:
             except UnreadableFilmError as error:
                 raise OsteonError(f"film {number}: {error}") from None
         probability = self.probabilities(squares)
-        names = np.array([f"not {self.info.finding}", self.info.finding])
         return pd.DataFrame(
-            {"probability": probability, "answer": names[(probability >= self.info.threshold).astype(int)]}
+            {"probability": probability, "answer": answers(probability, self.info.points, self.info.finding)}
         )
 
 
@@ -99,6 +129,16 @@ def logits_of(network: Any, squares: NDArray[np.uint8], block: int = 64) -> NDAr
     return logits
 
 
+def maps_of(network: Any, squares: NDArray[np.uint8], block: int = 64) -> NDArray[np.float64]:
+    """The network's 'map' for films as probabilities, the mean of each film's and its mirror image's turned back."""
+    maps = []
+    for start in range(0, len(squares), block):
+        films = np.ascontiguousarray(squares[start : start + block])[..., None]
+        straight, mirrored = (network.predict_on_batch(seen)["map"][..., 0] for seen in (films, films[:, :, ::-1]))
+        maps.append((straight.astype(np.float64) + mirrored[:, :, ::-1]) / 2)
+    return np.asarray(1 / (1 + np.exp(-np.concatenate(maps))))
+
+
 def probabilities_of(logits: NDArray[np.float64], prevalence: float) -> NDArray[np.float64]:
     """Probabilities for films of which a share of `prevalence` is positive.
 
@@ -110,14 +150,16 @@ def probabilities_of(logits: NDArray[np.float64], prevalence: float) -> NDArray[
     return np.asarray(np.exp(-np.logaddexp(0.0, -shifted)), dtype=np.float64)
 
 
-def save_package(folder: Path, network: Any, info: PackageInfo) -> None:
-    """Write a package into a folder that exists; the caller gives it its final name."""
+def network_file(number: int) -> str:
+    """Name of a network's file in a package."""
+    return f"network-{number}.keras"
+
+
+def save_network(path: Path, network: Any) -> None:
+    """Write a network alone: to answer it needs neither losses nor optimiser, and is a third of the size."""
     import keras
 
-    # Without losses and optimiser: to answer needs neither, and the file is a third of the size.
-    bare = keras.Model(network.inputs, network.output, name=network.name)
-    bare.save(folder / NETWORK)
-    (folder / INFO).write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    keras.Model(network.inputs, network.output, name=network.name).save(path)
 
 
 def open_package(folder: Path) -> Package:
@@ -127,26 +169,41 @@ def open_package(folder: Path) -> Package:
         OsteonError: missing or damaged.
 
     """
-    from zipfile import BadZipFile
-
-    from components.models.backend import load_keras
-
-    for name in (INFO, NETWORK):
-        if not (folder / name).is_file():
-            raise OsteonError(f"{folder}: no packaged model ({name} is missing); run the step train")
-    keras = load_keras()
+    if not (folder / INFO).is_file():
+        raise OsteonError(f"{folder}: no packaged model ({INFO} is missing); run the step train")
     try:
         info = PackageInfo.model_validate_json((folder / INFO).read_text(encoding="utf-8"))
-        network = keras.saving.load_model(folder / NETWORK, compile=False, safe_mode=True)
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         reason = " ".join((INFO, *map(str, fault["loc"]))) + f": {fault['msg']}"
         raise OsteonError(f"{folder}: damaged model ({reason}); run the step train again") from None
+    return Package(
+        info,
+        [load_network(folder / network_file(number)) for number in range(info.networks)],
+        {name: load_classical(folder / f"{name}.skops") for name in info.classical},
+    )
+
+
+def load_network(path: Path) -> Any:
+    """Load a network.
+
+    Raises:
+        OsteonError: missing or damaged.
+
+    """
+    from zipfile import BadZipFile
+
+    from components.models.backend import load_keras
+
+    if not path.is_file():
+        raise OsteonError(f"{path.parent}: no packaged model ({path.name} is missing); run the step train")
+    keras = load_keras()
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
     # What zipfile and Keras raise, one byte changed here or there.
     except (ValueError, OSError, KeyError, TypeError, NotImplementedError, BadZipFile) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise OsteonError(f"{folder}: damaged model ({reason}); run the step train again") from None
-    return Package(info, network)
+        raise OsteonError(f"{path.parent}: damaged model ({reason}); run the step train again") from None
 
 
 def example_film() -> bytes:

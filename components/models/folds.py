@@ -1,0 +1,189 @@
+"""One fold: every model learns from the other folds' films and is asked about this one's. One unit of work."""
+
+import json
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from components.errors import OsteonError
+from components.films.folds import rows_in, rows_outside, set_aside
+from components.models.classical import SOFT_VOTE, fit_classical, probabilities, soft_vote
+from components.models.film_features import FilmFeatures
+from components.models.learn import LearningFilms, learn
+from components.models.package import logits_of, probabilities_of, save_network
+from components.outputs import remove_traces, whole_folder
+from components.params import ClassicalName, ClassicalParams, TrainingParams
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+FOLD, PREDICTIONS = "fold-{}", "predictions.parquet"
+NETWORK, HISTORY, INFO = "network.keras", "history.csv", "fold.json"
+
+
+class FoldInfo(BaseModel):
+    """How a fold was computed. fingerprint: of all it was computed from. epochs: that its network is kept from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fold: int
+    fingerprint: str
+    films: int
+    copies: int
+    set_aside: int
+    prevalence: float
+    epochs: int
+    precision: str
+    seconds: dict[str, float]
+
+
+def compute_fold(
+    films: LearningFilms,
+    features: FilmFeatures,
+    fold: int,
+    folder: Path,
+    training: TrainingParams,
+    classical: ClassicalParams,
+    models: list[ClassicalName],
+) -> FoldInfo:
+    """Compute one fold into a folder, or go on where an interrupted call left it; nothing where it is there already.
+
+    Args:
+        films: films and copies.
+        features: of both.
+        fold: number of the fold that is asked; no film of it, and no copy of one, is learnt from.
+        folder: gets the network, its history, the scores of every model and the films behind them.
+        training: of the network; precision is chosen already.
+        classical: of the other models.
+        models: which of them.
+
+    """
+    fingerprint = _fingerprint(films, features, fold, training, classical, models)
+    if (done := _read(folder, fingerprint)) is not None:
+        log.info("fold %d: computed already", fold)
+        return done
+    table = films.prepared.films
+    asked, others = rows_in(table, fold), rows_outside(table, fold)
+    prevalence = float(films.labels(others).mean())
+    seconds: dict[str, float] = {}
+    with whole_folder(folder, keep=True) as partial:
+        start = time.perf_counter()
+        learning, stopping = others, None
+        if training.patience:
+            learning, stopping = set_aside(table, others, training.stopping_share, training.seed + fold)
+        log.info("fold %d: %d films to learn from, %d to ask", fold, len(learning), len(asked))
+        checkpoint = partial / "checkpoint"
+        network, state = learn(films, learning, training, checkpoint, stopping)
+        logits = np.concatenate([logits_of(network, squares) for squares in films.prepared.blocks(asked)])
+        scores = {"network": probabilities_of(logits, float(films.labels(learning).mean()))}
+        seconds["network"] = time.perf_counter() - start
+
+        learnt, labels, groups = films.described(features, others)
+        for name in models:
+            start = time.perf_counter()
+            estimator = fit_classical(name, learnt, labels, groups, classical)
+            scores[name] = probabilities(estimator, features.films[asked], float(labels.mean()), prevalence)
+            seconds[name] = time.perf_counter() - start
+        if models:
+            scores[SOFT_VOTE] = soft_vote(scores)
+
+        _scores_table(table, asked, fold, scores).to_parquet(partial / PREDICTIONS, index=False)
+        state.write_history(partial / HISTORY)
+        save_network(partial / NETWORK, network)
+        remove_traces(checkpoint)
+        info = FoldInfo(
+            fold=fold,
+            fingerprint=fingerprint,
+            films=len(learning),
+            copies=len(films.copies_of(learning)),
+            set_aside=0 if stopping is None else len(stopping),
+            prevalence=prevalence,
+            epochs=state.kept_epoch() + 1,
+            precision=state.precision,
+            seconds=seconds,
+        )
+        (partial / INFO).write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return info
+
+
+def _scores_table(films: "pd.DataFrame", rows: NDArray[np.int64], fold: int, scores: dict[str, Any]) -> "pd.DataFrame":
+    """One row a film and model: film_id, group, label, fold, model, score."""
+    import pandas as pd
+
+    asked = films.iloc[rows][["film_id", "group", "label"]].assign(fold=fold)
+    return pd.concat([asked.assign(model=name, score=score) for name, score in scores.items()], ignore_index=True)
+
+
+def read_folds(folder: Path) -> list[FoldInfo]:
+    """What the folds of a cross-validation say of themselves, in their order.
+
+    Raises:
+        OsteonError: there is none, or one is damaged.
+
+    """
+    try:
+        found = [FoldInfo.model_validate_json(path.read_bytes()) for path in folder.glob(f"{FOLD.format('*')}/{INFO}")]
+    except ValidationError as error:
+        raise OsteonError(f"{folder}: damaged ({str(error).splitlines()[0]}); run the step cross_validate again") from None
+    if not found:
+        raise OsteonError(f"{folder}: no folds there; run the step cross_validate")
+    return sorted(found, key=lambda one: one.fold)
+
+
+def read_predictions(folder: Path, model: str) -> "pd.DataFrame":
+    """Out-of-fold scores of one model: film_id, group, label, fold, score.
+
+    Raises:
+        OsteonError: it was not among the models of the cross-validation.
+
+    """
+    import pandas as pd
+
+    scores = pd.read_parquet(folder / PREDICTIONS)
+    chosen = scores[scores["model"] == model].drop(columns="model").reset_index(drop=True)
+    if chosen.empty:
+        there = ", ".join(scores["model"].unique())
+        raise OsteonError(f"{folder}: no out-of-fold scores of {model}, only of {there}; see cross_validation.models")
+    return chosen
+
+
+def _read(folder: Path, fingerprint: str) -> FoldInfo | None:
+    """A fold that was computed from the same, if it is there."""
+    try:
+        info = FoldInfo.model_validate_json((folder / INFO).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return info if info.fingerprint == fingerprint else None
+
+
+def _fingerprint(
+    films: LearningFilms,
+    features: FilmFeatures,
+    fold: int,
+    training: TrainingParams,
+    classical: ClassicalParams,
+    models: list[ClassicalName],
+) -> str:
+    """Of all that a fold is computed from."""
+    import hashlib
+
+    import keras
+
+    parts = (
+        films.fingerprint,
+        films.limits.model_dump_json(),
+        features.fingerprint,
+        str(fold),
+        training.model_dump_json(),
+        classical.model_dump_json(),
+        json.dumps(models),
+        keras.backend.backend(),
+    )
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -1,0 +1,69 @@
+"""What the search found best, as the steps after it take it: values that go over those of params.yaml."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from components.errors import OsteonError
+from components.params import AugmentationParams, ClassicalParams, Section, TrainingParams
+
+BEST = "best.yaml"
+Kind = TypeVar("Kind", bound=Section)
+
+
+class Best(BaseModel):
+    """Values by section and key; what was not searched is not there."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    training: dict[str, Any] = {}
+    augmentation: dict[str, Any] = {}
+    classical: dict[str, dict[str, Any]] = {}
+
+    def over_training(self, params: TrainingParams) -> TrainingParams:
+        """The section training with the best values."""
+        return _over(params, self.training)
+
+    def over_augmentation(self, params: AugmentationParams) -> AugmentationParams:
+        """The limits of variation with the best values."""
+        return _over(params, self.augmentation)
+
+    def over_classical(self, params: ClassicalParams) -> ClassicalParams:
+        """The section classical with the best values."""
+        return _over(params, {name: _over(getattr(params, name), values) for name, values in self.classical.items()})
+
+
+def _over(params: Kind, values: dict[str, Any]) -> Kind:
+    # model_copy would not check them.
+    return type(params).model_validate({**{key: getattr(params, key) for key in type(params).model_fields}, **values})
+
+
+def read_best(folder: Path) -> Best:
+    """What the step search wrote.
+
+    Raises:
+        OsteonError: missing or damaged.
+
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        content = YAML(typ="safe", pure=True).load((folder / BEST).read_text(encoding="utf-8"))
+        return Best.model_validate(content or {})
+    except FileNotFoundError:
+        raise OsteonError(f"{folder}: {BEST} is missing; run the step search") from None
+    except (YAMLError, ValidationError) as error:
+        raise OsteonError(f"{folder / BEST}: not what the step search writes ({str(error).splitlines()[0]})") from None
+
+
+def write_best(folder: Path, best: Best) -> None:
+    """Write best.yaml into a folder that exists."""
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.default_flow_style = False
+    with (folder / BEST).open("w", encoding="utf-8") as file:
+        file.write("# Found by the step search; cross_validate and train take these values over those of params.yaml.\n")
+        yaml.dump(best.model_dump(), file)
