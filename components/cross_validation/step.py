@@ -1,4 +1,4 @@
-"""Development films → out-of-fold scores of every model, and which is better."""
+"""Development films → out-of-fold scores of every model, and which ranks better."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,14 +6,15 @@ from typing import Annotated
 from components.contract import Input, Output, Summary
 from components.params import ClassicalParams, CrossValidationParams, TrainingParams
 
+TABLE, PICTURE = "comparison.csv", "comparison.png"
+
 
 class CrossValidationSummary(Summary):
-    """How well films are told apart that a model has not learnt from."""
+    """How well films are ranked that a model has not learnt from; AUROC of all folds together."""
 
     films: int
     folds: int
     auroc: dict[str, float]
-    best: str
 
 
 def cross_validate(
@@ -21,7 +22,8 @@ def cross_validate(
     augmented: Annotated[Path, Input("augmented copies and the limits of variation")],
     features: Annotated[Path, Input("features of films and copies")],
     best: Annotated[Path, Input("what the search found")],
-    folds: Annotated[Path, Output("predictions.parquet, comparison and the folds' networks", "report")],
+    folds: Annotated[Path, Output("predictions.parquet, and a folder a fold with its network")],
+    report: Annotated[Path, Output("the comparison as table and picture", "report")],
     params: CrossValidationParams,
     training: TrainingParams,
     classical: ClassicalParams,
@@ -29,36 +31,46 @@ def cross_validate(
     """Ask every model about each fold after it has learnt from the others; the test films are not read."""
     import dataclasses
 
+    import pandas as pd
+
     from components import tracking
-    from components.cross_validation.collect import collect
     from components.films.folds import fold_numbers, rows_outside
     from components.models.backend import load_keras
+    from components.models.comparison import COMPARISON, compare
     from components.models.searched import read_best
 
     load_keras()
-    from components.cross_validation.fold import compute_fold
+    from components.cross_validation.table import draw, table_of
     from components.models.film_features import open_features
+    from components.models.folds import FOLD, PREDICTIONS, compute_fold
     from components.models.learn import open_learning_films, with_precision
-    from components.outputs import whole_folder
+    from components.outputs import remove_but, whole_folder
 
     films, described, found = open_learning_films(dataset, augmented), open_features(features), read_best(best)
     films = dataclasses.replace(films, limits=found.over_augmentation(films.limits))
-    numbers = fold_numbers(films.prepared.films)
-    chosen = found.over_classical(classical)
+    numbers, others = fold_numbers(films.prepared.films), found.over_classical(classical)
+    computed = []
     with whole_folder(folds, keep=True) as folder:
-        learning = with_precision(
-            films, rows_outside(films.prepared.films, numbers[0]), found.over_training(training)
-        )
+        remove_but(folder, [FOLD.format(fold) for fold in numbers])  # an interrupted call may have had other folds
+        rows = rows_outside(films.prepared.films, numbers[0])
+        learning = with_precision(films, rows, found.over_training(training))
         for fold in numbers:
             with tracking.nested_run(f"fold {fold}"):
-                info = compute_fold(
-                    films, described, fold, folder / f"fold-{fold}", learning, chosen, params.models
+                computed.append(
+                    compute_fold(films, described, fold, folder / FOLD.format(fold), learning, others, params.models)
                 )
-                tracking.log_metrics({f"seconds.{name}": value for name, value in info.seconds.items()})
-        table = collect([folder / f"fold-{fold}" for fold in numbers], folder, params.confidence)
+        predictions = pd.concat(
+            [pd.read_parquet(folder / FOLD.format(fold) / PREDICTIONS) for fold in numbers], ignore_index=True
+        )
+        seconds = {name: sum(one.seconds[name] for one in computed) for name in computed[0].seconds}
+        comparison = compare(predictions, seconds, params.confidence)
+        predictions.to_parquet(folder / PREDICTIONS, index=False)
+        (folder / COMPARISON).write_text(comparison.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    with whole_folder(report) as folder:
+        table_of(comparison).to_csv(folder / TABLE, index=False, float_format="%.6f", lineterminator="\n")
+        draw(comparison, folder / PICTURE)
     return CrossValidationSummary(
-        films=int(table.films),
-        folds=len(numbers),
-        auroc={one.model: one.auroc.value for one in table.models},
-        best=table.best,
+        films=comparison.films,
+        folds=comparison.folds,
+        auroc={one.model: one.auroc.pooled.value or float("nan") for one in comparison.models},
     )

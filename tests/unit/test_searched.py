@@ -1,0 +1,51 @@
+"""What the search found, written, read and laid over the parameters."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from components.errors import OsteonError
+from components.models.searched import BEST, Best, read_best, write_best
+from components.params import AugmentationParams, ClassicalParams, TrainingParams
+
+FOUND = Best(
+    training={"width": 24, "learning_rate": 0.004},
+    augmentation={"rotation": 3.5},
+    classical={"svm": {"c": 7.0}, "k_nearest": {"neighbours": 9}},
+)
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    write_best(tmp_path, FOUND)
+    assert read_best(tmp_path) == FOUND
+
+
+def test_only_what_was_found_changes() -> None:
+    training = FOUND.over_training(TrainingParams(epochs=7))
+    assert training == TrainingParams(epochs=7, width=24, learning_rate=0.004)
+    assert FOUND.over_augmentation(AugmentationParams()) == AugmentationParams(rotation=3.5)
+    classical = FOUND.over_classical(ClassicalParams(components=8))
+    assert (classical.svm.c, classical.k_nearest.neighbours, classical.components) == (7.0, 9, 8)
+    assert classical.random_forest == ClassicalParams().random_forest
+
+
+def test_nothing_found_changes_nothing(tmp_path: Path) -> None:
+    write_best(tmp_path, Best())
+    assert read_best(tmp_path).over_training(TrainingParams(width=32)) == TrainingParams(width=32)
+
+
+def test_a_value_out_of_bounds_is_refused_when_it_is_laid_over() -> None:
+    with pytest.raises(ValidationError):
+        Best(training={"width": 7}).over_training(TrainingParams())
+
+
+def test_a_missing_and_a_damaged_file_say_so(tmp_path: Path) -> None:
+    with pytest.raises(OsteonError, match=r"best.yaml is missing; run the step search"):
+        read_best(tmp_path)
+    (tmp_path / BEST).write_text("training: {width: [", encoding="utf-8")
+    with pytest.raises(OsteonError, match="not what the step search writes"):
+        read_best(tmp_path)
+    (tmp_path / BEST).write_text("trainning: {width: 8}\n", encoding="utf-8")
+    with pytest.raises(OsteonError, match="not what the step search writes"):
+        read_best(tmp_path)
