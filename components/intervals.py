@@ -1,17 +1,18 @@
-"""Intervals: Wilson, DeLong, DeLong of films in groups and strata, and a bootstrap that draws whole groups."""
+"""Intervals: Wilson, shares, DeLong (in groups and strata, of two scores, over folds), a bootstrap of whole groups."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import optimize, special, stats
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 Counts = NDArray[np.int32]
 
 BLOCK = 2**22  # weights that a figure looks at together: 32 MB as float64, and a few times that on the way
+ROUNDING = 1e-10  # what AUROCs that are equal differ by at most
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,51 @@ def wilson(successes: int, trials: int, confidence: float) -> Estimate:
         return UNDEFINED
     interval = stats.binomtest(successes, trials).proportion_ci(confidence, method="wilson")
     return Estimate(successes / trials, float(interval.low), float(interval.high))
+
+
+def p_of_at_most(total: Floats, count: int, most: float, *, binary: bool) -> Floats:
+    """How likely a sum of independent shares is to be as small as this where their mean is above `most`.
+
+    Shares that are 0 or 1 are counted by the exact binomial. For others in [0, 1] it is the smaller of Hoeffding's
+    and Bentkus' bounds (Bates et al. 2021, J ACM 68; Angelopoulos et al. 2025, Ann Appl Stat 19), which hold
+    for every distribution and every n.
+
+    Args:
+        total: sums of the shares.
+        count: how many shares each is the sum of.
+        most: the mean in question, in [0, 1].
+        binary: the shares can be nothing but 0 and 1.
+
+    """
+    total = np.round(total, 6)  # thirds and sixths do not add up to whole numbers exactly
+    if binary:
+        return np.asarray(stats.binom.cdf(total, count, most))
+    mean = np.minimum(total / count, most)
+    hoeffding = np.exp(-count * (special.rel_entr(mean, most) + special.rel_entr(1 - mean, 1 - most)))
+    return np.minimum(hoeffding, np.e * stats.binom.cdf(np.ceil(total), count, most))
+
+
+def mean_share(shares: Floats, confidence: float, *, binary: bool) -> Estimate:
+    """Mean of independent shares, with the interval that p_of_at_most does not reject: Clopper and Pearson's if binary.
+
+    Args:
+        shares: in [0, 1].
+        confidence: of the two-sided interval; it covers at least that often, for every n.
+        binary: the shares can be nothing but 0 and 1.
+
+    """
+    count = len(shares)
+    if count == 0:
+        return UNDEFINED
+
+    def highest(total: float) -> float:
+        def excess(most: float) -> float:
+            return float(p_of_at_most(np.array(total), count, most, binary=binary)) - (1 - confidence) / 2
+
+        return 1.0 if total > count - 1e-6 else float(optimize.brentq(excess, total / count, 1.0))
+
+    total = float(shares.sum())
+    return Estimate(total / count, 1 - highest(count - total), highest(total))
 
 
 def delong(labels: Labels, scores: Floats, confidence: float) -> Estimate:
@@ -89,29 +135,154 @@ def auroc_in_strata(
     """
     auroc, pairs = 0.0, 0
     influence = np.zeros(len(labels))  # of each film on the figure, times the number of pairs
-    for stratum in np.unique(strata):
-        inside = strata == stratum
-        positive, negative = (np.flatnonzero(inside & (labels == label)) for label in (1, 0))
+    for positive, negative in _both_classes(labels, strata):
         m, n = len(positive), len(negative)
-        if m == 0 or n == 0:
-            continue
         of_positive, of_negative = _components(scores[positive], scores[negative])
         here = float(of_positive.mean())
         auroc, pairs = auroc + m * n * here, pairs + m * n
-        for films, share, others in ((positive, of_positive, n), (negative, of_negative, m)):
-            count = len(np.unique(groups[films]))
-            if count > 1:
-                influence[films] = others * (share - here) * np.sqrt(count / (count - 1))
-            else:
-                # One group alone does not show how much its class varies: take the most that this mean allows.
-                influence[films] = others * np.sqrt(here * (1 - here))
+        most = float(np.sqrt(here * (1 - here)))
+        influence[positive] = n * _deviations(of_positive, groups[positive], most)
+        influence[negative] = m * _deviations(of_negative, groups[negative], most)
     if not pairs:
         return UNDEFINED
     auroc /= pairs
     if auroc in (0.0, 1.0):
-        return _parted(auroc, min(len(np.unique(groups[labels == label])) for label in (0, 1)), confidence)
+        return _parted(auroc, _fewest_groups(labels, groups), confidence)
     variance = float((np.bincount(groups, influence) ** 2).sum()) / pairs**2
     return _normal(auroc, variance, confidence)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much better one score ranks than another, and the two-sided p of 'not at all'; None where not defined."""
+
+    auroc: Estimate
+    p: float | None
+
+
+def compare_aurocs(
+    labels: Labels,
+    scores: Floats,
+    others: Floats,
+    groups: NDArray[np.int64],
+    strata: NDArray[np.int64],
+    confidence: float,
+) -> Difference:
+    """DeLong's paired test: AUROC of `scores` less that of `others` on the same films.
+
+    As DeLong et al. 1988 and Sun & Xu 2014, but with the pairs and groups of auroc_in_strata: each film's influence on
+    the difference is the difference of its influences, summed by group. In one stratum with a film a group it is
+    theirs. For out-of-fold scores the folds are the strata. The test is of these films' chance: two models trained
+    once more would differ by something else (Bates et al. 2024, J Am Stat Assoc 119).
+
+    Where every film ranks better by the same share, DeLong's variance is 0. Then k groups of the smaller class that
+    all agree say that at least a share q = ((1 − confidence) / 2)^(1/k) of groups would; the rest may be as bad as
+    can be (−1). p follows from the same bound, and is that of the sign test where the difference is 1.
+
+    Args:
+        labels: 0 or 1.
+        scores: higher for 1; ties count half.
+        others: the same of another model.
+        groups: number of each film's group.
+        strata: number of each film's stratum; all 0 to compare films of all folds with each other.
+        confidence: of the two-sided interval.
+
+    """
+    difference, pairs = 0.0, 0
+    influence = np.zeros(len(labels))
+    for positive, negative in _both_classes(labels, strata):
+        m, n = len(positive), len(negative)
+        ours = _components(scores[positive], scores[negative])
+        theirs = _components(others[positive], others[negative])
+        aurocs = [float(of_positive.mean()) for of_positive, _ in (ours, theirs)]
+        difference, pairs = difference + m * n * (aurocs[0] - aurocs[1]), pairs + m * n
+        # Whatever the two have to do with each other.
+        most = float(sum(np.sqrt(auroc * (1 - auroc)) for auroc in aurocs))
+        influence[positive] = n * _deviations(ours[0] - theirs[0], groups[positive], most)
+        influence[negative] = m * _deviations(ours[1] - theirs[1], groups[negative], most)
+    if not pairs:
+        return Difference(UNDEFINED, None)
+    difference /= pairs
+    variance = float((np.bincount(groups, influence) ** 2).sum()) / pairs**2
+    if variance < ROUNDING**2:
+        count = _fewest_groups(labels, groups)
+        agree = ((1 - confidence) / 2) ** (1 / count)
+        low, high = (agree * difference + side * (1 - agree) for side in (-1, 1))
+        return Difference(Estimate(difference, low, high), min(1.0, 2 * (1 + abs(difference)) ** -count))
+    deviation = float(np.sqrt(variance))
+    half = float(stats.norm.ppf((1 + confidence) / 2)) * deviation
+    interval = Estimate(difference, max(-1.0, difference - half), min(1.0, difference + half))
+    return Difference(interval, float(2 * stats.norm.sf(abs(difference) / deviation)))
+
+
+@dataclass(frozen=True)
+class FoldAurocs:
+    """AUROC of out-of-fold scores.
+
+    folds: fold → its AUROC, folds of both classes only. mean, sd: over these (sd with n − 1). pooled: all films in
+    one ranking, though the folds' models differ. within: films of the same fold only. Where pooled is well below
+    within, the models' scores do not mean the same, and one threshold for all is a poor one.
+    """
+
+    folds: dict[int, float]
+    mean: float | None
+    sd: float | None
+    pooled: Estimate
+    within: Estimate
+
+
+def auroc_over_folds(
+    labels: Labels, scores: Floats, groups: NDArray[np.int64], folds: NDArray[np.int64], confidence: float
+) -> FoldAurocs:
+    """AUROC by fold and of all folds together, with DeLong's intervals by group.
+
+    The sd over folds says how far one fold's figure can be off. It is no standard error of the mean, for the folds'
+    models share most of their training films (Bengio & Grandvalet 2004, J Mach Learn Res 5).
+
+    Args:
+        labels: 0 or 1.
+        scores: out of fold, higher for 1; ties count half.
+        groups: number of each film's group.
+        folds: number of each film's fold.
+        confidence: of the two-sided intervals.
+
+    """
+    found = {}
+    for positive, negative in _both_classes(labels, folds):
+        of_positive, _ = _components(scores[positive], scores[negative])
+        found[int(folds[positive[0]])] = float(of_positive.mean())
+    values = np.array(list(found.values()))
+    return FoldAurocs(
+        folds=found,
+        mean=float(values.mean()) if len(values) else None,
+        sd=float(values.std(ddof=1)) if len(values) > 1 else None,
+        pooled=auroc_in_strata(labels, scores, groups, np.zeros_like(folds), confidence),
+        within=auroc_in_strata(labels, scores, groups, folds, confidence),
+    )
+
+
+def _both_classes(labels: Labels, strata: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Places of the positive and of the negative films of each stratum that has both."""
+    for stratum in np.unique(strata):
+        inside = strata == stratum
+        positive, negative = np.flatnonzero(inside & (labels == 1)), np.flatnonzero(inside & (labels == 0))
+        if len(positive) and len(negative):
+            yield positive, negative
+
+
+def _deviations(components: Floats, groups: NDArray[np.int64], most: float) -> Floats:
+    """Components less their mean, scaled so that their squares summed by group are unbiased.
+
+    One group alone does not show how much its class varies: then `most`, the most that the mean allows.
+    """
+    count = len(np.unique(groups))
+    if count == 1:
+        return np.full(len(components), most)
+    return np.asarray((components - components.mean()) * np.sqrt(count / (count - 1)))
+
+
+def _fewest_groups(labels: Labels, groups: NDArray[np.int64]) -> int:
+    return min(len(np.unique(groups[labels == label])) for label in (0, 1))
 
 
 def _components(positive: Floats, negative: Floats) -> tuple[Floats, Floats]:

@@ -10,6 +10,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from components.evaluation.metrics import confusion
 from components.intervals import Estimate
+from components.models.reliability import Reliability
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -123,6 +124,30 @@ def draw_figures(
         axes.set(xlabel=f"probability of {finding}", ylabel="films", xlim=(0, 1))
         axes.legend(frameon=False)
         _save(figure, folder / "scores.png")
+
+
+def draw_reliability(path: Path, before: Reliability, after: Reliability, finding: str) -> None:
+    """Write one picture: share of positive films against probability in bins, before and after calibration."""
+    with plt.rc_context(STYLE):
+        figure, both = plt.subplots(1, 2, figsize=(9.2, 4.9), layout="constrained", sharey=True)
+        for axes, name, found, color in zip(both, ("before", "after"), (before, after), (ORANGE, BLUE), strict=True):
+            seen = [one for one in found.bins if one.positive.value is not None]
+            shares = np.array([[one.positive.value, one.positive.low, one.positive.high] for one in seen], np.float64)
+            axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":")
+            axes.errorbar(
+                [one.probability for one in seen],
+                shares[:, 0],
+                # Wilson's interval can end a last digit short of a share of 0 or 1.
+                np.clip([shares[:, 0] - shares[:, 1], shares[:, 2] - shares[:, 0]], 0, None),
+                fmt="o",
+                color=color,
+                markersize=5,
+                elinewidth=1,
+            )
+            axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xlabel=f"probability of {finding}")
+            axes.set_title(f"{name} calibration\nECE {_shown(found.ece)}, by chance {found.by_chance:.3f}", fontsize=10)
+        both[0].set_ylabel(f"share {finding}")
+        _save(figure, path)
 
 
 def _square(x: str, y: str, title: str) -> "tuple[Figure, Axes]":

@@ -3,17 +3,26 @@
 numpy only; every Keras backend takes them.
 """
 
+import logging
+from collections.abc import Sequence
 from functools import lru_cache
 
 import keras
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from components.errors import OsteonError
 from components.films.manifest import text_to_boxes
 from components.films.prepared import PreparedFilms
 from components.films.warping import draw_variation, vary, vary_boxes
 from components.models.networks import MAP_STRIDE
 from components.params import AugmentationParams
+
+log = logging.getLogger(__name__)
+
+# With five folds each has two on average: fewer would be learnt by heart and could not be measured.
+FEWEST_OF_A_TYPE = 10
 
 Batch = tuple[NDArray[np.uint8], dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]
 
@@ -33,6 +42,7 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
         augmentation: AugmentationParams | None,
         seed: int,
         first_epoch: int = 0,
+        types: Sequence[str] = (),
     ) -> None:
         """Take films from several sets, each with the rows to use.
 
@@ -42,6 +52,7 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
             augmentation: limits of the variation; None shows films as they are.
             seed: of order and variation.
             first_epoch: epoch that the first pass is, when a training continues.
+            types: of fractures, in the order of the network's output 'type'; without any there is no such target.
 
         """
         super().__init__()
@@ -56,6 +67,7 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
         self.labels = np.concatenate([table["label"].to_numpy(np.float32) for table in tables])
         self.boxes = [text_to_boxes(text) for table in tables for text in table["boxes"]]
         self.boxes_known = any(self.boxes)
+        self.types = np.concatenate([type_targets(table, types) for table in tables])
         self.of_class = [np.flatnonzero(self.labels == label) for label in (0, 1)]
 
     def __len__(self) -> int:
@@ -82,11 +94,9 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
         labels = self.labels[chosen]
         # A positive film without boxes says nothing about where; in a set without any box no film does.
         known = np.array([self.boxes_known and (not self.labels[film] or bool(self.boxes[film])) for film in chosen])
-        return (
-            films,
-            {"finding": labels[:, None], "map": maps},
-            {"finding": np.ones(len(chosen), np.float32), "map": known.astype(np.float32)},
-        )
+        targets = {"finding": labels[:, None], "map": maps}
+        weights = {"finding": np.ones(len(chosen), np.float32), "map": known.astype(np.float32)}
+        return _with_types((films, targets, weights), self.types[chosen])
 
     def _chosen(self, label: int, epoch: int, number: int) -> NDArray[np.int64]:
         """The batch's half of one class: a window of the class's endless row of shuffled rounds."""
@@ -107,10 +117,13 @@ def _shuffled(seed: int, label: int, turn: int, count: int) -> NDArray[np.int64]
 class FilmBatches(keras.utils.PyDataset):  # type: ignore[misc]
     """Films as they are, in their order, with their labels: to measure on."""
 
-    def __init__(self, prepared: PreparedFilms, rows: NDArray[np.int64], batch_size: int = 64) -> None:
+    def __init__(
+        self, prepared: PreparedFilms, rows: NDArray[np.int64], batch_size: int = 64, types: Sequence[str] = ()
+    ) -> None:
         super().__init__()
         self.prepared, self.rows, self.batch_size = prepared, rows, batch_size
         self.labels = prepared.films["label"].to_numpy(np.float32)[rows]
+        self.types = type_targets(prepared.films.iloc[rows], types)
 
     def __len__(self) -> int:
         return -(-len(self.rows) // self.batch_size)
@@ -123,11 +136,56 @@ class FilmBatches(keras.utils.PyDataset):  # type: ignore[misc]
             np.zeros((len(labels), cells, cells, 1), np.float32),
             np.zeros(len(labels), np.float32),
         )
-        return (
-            self.prepared.pixels[self.rows[part]][..., None],
-            {"finding": labels, "map": nowhere},
-            {"finding": np.ones(len(labels), np.float32), "map": nothing},
+        films = self.prepared.pixels[self.rows[part]][..., None]
+        targets = {"finding": labels, "map": nowhere}
+        weights = {"finding": np.ones(len(labels), np.float32), "map": nothing}
+        return _with_types((films, targets, weights), self.types[part].copy())
+
+
+def _with_types(batch: Batch, types: NDArray[np.float32]) -> Batch:
+    """A batch with the target 'type' (films × types, as type_targets makes it); without types as it was."""
+    films, targets, weights = batch
+    if not types.shape[1]:
+        return batch
+    return films, {**targets, "type": types}, {**weights, "type": types.sum(axis=1)}
+
+
+def type_targets(films: pd.DataFrame, types: Sequence[str]) -> NDArray[np.float32]:
+    """Films × types: 1 at a fractured film's type, the rest 0.
+
+    A row of zeros is a film that says nothing about types: not fractured, of no known type, or of one not in the list.
+    Such a film has the weight 0 in the loss.
+    """
+    fractured = films["label"].to_numpy(np.float32) == 1
+    columns = [fractured & films["fracture_type"].eq(name).fillna(False).to_numpy(bool) for name in types]
+    return np.column_stack(columns).astype(np.float32) if columns else np.zeros((len(films), 0), np.float32)
+
+
+def types_to_learn(films: pd.DataFrame, fewest: int = FEWEST_OF_A_TYPE) -> list[str]:
+    """The types that can be learnt from these films, in alphabetical order; it is logged which are too rare.
+
+    Args:
+        films: rows of a prepared set; those to learn from, no test films and no copies.
+        fewest: fractured films that a type must have.
+
+    Raises:
+        OsteonError: fewer than two types have so many.
+
+    """
+    counts = films.loc[films["label"] == 1, "fracture_type"].value_counts().sort_index()
+    enough, rare = counts[counts >= fewest], counts[counts < fewest]
+    if len(enough) < 2:
+        found = ", ".join(f"{name} ({count})" for name, count in counts.items()) or "no type at all"
+        raise OsteonError(
+            f"training.task = fracture_type: two types with at least {fewest} films to learn from are needed; there is "
+            f"{found}; set it to fracture, or name the column with the types in data.columns.fracture_type"
         )
+    log.info(
+        "types: %s%s",
+        ", ".join(f"{name} ({count})" for name, count in enough.items()),
+        f" · too rare to learn: {', '.join(f'{name} ({count})' for name, count in rare.items())}" if len(rare) else "",
+    )
+    return [str(name) for name in enough.index]
 
 
 def map_of(boxes: list[tuple[float, float, float, float]], side: int) -> NDArray[np.float32]:

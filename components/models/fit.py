@@ -42,6 +42,12 @@ def map_loss(place: Any, logits: Any) -> Any:
 
 def compile_network(network: Any, params: TrainingParams, steps_per_epoch: int) -> None:
     """Give a network its losses and optimiser."""
+    losses = {
+        "finding": keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=params.label_smoothing),
+        "map": map_loss,
+        "type": keras.losses.CategoricalCrossentropy(from_logits=True),
+    }
+    loss_weights = {"finding": 1.0, "map": params.map_weight, "type": params.type_weight}
     warmup = round(params.warmup_epochs * steps_per_epoch)
     decay = max(params.epochs * steps_per_epoch - warmup, 1)
     if warmup:
@@ -61,11 +67,8 @@ def compile_network(network: Any, params: TrainingParams, steps_per_epoch: int) 
             use_ema=params.ema > 0,
             ema_momentum=params.ema or 0.99,
         ),
-        loss={
-            "finding": keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=params.label_smoothing),
-            "map": map_loss,
-        },
-        loss_weights={"finding": 1.0, "map": params.map_weight},
+        loss={name: losses[name] for name in network.output},
+        loss_weights={name: loss_weights[name] for name in network.output},
         weighted_metrics={"finding": [keras.metrics.AUC(num_thresholds=1000, from_logits=True, name="auroc")]},
         jit_compile=keras.backend.backend() == "jax",  # XLA made every step slower on a CPU under TensorFlow
     )

@@ -1,0 +1,530 @@
+"""The networks by name, weights to start from, and the type as a second answer. Keras' own networks are the oracle."""
+
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+
+from components.errors import OsteonError
+from components.films.prepared import PreparedFilms
+from components.models.backend import load_keras
+from components.params import NetworkName, TrainingParams
+
+keras = load_keras()
+
+from components.models.applications import APPLICATIONS  # noqa: E402
+from components.models.batches import FilmBatches, TrainingBatches, type_targets, types_to_learn  # noqa: E402
+from components.models.fit import compile_network  # noqa: E402
+from components.models.networks import NETWORKS, build_network  # noqa: E402
+from components.models.package import logits_of  # noqa: E402
+from components.models.weights import (  # noqa: E402
+    body_layers,
+    for_grey_films,
+    head_layers,
+    load_weights,
+    set_body_trainable,
+)
+
+TYPES = ["hairline", "oblique", "transverse"]
+every_network = pytest.mark.parametrize("name", NETWORKS)
+every_application = pytest.mark.parametrize("name", APPLICATIONS)
+
+
+def params_of(name: str, **values: Any) -> TrainingParams:
+    return TrainingParams(network=name, width=8, **values)
+
+
+@cache
+def built(name: str) -> Any:
+    """A network for films of 64 pixels with all three answers; nobody changes its weights."""
+    keras.utils.set_random_seed(1)
+    return build_network(64, params_of(name, task="fracture_type"), TYPES)
+
+
+def films_of(count: int, side: int = 64, seed: int = 0) -> NDArray[np.uint8]:
+    """Noise with a brighter half, so that no film is its own mirror image."""
+    films = np.random.default_rng(seed).integers(0, 160, (count, side, side, 1))
+    films[:, :, : side // 2] += 60
+    return films.astype(np.uint8)
+
+
+def answers_of(network: Any, films: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    return {name: np.asarray(answer) for name, answer in network.predict_on_batch(films).items()}
+
+
+@pytest.fixture
+def bfloat16() -> Iterator[None]:
+    keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
+    yield
+    keras.mixed_precision.set_dtype_policy("float32")
+
+
+# ---------------------------------------------------------------- networks
+
+
+def test_every_name_that_params_allow_is_a_network() -> None:
+    assert tuple(NETWORKS) == get_args(NetworkName)
+
+
+@every_network
+def test_a_networks_answers(name: str) -> None:
+    answers = answers_of(built(name), films_of(2))
+    assert {what: answer.shape for what, answer in answers.items()} == {
+        "finding": (2, 1),
+        "map": (2, 4, 4, 1),
+        "type": (2, 3),
+    }
+    assert all(answer.dtype == np.float32 and np.isfinite(answer).all() for answer in answers.values())
+    assert built(name).name == name
+
+
+@every_network
+def test_a_network_in_bfloat16_answers_in_float32(bfloat16: None, name: str) -> None:
+    """At the least side, 32 pixels; without the task fracture_type there is no answer to it."""
+    network = build_network(32, params_of(name))
+    answers = network(films_of(2, 32))
+    assert {what: tuple(answer.shape) for what, answer in answers.items()} == {"finding": (2, 1), "map": (2, 2, 2, 1)}
+    assert {keras.backend.standardize_dtype(answer.dtype) for answer in answers.values()} == {"float32"}
+    assert body_layers(network)[0].compute_dtype == "bfloat16"
+    assert {layer.compute_dtype for layer in head_layers(network)} - {"bfloat16"} == {"float32"}
+
+
+@pytest.mark.parametrize("side", [96, 224])
+@every_network
+def test_a_networks_answers_for_films_of_another_side(name: str, side: int) -> None:
+    network = build_network(side, params_of(name))
+    assert network.input_shape == (None, side, side, 1)
+    assert network.output["map"].shape == (None, side // 16, side // 16, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "with_classifier", "classifier", "first"),
+    [
+        # Published parameters (keras.io/api/applications), those of the classifier, and one input channel of the stem.
+        ("vgg", 138_357_544, 25_088 * 4096 + 4096 + 4096 * 4096 + 4096 + 4096 * 1000 + 1000, 3 * 3 * 64),
+        ("resnet50", 25_636_712, 2048 * 1000 + 1000, 7 * 7 * 64),
+        ("densenet121", 8_062_504, 1024 * 1000 + 1000, 7 * 7 * 64),
+        ("efficientnetv2b0", 7_200_312, 1280 * 1000 + 1000, 3 * 3 * 32),
+        ("mobilenetv3", 5_507_432, 960 * 1280 + 1280 + 1280 * 1000 + 1000, 3 * 3 * 16),
+    ],
+)
+def test_the_parameters_are_those_published(name: str, with_classifier: int, classifier: int, first: int) -> None:
+    found = sum(layer.count_params() for layer in body_layers(built(name)))
+    assert found == with_classifier - classifier - 2 * first
+
+
+def test_the_parameters_of_plain_by_hand() -> None:
+    convolutions = 9 * (1 * 32 + 32 * 64 + 64 * 128 + 128 * 256)
+    normalisation = 4 * (32 + 64 + 128 + 256)
+    heads = (256 + 1) + (256 * 128 + 128) + (128 + 1) + (128 * 3 + 3)  # map, hidden, finding, type
+    assert built("plain").count_params() == convolutions + normalisation + heads
+
+
+@pytest.mark.parametrize(
+    ("name", "last"),
+    [
+        ("vgg", "block5_conv3"),
+        ("resnet50", "conv4_block6_out"),
+        ("densenet121", "pool4_conv"),
+        ("efficientnetv2b0", "block6a_expand_activation"),
+    ],
+)
+def test_the_map_is_read_from_the_last_view_at_stride_16(name: str, last: str) -> None:
+    assert built(name).get_layer("map").input is built(name).get_layer(last).output
+
+
+def test_the_map_of_mobilenetv3_too() -> None:
+    """Its activations have no names; the last before stride 32 follows expanded_conv_12_expand_bn."""
+    before = built("mobilenetv3").get_layer("map").input._keras_history.operation.input
+    assert before is built("mobilenetv3").get_layer("expanded_conv_12_expand_bn").output
+
+
+@every_network
+def test_a_saved_network_answers_the_same(tmp_path: Path, name: str) -> None:
+    built(name).save(tmp_path / "network.keras")
+    again = keras.saving.load_model(tmp_path / "network.keras", compile=False, safe_mode=True)
+    before, after = answers_of(built(name), films_of(2)), answers_of(again, films_of(2))
+    for what in before:
+        np.testing.assert_allclose(after[what], before[what], rtol=1e-5, atol=1e-6)
+
+
+@every_network
+def test_a_film_and_its_mirror_image_get_the_same_answer(name: str) -> None:
+    squares = films_of(2)[..., 0]
+    plain, mirrored = (logits_of(built(name), seen) for seen in (squares, squares[:, :, ::-1]))
+    np.testing.assert_allclose(mirrored, plain, rtol=1e-4, atol=1e-5)
+
+
+@every_network
+def test_exposure_changes_nothing(name: str) -> None:
+    """Gain and offset of a film are taken out before the first convolution."""
+    film = np.random.default_rng(0).integers(0, 100, (1, 64, 64, 1)).astype(np.uint8)
+    first, second = (answers_of(built(name), one)["finding"] for one in (film, film * 2 + 20))
+    np.testing.assert_allclose(first, second, rtol=1e-3, atol=1e-3)
+
+
+@every_network
+def test_a_few_steps_lower_the_loss(name: str) -> None:
+    """Eight films, half of them with a dark square; every answer's loss goes down."""
+    films = films_of(8)
+    place = np.zeros((8, 4, 4, 1), np.float32)
+    for film in range(0, 8, 2):
+        films[film, 16:32, 32:48] = 0
+        place[film, 1, 2] = 1
+    fractured = (np.arange(8) % 2 == 0).astype(np.float32)
+    types = np.eye(3, dtype=np.float32)[np.arange(8) // 2 % 3] * fractured[:, None]
+    targets = {"finding": fractured[:, None], "map": place, "type": types}
+    weights = {"finding": np.ones(8, np.float32), "map": np.ones(8, np.float32), "type": fractured}
+    keras.utils.set_random_seed(3)
+    # VGG has no batch normalisation: at a higher rate it dies.
+    rate = 1e-4 if name == "vgg" else 1e-3
+    params = params_of(name, task="fracture_type", learning_rate=rate, warmup_epochs=0, ema=0, dropout=0.0)
+    network = build_network(64, params, TYPES)
+    compile_network(network, params, 100)
+    losses = [network.train_on_batch(films, targets, weights, return_dict=True) for _ in range(8)]
+    # What Keras returns is the mean since the start, so the last of it is less than the first only if most steps were.
+    for what in ("loss", "finding_loss", "map_loss", "type_loss"):
+        assert float(losses[-1][what]) < 0.95 * float(losses[0][what]), what
+
+
+BY_JAX = """
+import sys
+from pathlib import Path
+sys.modules["tensorflow"] = None  # any import of it raises
+import numpy as np
+from components.models.backend import load_keras
+keras = load_keras()
+folder = Path(sys.argv[1])
+films = np.load(folder / "films.npy")
+for file in sorted(folder.glob("*.keras")):
+    answers = keras.saving.load_model(file, compile=False, safe_mode=True).predict_on_batch(films)
+    np.savez(folder / f"{file.stem}.npz", **{name: np.asarray(answer) for name, answer in answers.items()})
+"""
+
+
+def test_jax_answers_as_tensorflow_does(tmp_path: Path) -> None:
+    pytest.importorskip("jax")
+    names = ("compact", "plain", "mobilenetv3")
+    films = films_of(2)
+    np.save(tmp_path / "films.npy", films)
+    for name in names:
+        built(name).save(tmp_path / f"{name}.keras")
+    import os
+
+    done = subprocess.run(
+        [sys.executable, "-c", BY_JAX, str(tmp_path)],
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name in names:
+        with np.load(tmp_path / f"{name}.npz") as found:
+            for what, answer in answers_of(built(name), films).items():
+                np.testing.assert_allclose(found[what], answer, rtol=1e-3, atol=1e-4)
+
+
+# ---------------------------------------------------------------- ImageNet's weights
+
+# Deviation of the pixels that each network saw: of 0 … 255, of channels divided by theirs, of −1 … 1.
+DEVIATIONS = {"vgg": 57.63, "resnet50": 57.63, "densenet121": 1, "efficientnetv2b0": 1, "mobilenetv3": 0.452}
+
+
+def published(name: str, side: int = 64, **options: Any) -> Any:
+    """Keras' network for colour pictures, every weight of it drawn anew (batch normalisation's averages too)."""
+    usual: dict[str, Any] = {"include_top": False, "input_shape": (side, side, 3)}
+    constructor = getattr(keras.applications, APPLICATIONS[name].constructor)
+    network = constructor(weights=None, **{**APPLICATIONS[name].options, **usual, **options})
+    rng = np.random.default_rng(4)
+    for variable in network.weights:
+        value = np.asarray(variable)
+        variable.assign(value * rng.uniform(0.8, 1.2, value.shape) + 0.01 * rng.standard_normal(value.shape))
+    return network
+
+
+def assert_same_features(network: Any, oracle: Any) -> None:
+    """What ours sees on grey films is what the oracle sees on their standardised copy in three channels."""
+    films = films_of(2)
+    pooled = [layer for layer in network.layers if isinstance(layer, keras.layers.GlobalAveragePooling2D)][-1]
+    (standardised,) = (layer for layer in network.layers if isinstance(layer, keras.layers.LayerNormalization))
+    seen, features = keras.Model(network.inputs, [standardised.output, pooled.input]).predict_on_batch(films)
+    np.testing.assert_allclose([seen.mean(), seen.std()], [0, 1], atol=1e-3)
+    expected = np.asarray(oracle.predict_on_batch(np.repeat(seen, 3, axis=-1) * DEVIATIONS[network.name]))
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(features / scale, expected / scale, atol=2e-3)
+    assert expected.std() / scale > 0.01, "the features say nothing, neither does the comparison"
+
+
+@every_application
+def test_imagenet_weights_see_the_same_as_in_keras(tmp_path: Path, name: str) -> None:
+    oracle = published(name)
+    oracle.save_weights(tmp_path / "imagenet.weights.h5")
+    network = build_network(64, params_of(name))
+    loaded = load_weights(network, tmp_path / "imagenet.weights.h5")
+    assert_same_features(network, oracle)
+    assert set(loaded.loaded) == {layer.name for layer in body_layers(network)}
+    assert set(loaded.not_loaded) == {"finding", "map"}
+
+
+@pytest.mark.parametrize("kind", ["weights.h5", "h5", "keras", "as of old"])
+def test_imagenet_weights_in_every_kind_of_file(tmp_path: Path, kind: str) -> None:
+    oracle = published("mobilenetv3")
+    path = tmp_path / f"imagenet.{kind}"
+    if kind == "weights.h5":
+        oracle.save_weights(path)
+    elif kind == "as of old":  # the form of the files at storage.googleapis.com/tensorflow/keras-applications
+        from keras.src.legacy.saving import legacy_h5_format
+
+        path = tmp_path / "weights_mobilenet_v3_no_top.h5"
+        with h5py.File(path, "w") as file:
+            legacy_h5_format.save_weights_to_hdf5_group(file, oracle)
+    else:
+        oracle.save(path)
+    network = build_network(64, params_of("mobilenetv3"))
+    load_weights(network, path)
+    assert_same_features(network, oracle)
+
+
+def test_imagenet_weights_with_their_classifier(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    whole = published("densenet121", 224, include_top=True)
+    whole.save(tmp_path / "imagenet.h5")
+    network = build_network(64, params_of("densenet121"))
+    with caplog.at_level(logging.INFO, logger="components"):
+        loaded = load_weights(network, tmp_path / "imagenet.h5")
+    assert loaded.unused == ("predictions",)
+    (line,) = caplog.messages
+    assert line == (
+        f"weights of {len(loaded.loaded)} layers from imagenet.h5 · not in it, from nothing: map, finding"
+        " · not needed: predictions"
+    )
+    oracle = published("densenet121")
+    oracle.set_weights(whole.get_weights()[:-2])
+    assert_same_features(network, oracle)
+
+
+@every_application
+def test_the_deviation_is_that_of_keras_own_preprocessing(name: str) -> None:
+    """A grey film with ImageNet's mean and deviation, prepared by Keras, is the standardised film times ours."""
+    standard = np.random.default_rng(0).standard_normal((1, 32, 32, 1))
+    standard = (standard - standard.mean()) / standard.std()
+    colour = np.repeat(255 * (0.449 + 0.226 * standard), 3, axis=-1).astype(np.float32)
+    if "include_preprocessing" in APPLICATIONS[name].options:  # in the network, before its first convolution
+        network = published(name, 32, include_preprocessing=True)
+        stem = next(layer for layer in network.layers if isinstance(layer, keras.layers.Conv2D))
+        seen = np.asarray(keras.Model(network.inputs, stem.input).predict_on_batch(colour))
+    else:
+        module = {"vgg": "vgg16", "resnet50": "resnet50", "densenet121": "densenet"}[name]
+        seen = getattr(keras.applications, module).preprocess_input(colour.copy())
+    ours = APPLICATIONS[name].deviation * standard
+    # The channels' own means and deviations differ from the film's by up to a fifth of a deviation.
+    assert np.abs(seen.mean(axis=-1, keepdims=True) - ours).max() < 0.05 * APPLICATIONS[name].deviation
+    assert np.abs(seen - ours).max() < 0.3 * APPLICATIONS[name].deviation
+
+
+def test_a_stem_for_grey_films_by_hand() -> None:
+    kernel = np.arange(12, dtype=np.float32).reshape(1, 2, 3, 2)
+    np.testing.assert_array_equal(for_grey_films(kernel, 2.0), [[[[12, 18]], [[48, 54]]]])
+    np.testing.assert_array_equal(for_grey_films(kernel[:, :, :1], 2.0), kernel[:, :, :1])
+
+
+# ---------------------------------------------------------------- own weights
+
+
+@pytest.mark.parametrize("name", ["compact", "plain", "mobilenetv3"])
+@pytest.mark.parametrize("kind", ["keras", "weights.h5"])
+def test_own_weights_come_back(tmp_path: Path, name: str, kind: str) -> None:
+    """A one-channel stem of ours is not scaled; a film of another side is no other network."""
+    path = tmp_path / f"own.{kind}"
+    built(name).save(path) if kind == "keras" else built(name).save_weights(path)
+    keras.utils.set_random_seed(9)
+    network = build_network(96, params_of(name, task="fracture_type"), TYPES)
+    loaded = load_weights(network, path)
+    assert (loaded.not_loaded, loaded.unused) == ((), ())
+    for ours, stored in zip(network.get_weights(), built(name).get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, stored)
+
+
+@pytest.mark.parametrize("kind", ["keras", "weights.h5"])
+@pytest.mark.parametrize("before", [["oblique", "spiral"], []])
+def test_own_weights_for_other_types_leave_the_type_to_be_learnt(tmp_path: Path, kind: str, before: list[str]) -> None:
+    keras.utils.set_random_seed(8)
+    old = build_network(64, params_of("compact", task="fracture_type" if before else "fracture"), before)
+    path = tmp_path / f"own.{kind}"
+    old.save(path) if kind == "keras" else old.save_weights(path)
+    network = build_network(64, params_of("compact", task="fracture_type"), TYPES)
+    loaded = load_weights(network, path)
+    assert loaded.not_loaded == ("type",)
+    # A .weights.h5 does not tell what else is in it.
+    assert loaded.unused == (("type",) if before and kind == "keras" else ())
+    films = films_of(2)
+    for what in ("finding", "map"):
+        np.testing.assert_allclose(answers_of(network, films)[what], answers_of(old, films)[what], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["keras", "weights.h5"])
+def test_weights_of_another_network_are_refused_and_nothing_is_changed(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"other.{kind}"
+    for other in (
+        build_network(64, TrainingParams(width=16)),
+        built("plain"),
+        built("mobilenetv3"),
+        keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]),
+    ):
+        other.save(path) if kind == "keras" else other.save_weights(path)
+        network = build_network(64, params_of("compact"))
+        before = network.get_weights()
+        with pytest.raises(OsteonError, match=r"training.weights: .*no weights for the network compact \(") as refused:
+            load_weights(network, path)
+        assert "\n" not in str(refused.value)
+        assert str(path) in str(refused.value)
+        for ours, kept in zip(network.get_weights(), before, strict=True):
+            np.testing.assert_array_equal(ours, kept)
+
+
+def test_the_reason_names_the_layer_and_both_shapes(tmp_path: Path) -> None:
+    build_network(64, TrainingParams(width=16)).save(tmp_path / "wide.keras")
+    network = build_network(64, params_of("compact"))
+    first = body_layers(network)[0].name
+    with pytest.raises(OsteonError, match=rf"layer {first} needs \[\(3, 3, 1, 4\)\], it has \[\(3, 3, 1, 8\)\]"):
+        load_weights(network, tmp_path / "wide.keras")
+
+
+def test_files_that_hold_no_weights(tmp_path: Path) -> None:
+    network = build_network(64, params_of("compact"))
+    with pytest.raises(OsteonError, match=r"training.weights: .*gone.keras: no such file"):
+        load_weights(network, tmp_path / "gone.keras")
+    (tmp_path / "weights.pt").write_bytes(b"torch")
+    with pytest.raises(OsteonError, match=r"weights.pt: neither of \.weights\.h5"):
+        load_weights(network, tmp_path / "weights.pt")
+    built("compact").save(tmp_path / "half.keras")
+    built("compact").save_weights(tmp_path / "half.weights.h5")
+    for path in (tmp_path / "half.keras", tmp_path / "half.weights.h5"):
+        path.write_bytes(path.read_bytes()[:20_000])
+    for name in ("noise.keras", "noise.h5", "noise.weights.h5"):
+        (tmp_path / name).write_bytes(np.random.default_rng(0).bytes(5000))
+    with h5py.File(tmp_path / "empty.h5", "w"):
+        pass
+    for name in ("half.keras", "half.weights.h5", "noise.keras", "noise.h5", "noise.weights.h5", "empty.h5"):
+        with pytest.raises(OsteonError, match=f"{name}: no weights for the network compact"):
+            load_weights(network, tmp_path / name)
+
+
+# ---------------------------------------------------------------- what learns
+
+
+def test_first_the_heads_learn_alone_then_all() -> None:
+    """With the body at rest its batch normalisation is, too: a few films do not move what ImageNet had taught it."""
+    params = params_of("compact", task="fracture_type", warmup_epochs=0, ema=0)
+    keras.utils.set_random_seed(2)
+    network = build_network(64, params, TYPES)
+    films, seven = films_of(4), np.array([1, 0, 1, 0], np.float32)
+    targets = {"finding": seven[:, None], "map": np.zeros((4, 4, 4, 1)), "type": np.eye(3)[[0, 0, 1, 1]]}
+
+    def step() -> dict[str, bool]:
+        """Which layers a step changes."""
+        compile_network(network, params, 10)
+        layers = [*body_layers(network), *head_layers(network)]
+        before = {layer.name: layer.get_weights() for layer in layers}
+        network.train_on_batch(films, targets)
+        return {
+            layer.name: any((a != b).any() for a, b in zip(before[layer.name], layer.get_weights(), strict=True))
+            for layer in layers
+        }
+
+    set_body_trainable(network, False)
+    assert {name for name, changed in step().items() if changed} == {"finding", "map", "type"}
+    set_body_trainable(network, True)
+    assert all(step().values())
+
+
+def test_the_dense_layer_of_plain_belongs_to_the_head() -> None:
+    assert {layer.name for layer in head_layers(built("plain"))} == {"finding", "map", "type", "hidden"}
+
+
+# ---------------------------------------------------------------- types
+
+
+def typed(labels: list[int], types: list[str | None]) -> pd.DataFrame:
+    table = pd.DataFrame({"label": pd.array(labels, dtype="Int8"), "fracture_type": pd.array(types, dtype="string")})
+    return table.assign(boxes="[]", finding="fractured")
+
+
+FILMS = typed([1, 1, 1, 1, 0, 0], ["oblique", "hairline", None, "spiral", None, "oblique"])
+
+
+def test_films_that_say_nothing_about_types_are_rows_of_zeros() -> None:
+    """A missing type, one that is not in the list, no fracture; the last whatever its type says."""
+    found = type_targets(FILMS, ["hairline", "oblique"])
+    np.testing.assert_array_equal(found, [[0, 1], [1, 0], [0, 0], [0, 0], [0, 0], [0, 0]])
+    assert found.dtype == np.float32
+    assert type_targets(FILMS, ()).shape == (6, 0)
+
+
+def test_batches_carry_the_type_and_its_weight() -> None:
+    prepared = PreparedFilms(films_of(6, 32)[..., 0], FILMS)
+    types, rows = ["hairline", "oblique"], np.array([5, 1, 3, 0])
+    batches = FilmBatches(prepared, rows, 3, types)
+    targets, weights = ([batches[number][part] for number in range(2)] for part in (1, 2))
+    np.testing.assert_array_equal(np.concatenate([one["type"] for one in targets]), [[0, 0], [1, 0], [0, 0], [0, 1]])
+    np.testing.assert_array_equal(np.concatenate([one["type"] for one in weights]), [0, 1, 0, 1])
+    assert (np.concatenate([one["finding"] for one in weights]) == 1).all()
+
+    # Two sets, as films and copies are; each film is known by its pixels.
+    seen = set()
+    learnt = TrainingBatches([(prepared, np.array([0, 4])), (prepared, np.array([2, 1, 5]))], 2, None, 0, types=types)
+    for number in range(2 * len(learnt)):
+        films, targets, weights = learnt[number]
+        for film, target, weight in zip(films[..., 0], targets["type"], weights["type"], strict=True):
+            (row,) = np.flatnonzero((prepared.pixels == film).all(axis=(1, 2)))
+            np.testing.assert_array_equal(target, type_targets(FILMS, types)[row])
+            assert weight == target.sum()
+            seen.add(int(row))
+    assert seen == {0, 1, 2, 4, 5}
+
+
+def test_without_types_there_is_no_such_target() -> None:
+    prepared = PreparedFilms(films_of(6, 32)[..., 0], FILMS)
+    rows = np.arange(6)
+    for batches in (FilmBatches(prepared, rows), TrainingBatches([(prepared, rows)], 2, None, 0)):
+        assert set(batches[0][1]) == set(batches[0][2]) == {"finding", "map"}
+
+
+def test_the_loss_of_the_type_counts_the_films_that_have_one() -> None:
+    """Four films of which two have a type: cross-entropy of these two, over four, times type_weight."""
+    params = params_of("compact", task="fracture_type", type_weight=0.3, map_weight=0.0)
+    network = build_network(64, params, TYPES)
+    compile_network(network, params, 10)
+    films, types = films_of(4), np.zeros((4, 3), np.float32)
+    types[0, 1] = types[2, 2] = 1
+    targets = {"finding": np.array([[1], [0], [1], [0]], np.float32), "map": np.zeros((4, 4, 4, 1)), "type": types}
+    weights = {"finding": np.zeros(4), "map": np.zeros(4), "type": types.sum(axis=1)}
+    found = network.test_on_batch(films, targets, weights, return_dict=True)
+    logits = answers_of(network, films)["type"].astype(np.float64)
+    entropy = np.log(np.exp(logits).sum(axis=1)) - (logits * types).sum(axis=1)
+    assert float(found["loss"]) == pytest.approx(0.3 * (entropy[0] + entropy[2]) / 4, rel=1e-4)
+
+
+def test_the_types_to_learn_are_in_order_and_frequent_enough(caplog: pytest.LogCaptureFixture) -> None:
+    films = typed([1] * 9 + [0] * 3, ["spiral"] * 3 + ["oblique"] * 4 + ["hairline", None] + ["hairline"] * 3)
+    with caplog.at_level(logging.INFO, logger="components"):
+        assert types_to_learn(films, fewest=3) == ["oblique", "spiral"]
+    assert caplog.messages == ["types: oblique (4), spiral (3) · too rare to learn: hairline (1)"]
+    with pytest.raises(OsteonError, match=r"at least 4 films .* there is hairline \(1\), oblique \(4\), spiral \(3\);"):
+        types_to_learn(films, fewest=4)
+    with pytest.raises(OsteonError, match="there is no type at all"):
+        types_to_learn(typed([1, 0], [None, None]))
+
+
+def test_a_network_for_types_is_told_which() -> None:
+    with pytest.raises(ValueError, match="names of the types"):
+        build_network(64, params_of("compact", task="fracture_type"))
