@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,6 +92,14 @@ def remove_traces(path: Path) -> None:
     """Delete an output and what interrupted calls of whole_folder left beside it."""
     for trace in (path, partial_path(path), _old_path(path)):
         remove(trace)
+
+
+def remove_all_but(folder: Path, names: Iterable[str]) -> None:
+    """Delete what an interrupted call left in a folder, except what a new call can go on with."""
+    kept = {name for one in names for name in (one, partial_path(Path(one)).name)}
+    for path in folder.iterdir():
+        if path.name not in kept:
+            remove(path)
 
 
 def remove(path: Path) -> None:

@@ -29,8 +29,6 @@ def cross_validate(
     classical: ClassicalParams,
 ) -> CrossValidationSummary:
     """Ask every model about each fold after it has learnt from the others; the test films are not read."""
-    import dataclasses
-
     import pandas as pd
 
     from components import tracking
@@ -44,14 +42,14 @@ def cross_validate(
     from components.models.film_features import open_features
     from components.models.folds import FOLD, PREDICTIONS, compute_fold
     from components.models.learn import open_learning_films, with_precision
-    from components.outputs import remove_but, whole_folder
+    from components.outputs import remove_all_but, whole_folder
 
-    films, described, found = open_learning_films(dataset, augmented), open_features(features), read_best(best)
-    films = dataclasses.replace(films, limits=found.over_augmentation(films.limits))
+    described, found = open_features(features), read_best(best)
+    films = open_learning_films(dataset, augmented, training, found)
     numbers, others = fold_numbers(films.prepared.films), found.over_classical(classical)
     computed = []
     with whole_folder(folds, keep=True) as folder:
-        remove_but(folder, [FOLD.format(fold) for fold in numbers])  # an interrupted call may have had other folds
+        remove_all_but(folder, [FOLD.format(fold) for fold in numbers])  # an interrupted call may have had other folds
         rows = rows_outside(films.prepared.films, numbers[0])
         learning = with_precision(films, rows, found.over_training(training))
         for fold in numbers:

@@ -19,6 +19,7 @@ from components.models.checkpoint import (
     save_checkpoint,
 )
 from components.models.devices import distribution
+from components.models.weights import load_weights, set_body_trainable
 
 log = logging.getLogger(__name__)
 
@@ -41,37 +42,46 @@ def map_loss(place: Any, logits: Any) -> Any:
 
 
 def compile_network(network: Any, params: TrainingParams, steps_per_epoch: int) -> None:
-    """Give a network its losses and optimiser."""
+    """Give a network its losses and optimiser. One that starts from weights learns by a share of the rate."""
+    warmup = round(params.warmup_epochs * steps_per_epoch)
+    decay = max(params.epochs * steps_per_epoch - warmup, 1)
+    highest = params.learning_rate * (params.fine_tuning if params.weights else 1)
+    if warmup:
+        rate = keras.optimizers.schedules.CosineDecay(
+            highest / 20, decay, alpha=0.01, warmup_target=highest, warmup_steps=warmup
+        )
+    else:
+        rate = keras.optimizers.schedules.CosineDecay(highest, decay, alpha=0.01)
+    _compile(network, params, rate, average=params.ema > 0)
+
+
+def _compile(network: Any, params: TrainingParams, rate: Any, *, average: bool) -> None:
     losses = {
         "finding": keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=params.label_smoothing),
         "map": map_loss,
         "type": keras.losses.CategoricalCrossentropy(from_logits=True),
     }
     loss_weights = {"finding": 1.0, "map": params.map_weight, "type": params.type_weight}
-    warmup = round(params.warmup_epochs * steps_per_epoch)
-    decay = max(params.epochs * steps_per_epoch - warmup, 1)
-    if warmup:
-        rate = keras.optimizers.schedules.CosineDecay(
-            params.learning_rate / 20,
-            decay,
-            alpha=0.01,
-            warmup_target=params.learning_rate,
-            warmup_steps=warmup,
-        )
-    else:
-        rate = keras.optimizers.schedules.CosineDecay(params.learning_rate, decay, alpha=0.01)
     network.compile(
         keras.optimizers.AdamW(
-            rate,
-            weight_decay=params.weight_decay,
-            use_ema=params.ema > 0,
-            ema_momentum=params.ema or 0.99,
+            rate, weight_decay=params.weight_decay, use_ema=average, ema_momentum=params.ema or 0.99
         ),
         loss={name: losses[name] for name in network.output},
         loss_weights={name: loss_weights[name] for name in network.output},
         weighted_metrics={"finding": [keras.metrics.AUC(num_thresholds=1000, from_logits=True, name="auroc")]},
         jit_compile=keras.backend.backend() == "jax",  # XLA made every step slower on a CPU under TensorFlow
     )
+
+
+def _start_from_weights(network: Any, training: TrainingBatches, params: TrainingParams) -> None:
+    """Load the file's weights, then let the heads alone learn, so that their first errors do not spoil the body."""
+    load_weights(network, Path(params.weights))
+    if params.head_epochs:
+        set_body_trainable(network, False)
+        _compile(network, params, params.learning_rate, average=False)
+        network.fit(training, epochs=params.head_epochs, shuffle=False, verbose=0)
+        set_body_trainable(network, True)
+        training.epoch = -1
 
 
 class _EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
@@ -161,7 +171,7 @@ def fit(
     """Train a network, or continue where an interrupted call left it.
 
     Args:
-        build: makes the network, untrained or with the weights to start from.
+        build: makes the network, untrained.
         training: batches to learn from.
         watched: batches to measure each epoch on, if any; with state.stopping they decide when to stop and which
             epoch is kept.
@@ -180,6 +190,8 @@ def fit(
     last = min(epochs or params.epochs, params.epochs)
     with distribution():
         network = build()
+        if params.weights and not state.epochs:
+            _start_from_weights(network, training, params)
         compile_network(network, params, len(training))
         network.optimizer.build(network.trainable_variables)
         kept: Weights = restore_checkpoint(checkpoint, network) if state.epochs else network.get_weights()

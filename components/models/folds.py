@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from components.errors import OsteonError
 from components.films.folds import rows_in, rows_outside, set_aside
-from components.models.classical import SOFT_VOTE, fit_classical, probabilities, soft_vote
+from components.models.classical import fit_classical, probabilities, soft_vote
 from components.models.film_features import FilmFeatures
 from components.models.learn import LearningFilms, learn
 from components.models.package import logits_of, probabilities_of, save_network
@@ -35,10 +35,10 @@ class FoldInfo(BaseModel):
 
     fold: int
     fingerprint: str
+    models: list[ClassicalName]
     films: int
     copies: int
     set_aside: int
-    prevalence: float
     epochs: int
     precision: str
     seconds: dict[str, float]
@@ -89,10 +89,10 @@ def compute_fold(
         for name in models:
             start = time.perf_counter()
             estimator = fit_classical(name, learnt, labels, groups, classical)
-            scores[name] = probabilities(estimator, features.films[asked], float(labels.mean()), prevalence)
+            scores[name] = probabilities(estimator, features.films[asked], prevalence)
             seconds[name] = time.perf_counter() - start
         if models:
-            scores[SOFT_VOTE] = soft_vote(scores)
+            scores["soft_vote"] = soft_vote(scores)
 
         _scores_table(table, asked, fold, scores).to_parquet(partial / PREDICTIONS, index=False)
         state.write_history(partial / HISTORY)
@@ -101,10 +101,10 @@ def compute_fold(
         info = FoldInfo(
             fold=fold,
             fingerprint=fingerprint,
+            models=models,
             films=len(learning),
             copies=len(films.copies_of(learning)),
             set_aside=0 if stopping is None else len(stopping),
-            prevalence=prevalence,
             epochs=state.kept_epoch() + 1,
             precision=state.precision,
             seconds=seconds,
@@ -179,7 +179,8 @@ def _fingerprint(
     parts = (
         films.fingerprint,
         films.limits.model_dump_json(),
-        features.fingerprint,
+        features.info.model_dump_json(),
+        ",".join(films.types),
         str(fold),
         training.model_dump_json(),
         classical.model_dump_json(),

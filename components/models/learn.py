@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.errors import OsteonError
-from components.films.folds import Rows, copies_of
+from components.films.folds import Rows, copies_of, development_rows
 from components.films.prepared import PreparedFilms, open_prepared
-from components.models.batches import FilmBatches, TrainingBatches
+from components.models.batches import FilmBatches, TrainingBatches, types_to_learn
 from components.models.checkpoint import TrainingState, read_state
 from components.models.film_features import FilmFeatures
 from components.models.fit import choose_precision, fit
 from components.models.networks import build_network
+from components.models.searched import Best
 from components.outputs import dvc_hash, remove_traces
 from components.params import AugmentationParams, TrainingParams
 
@@ -32,7 +33,12 @@ class LearningFilms:
     prepared: PreparedFilms
     copies: PreparedFilms
     limits: AugmentationParams
+    types: list[str]  # of fractures, that the network learns to tell apart
     fingerprint: str  # of both folders
+
+    def build(self, params: TrainingParams) -> Any:
+        """The network for these films, untrained."""
+        return build_network(self.prepared.side, params, self.types)
 
     def batches(self, rows: Rows, params: TrainingParams) -> TrainingBatches:
         """Batches of some of the films and of their copies."""
@@ -41,6 +47,7 @@ class LearningFilms:
             params.batch_size,
             self.limits if self.limits.online else None,
             params.seed,
+            types=self.types,
         )
 
     def copies_of(self, rows: Rows) -> Rows:
@@ -62,25 +69,38 @@ class LearningFilms:
         )
 
 
-def open_learning_films(dataset: Path, augmented: Path) -> LearningFilms:
+def open_learning_films(dataset: Path, augmented: Path, params: TrainingParams, best: Best) -> LearningFilms:
     """Open what prepare and augment wrote.
 
+    Args:
+        dataset: prepared films.
+        augmented: their copies, and the limits of variation.
+        params: task is read.
+        best: what the search found for the limits.
+
     Raises:
-        OsteonError: missing, or of different sizes.
+        OsteonError: missing, or of different sizes, or without types where they are to be learnt.
 
     """
     prepared, copies = open_prepared(dataset), open_prepared(augmented)
     if prepared.side != copies.side:
         raise OsteonError(f"{dataset} has films of {prepared.side} pixels, {augmented} of {copies.side}; run augment")
     limits = AugmentationParams.model_validate_json((augmented / "augmentation.json").read_text(encoding="utf-8"))
-    return LearningFilms(prepared, copies, limits, f"{dvc_hash(dataset)} {dvc_hash(augmented)}")
+    learnt = prepared.films.iloc[development_rows(prepared.films)]
+    return LearningFilms(
+        prepared,
+        copies,
+        best.over_augmentation(limits),
+        types_to_learn(learnt) if params.task == "fracture_type" else [],
+        f"{dvc_hash(dataset)} {dvc_hash(augmented)}",
+    )
 
 
 def with_precision(films: LearningFilms, rows: Rows, params: TrainingParams) -> TrainingParams:
     """The parameters with 'auto' replaced by the faster precision on this machine."""
     if params.precision != "auto":
         return params
-    chosen = choose_precision(lambda: build_network(films.prepared.side, params), films.batches(rows, params), params)
+    chosen = choose_precision(lambda: films.build(params), films.batches(rows, params), params)
     return params.model_copy(update={"precision": chosen})
 
 
@@ -110,16 +130,14 @@ def learn(
 
     """
     batches = films.batches(rows, params)
-    asked = FilmBatches(films.prepared, watched) if watched is not None else None
+    asked = FilmBatches(films.prepared, watched, types=films.types) if watched is not None else None
     fingerprint = _fingerprint(films, rows, watched, params, epochs)
     state = read_state(checkpoint, fingerprint)
     if state is None:
         remove_traces(checkpoint)  # of other films or parameters
         stopping = watched is not None and params.patience > 0
         state = TrainingState(fingerprint=fingerprint, precision=params.precision, stopping=stopping)
-    return fit(
-        lambda: build_network(films.prepared.side, params), batches, asked, params, state, checkpoint, epochs, on_epoch
-    )
+    return fit(lambda: films.build(params), batches, asked, params, state, checkpoint, epochs, on_epoch)
 
 
 def _fingerprint(
@@ -131,6 +149,7 @@ def _fingerprint(
         films.limits.model_dump_json(),
         params.model_dump_json(),
         keras.backend.backend(),
+        ",".join(films.types),
         str(epochs),
         hashlib.sha256(rows.tobytes()).hexdigest(),
         hashlib.sha256(watched.tobytes()).hexdigest() if watched is not None else "",

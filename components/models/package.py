@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from components.errors import OsteonError
 from components.models.calibration import Calibration
-from components.models.classical import SOFT_VOTE, load_classical, probabilities, soft_vote
+from components.models.classical import load_classical, probabilities, soft_vote
 from components.models.operating_points import OperatingPoints, answers
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ class PackageInfo(BaseModel):
 
     finding: what probability is of. model: what answers, 'network', a classical model's name or 'soft_vote'.
     image_size: side of the square it takes, pixels; feature_size: side its classical models shrink it to.
-    prevalence: share of positive films it was trained among, learnt_prevalence: with their copies; its probabilities
-    are meant for films with the first. calibration, points, threshold: from out-of-fold scores of its kind.
+    prevalence: share of positive films it was trained among; its probabilities are meant for films with that share.
+    calibration, points, threshold: from out-of-fold scores of models like it. epochs: of each network.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,7 +44,6 @@ class PackageInfo(BaseModel):
     image_size: int
     feature_size: int
     prevalence: float
-    learnt_prevalence: float
     calibration: Calibration
     points: OperatingPoints
     threshold: float
@@ -82,8 +81,8 @@ class Package:
 
             features = features_of(squares, self.info.feature_size)
             for name, estimator in self.estimators.items():
-                found[name] = probabilities(estimator, features, self.info.learnt_prevalence, self.info.prevalence)
-        return soft_vote(found) if self.info.model == SOFT_VOTE else found[self.info.model]
+                found[name] = probabilities(estimator, features, self.info.prevalence)
+        return soft_vote(found) if self.info.model == "soft_vote" else found[self.info.model]
 
     def probabilities(self, squares: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Calibrated probability of the finding, one a film."""
@@ -155,6 +154,11 @@ def network_file(number: int) -> str:
     return f"network-{number}.keras"
 
 
+def classical_file(name: str) -> str:
+    """Name of a classical model's file in a package."""
+    return f"{name}.skops"
+
+
 def save_network(path: Path, network: Any) -> None:
     """Write a network alone: to answer it needs neither losses nor optimiser, and is a third of the size."""
     import keras
@@ -180,7 +184,7 @@ def open_package(folder: Path) -> Package:
     return Package(
         info,
         [load_network(folder / network_file(number)) for number in range(info.networks)],
-        {name: load_classical(folder / f"{name}.skops") for name in info.classical},
+        {name: load_classical(folder / classical_file(name)) for name in info.classical},
     )
 
 
@@ -221,7 +225,7 @@ def example_film() -> bytes:
 
 
 def requirements() -> list[str]:
-    """What a packaged model needs to answer, pinned to what is installed now."""
+    """What a packaged model needs to answer, of whichever kind it is, pinned to what is installed now."""
     from importlib.metadata import version
 
     import keras
@@ -239,5 +243,9 @@ def requirements() -> list[str]:
         "pylibjpeg-openjpeg",
         "pylibjpeg-rle",
         "python-gdcm",
+        "scikit-image",
+        "scikit-learn",
+        "scipy",
+        "skops",
     )
     return [f"{name}=={version(name)}" for name in ("mlflow", *needed)]

@@ -1,14 +1,10 @@
 """Development films → the packaged model."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from components.contract import Input, Output, Summary
 from components.params import CertaintyParams, ClassicalParams, TrainingParams
-
-if TYPE_CHECKING:
-    from components.films.folds import Rows
-    from components.films.prepared import PreparedFilms
 
 HISTORY, CHECKPOINT = "history.csv", "checkpoint"
 
@@ -37,8 +33,9 @@ def train(
     certainty: CertaintyParams,
 ) -> TrainingSummary:
     """Make the model from all development films; out-of-fold scores calibrate it. The test films are not read."""
-    import dataclasses
+    import hashlib
     import shutil
+    from importlib.metadata import version
 
     import numpy as np
     import pandas as pd
@@ -48,41 +45,54 @@ def train(
     from components.films.folds import development_rows
     from components.models.backend import load_keras
     from components.models.calibration import fit_calibration
-    from components.models.operating_points import operating_points, youden_threshold
+    from components.models.operating_points import find_operating_points, youden_threshold
     from components.models.searched import read_best
 
-    load_keras()
+    keras = load_keras()
     from components.models.classical import fit_classical, save_classical
     from components.models.film_features import open_features
     from components.models.folds import FOLD, NETWORK, read_folds, read_predictions
     from components.models.learn import learn, open_learning_films
-    from components.models.package import FILMS, classical_file, describe_package, members_of, network_file
-    from components.models.package import save_network, write_info
-    from components.outputs import remove_traces, whole_folder
+    from components.models.package import FILMS, INFO, PackageInfo, classical_file, network_file, save_network
+    from components.outputs import remove_all_but, remove_traces, whole_folder
 
-    films, found = open_learning_films(dataset, augmented), read_best(best)
-    films = dataclasses.replace(films, limits=found.over_augmentation(films.limits))
-    computed, asked = read_folds(folds), read_predictions(folds, params.model)
-    labels, fold = asked["label"].to_numpy(np.int64), asked["fold"].to_numpy(np.int64)
-    scores = asked["score"].to_numpy(np.float64)
-    calibration = fit_calibration(scores, labels, fold, certainty.calibration)
-    calibrated = calibration.apply(scores)
-    groups = pd.factorize(asked["group"])[0].astype(np.int64)
-    points = operating_points(labels, calibrated, groups, certainty)
-
+    found, computed, asked = read_best(best), read_folds(folds), read_predictions(folds, params.model)
+    films, described = open_learning_films(dataset, augmented, params, found), open_features(features)
     rows = development_rows(films.prepared.films)
-    with_network, names = members_of(params.model, computed[0].models)
+    learning = found.over_training(params).model_copy(update={"precision": computed[0].precision})
+    others = found.over_classical(classical)
+
+    labels, scores = asked["label"].to_numpy(np.int64), asked["score"].to_numpy(np.float64)
+    calibration = fit_calibration(scores, labels, asked["fold"].to_numpy(np.int64), certainty.calibration)
+    calibrated = calibration.apply(scores)
+    points = find_operating_points(
+        labels,
+        calibrated,
+        pd.factorize(asked["group"])[0].astype(np.int64),
+        certainty.sensitivity,
+        certainty.specificity,
+        certainty.confidence,
+    )
+
+    made_from = (
+        *(one.fingerprint for one in computed),
+        *(section.model_dump_json() for section in (learning, others, certainty)),
+        keras.backend.backend(),
+    )
     epochs: list[int] = []
+    names = [name for name in computed[0].models if params.model in (name, "soft_vote")]
     with whole_folder(model, keep=True) as folder:
         checkpoint = folder / CHECKPOINT
-        if with_network and params.final == "ensemble":
+        remove_all_but(folder, [CHECKPOINT])
+        if params.model not in ("network", "soft_vote"):
+            pass
+        elif params.final == "ensemble":
             epochs = [one.epochs for one in computed]
             for number, one in enumerate(computed):
                 shutil.copyfile(folds / FOLD.format(one.fold) / NETWORK, folder / network_file(number))
-        elif with_network:
+        else:
             # All films learn, so none is left to decide when to stop: it stops where the folds did.
             epochs = [round(float(np.mean([one.epochs for one in computed])))]
-            learning = found.over_training(params).model_copy(update={"precision": computed[0].precision})
             network, state = learn(
                 films,
                 rows,
@@ -93,12 +103,43 @@ def train(
             )
             state.write_history(folder / HISTORY)
             save_network(folder / network_file(0), network)
-        described = open_features(features)
-        learnt_prevalence = ...
         for name in names:
-            learnt, of_learnt, in_groups = films.described(described, rows)
-            estimator = fit_classical(name, learnt, of_learnt, in_groups, found.over_classical(classical))
+            estimator = fit_classical(name, *films.described(described, rows), others)
             save_classical(folder / classical_file(name), estimator)
         films.prepared.films.iloc[rows][["film_id", "sha256", "md5"]].assign(role="train").to_csv(
             folder / FILMS, index=False, lineterminator="\n"
         )
+        backend = keras.backend.backend()
+        info = PackageInfo(
+            finding=films.prepared.finding,
+            model=params.model,
+            network=learning.network,
+            networks=len(epochs),
+            classical=list(names),
+            types=films.types if epochs else [],
+            image_size=films.prepared.side,
+            feature_size=described.info.image_size,
+            prevalence=float(films.labels(rows).mean()),
+            calibration=calibration,
+            points=points,
+            threshold=youden_threshold(labels, calibrated),
+            films=len(rows),
+            copies=len(films.copies_of(rows)),
+            epochs=epochs,
+            out_of_fold_auroc=float(roc_auc_score(labels, scores)),
+            fingerprint=hashlib.sha256("\n".join(made_from).encode()).hexdigest(),
+            precision=learning.precision,
+            backend=backend,
+            versions={name: version(name) for name in ("keras", backend, "scikit-learn")},
+        )
+        (folder / INFO).write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        remove_traces(checkpoint)
+    return TrainingSummary(
+        films=info.films,
+        copies=info.copies,
+        epochs=max(epochs, default=0),
+        out_of_fold_auroc=info.out_of_fold_auroc,
+        threshold=info.threshold,
+        rule_out=points.rule_out.threshold,
+        rule_in=points.rule_in.threshold,
+    )
