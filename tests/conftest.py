@@ -8,9 +8,13 @@ import pytest
 
 from components.params import (
     AugmentationParams,
+    ClassicalParams,
+    CrossValidationParams,
     DataParams,
+    FeatureParams,
     PhantomParams,
     PreparationParams,
+    TrainingParams,
     ValidationParams,
 )
 
@@ -61,6 +65,48 @@ def pipeline(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeli
         phantoms, made.trusted, made.dataset, made.dataset.with_name("leaks"), PreparationParams(image_size=64, folds=3)
     )
     augment(made.dataset, made.augmented, folder / "sheet.png", AugmentationParams())
+    return made
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A pipeline after search (of nothing) and cross-validation: two epochs a network, two classical models."""
+
+    pipeline: Pipeline
+    features: Path
+    best: Path
+    folds: Path
+    report: Path
+    training: TrainingParams
+
+
+@pytest.fixture(scope="session")
+def experiment(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    """What the step train reads, for the films of `pipeline`."""
+    from components.cross_validation.step import cross_validate
+    from components.features.step import features
+    from components.models.searched import Best, write_best
+
+    folder = tmp_path_factory.mktemp("experiment")
+    made = Experiment(
+        pipeline,
+        *(folder / name for name in ("features", "search", "folds", "report")),
+        TrainingParams(width=8, epochs=2, patience=0, batch_size=8, precision="float32"),
+    )
+    features(pipeline.dataset, pipeline.augmented, made.features, FeatureParams(image_size=64))
+    made.best.mkdir()
+    write_best(made.best, Best())
+    cross_validate(
+        pipeline.dataset,
+        pipeline.augmented,
+        made.features,
+        made.best,
+        made.folds,
+        made.report,
+        CrossValidationParams(models=["svm", "logistic_regression"]),
+        made.training,
+        ClassicalParams(components=8),
+    )
     return made
 
 

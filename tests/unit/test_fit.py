@@ -1,16 +1,13 @@
-"""Batches, network, fitting, checkpoints. One small training each; the whole step is tested end to end."""
+"""Batches, loss, fitting, checkpoints: one small training each."""
 
 import logging
-import subprocess
-import sys
-import textwrap
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from components.films.folds import rows_in, rows_outside
 from components.films.prepared import PreparedFilms, open_prepared
 from components.models.backend import load_keras
 from components.params import AugmentationParams, TrainingParams
@@ -19,10 +16,10 @@ from tests.conftest import Pipeline
 keras = load_keras()
 
 from components.models.networks import MAP_STRIDE, build_network  # noqa: E402
+from components.models.weights import body_layers, head_layers  # noqa: E402
 from components.models.batches import FilmBatches, TrainingBatches, map_of  # noqa: E402
 from components.models.checkpoint import TrainingState, read_state, save_checkpoint  # noqa: E402
 from components.models.fit import choose_precision, compile_network, fit, map_loss  # noqa: E402
-from components.training.step import _rows, train, youden_threshold  # noqa: E402
 
 SMALL = TrainingParams(
     width=8, epochs=3, batch_size=8, learning_rate=3e-3, warmup_epochs=0.5, precision="float32", ema=0.9
@@ -40,7 +37,7 @@ def batches_of(
     first_epoch: int = 0,
     params: TrainingParams = SMALL,
 ) -> TrainingBatches:
-    rows = _rows(prepared, params, validation=False)
+    rows = rows_outside(prepared.films, 0)
     return TrainingBatches([(prepared, rows)], params.batch_size, augmentation, params.seed, first_epoch)
 
 
@@ -49,7 +46,7 @@ def batches_of(
 
 def test_batches_are_half_positive_and_a_round_shows_every_film(prepared: PreparedFilms) -> None:
     batches = batches_of(prepared)
-    rows = _rows(prepared, SMALL, validation=False)
+    rows = rows_outside(prepared.films, 0)
     seen: dict[int, int] = {}
     batches.on_epoch_begin()
     for number in range(2 * len(batches)):
@@ -77,16 +74,6 @@ def test_a_batch_depends_on_seed_epoch_and_number_only(prepared: PreparedFilms) 
     before = later[4][0]
     later.on_epoch_begin()
     assert (later[4][0] != before).any()
-
-
-def test_neither_test_nor_validation_films_are_trained_on(prepared: PreparedFilms) -> None:
-    rows = _rows(prepared, SMALL, validation=False)
-    films = prepared.films.iloc[rows]
-    assert not films["test"].any()
-    assert set(films["fold"]) == {1, 2}
-    validation = prepared.films.iloc[_rows(prepared, SMALL, validation=True)]
-    assert set(validation["fold"]) == {0}
-    assert not set(films["group"]) & set(validation["group"])
 
 
 def test_a_fractured_film_without_boxes_does_not_teach_the_map(prepared: PreparedFilms) -> None:
@@ -152,18 +139,6 @@ def test_the_map_loss_by_hand() -> None:
     assert np.isfinite(np.asarray(map_loss(place, logits * 1e4))).all()
 
 
-def test_youden_by_hand() -> None:
-    labels = np.array([0, 0, 0, 1, 1, 1], np.float32)
-    scores = np.array([0.1, 0.2, 0.6, 0.5, 0.8, 0.9])
-    # At ≥ 0.5: sensitivity 3/3, specificity 2/3, J = 0.667; at ≥ 0.8: 2/3 and 3/3, the same J, but later.
-    assert youden_threshold(labels, scores) in (0.5, 0.8)
-    assert youden_threshold(labels, np.array([0.1, 0.2, 0.3, 0.5, 0.8, 0.9])) == 0.5
-    # A network that says the same of every film still has a threshold that a package can hold.
-    assert youden_threshold(labels, np.full(6, 0.3)) == pytest.approx(0.3)
-    # Scores that are worse than chance have a threshold too, one that a package can store.
-    assert youden_threshold(labels, np.array([0.9, 0.8, 0.5, 0.3, 0.2, 0.1])) == 0.1
-
-
 # ---------------------------------------------------------------- fitting
 
 
@@ -173,27 +148,30 @@ def run_fit(
     params: TrainingParams = SMALL,
     *,
     state: TrainingState | None = None,
-    stop_after: int | None = None,
+    killed_after: int | None = None,
+    watched: bool = True,
+    epochs: int | None = None,
 ) -> tuple[list[np.ndarray], TrainingState]:
-    """Weights and history; stop_after raises at the end of that epoch, as a kill would."""
+    """Weights and history; killed_after raises at the end of that epoch, as a kill would."""
 
     class KilledError(Exception):
         pass
 
     def on_epoch(epoch: int, entry: dict[str, float]) -> None:
-        if stop_after is not None and epoch + 1 == stop_after:
+        if epoch + 1 == killed_after:
             raise KilledError
 
-    state = state or TrainingState(fingerprint="f", precision="float32")
-    validation = FilmBatches(prepared, _rows(prepared, params, validation=True))
+    state = state or TrainingState(fingerprint="f", precision="float32", stopping=watched)
+    asked = FilmBatches(prepared, rows_in(prepared.films, 0)) if watched else None
     try:
         network, state = fit(
             lambda: build_network(64, params),
             batches_of(prepared, AugmentationParams(), params=params),
-            validation,
+            asked,
             params,
             state,
             checkpoint,
+            epochs,
             on_epoch,
         )
     except KilledError:
@@ -203,13 +181,13 @@ def run_fit(
 
 def test_a_training_that_was_stopped_goes_on_to_the_same_weights(prepared: PreparedFilms, tmp_path: Path) -> None:
     whole, state = run_fit(prepared, tmp_path / "a")
-    run_fit(prepared, tmp_path / "b", stop_after=1)
+    run_fit(prepared, tmp_path / "b", killed_after=1)
     left = read_state(tmp_path / "b", "f")
     assert left is not None
     assert left.epochs == 1
     continued, again = run_fit(prepared, tmp_path / "b", state=left)
-    assert [one["val_auroc"] for one in again.history] == pytest.approx(
-        [one["val_auroc"] for one in state.history], abs=1e-4
+    assert [one["watched_auroc"] for one in again.history] == pytest.approx(
+        [one["watched_auroc"] for one in state.history], abs=1e-4
     )
     for a, b in zip(whole, continued, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-3)
@@ -232,11 +210,59 @@ def test_the_best_epochs_weights_are_kept_and_are_the_averaged_ones(prepared: Pr
     weights, state = run_fit(prepared, tmp_path / "a", params)
     network = build_network(64, params)
     network.set_weights(weights)
-    rows = _rows(prepared, params, validation=True)
+    rows = rows_in(prepared.films, 0)
     logits = network.predict(prepared.pixels[rows][..., None], verbose=0)["finding"][:, 0]
     found = roc_auc_score(prepared.films["label"].to_numpy(int)[rows], logits)
     # Keras' AUC goes through 1,000 thresholds, scikit-learn's through all.
-    assert found == pytest.approx(max(one["val_auroc"] for one in state.history), abs=0.02)
+    assert found == pytest.approx(max(one["watched_auroc"] for one in state.history), abs=0.02)
+
+
+def test_without_films_to_watch_the_last_epochs_averaged_weights_are_kept(
+    prepared: PreparedFilms, tmp_path: Path
+) -> None:
+    """The same steps with a watched set give the averages that Keras' own callback swaps in."""
+    params = SMALL.model_copy(update={"epochs": 2})
+    alone, state = run_fit(prepared, tmp_path / "a", params, watched=False)
+    assert "watched_auroc" not in state.history[0]
+    assert state.kept_epoch() == 1
+    seen = TrainingState(fingerprint="f", precision="float32", stopping=False)
+    beside, _ = run_fit(prepared, tmp_path / "b", params, state=seen)
+    for a, b in zip(alone, beside, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-3)
+
+
+def test_a_training_that_ends_early_goes_the_way_of_the_whole_one(prepared: PreparedFilms, tmp_path: Path) -> None:
+    """Two epochs of three are the first two of three: the rate falls over params.epochs, not over those done."""
+    _, whole = run_fit(prepared, tmp_path / "a")
+    _, part = run_fit(prepared, tmp_path / "b", epochs=2)
+    assert part.epochs == 2
+    for a, b in zip(whole.history[:2], part.history, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-3)
+
+
+def test_weights_to_start_from_are_not_learnt_away_while_the_heads_learn(
+    prepared: PreparedFilms, tmp_path: Path
+) -> None:
+    """With a rate of (nearly) nothing for the whole network, the body ends as it was in the file."""
+    teacher = build_network(64, SMALL.model_copy(update={"seed": 5}))
+    teacher.save(tmp_path / "teacher.keras")
+    params = SMALL.model_copy(
+        update={"weights": str(tmp_path / "teacher.keras"), "head_epochs": 2, "fine_tuning": 1e-9, "epochs": 1}
+    )
+    params = params.model_copy(update={"weight_decay": 0.0})
+    weights, _ = run_fit(prepared, tmp_path / "a", params, watched=False)
+    network = build_network(64, params)
+    network.set_weights(weights)
+    for layer, was in zip(body_layers(network), body_layers(teacher), strict=True):
+        if "batch_normalization" not in layer.name:  # its running statistics follow the films
+            for a, b in zip(layer.get_weights(), was.get_weights(), strict=True):
+                np.testing.assert_allclose(a, b, atol=1e-6)
+    moved = [
+        np.abs(a - b).max()
+        for layer, was in zip(head_layers(network), head_layers(teacher), strict=True)
+        for a, b in zip(layer.get_weights(), was.get_weights(), strict=True)
+    ]
+    assert max(moved) > 1e-3
 
 
 def test_early_stopping(prepared: PreparedFilms, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -262,10 +288,10 @@ def test_a_network_learns_what_is_easy_to_see(prepared: PreparedFilms, tmp_path:
     marked = PreparedFilms(pixels, prepared.films.assign(boxes=boxes))
     params = SMALL.model_copy(update={"epochs": 20})
     weights, state = run_fit(marked, tmp_path / "a", params)
-    assert max(one["val_auroc"] for one in state.history) > 0.9
+    assert max(one["watched_auroc"] for one in state.history) > 0.9
     network = build_network(64, params)
     network.set_weights(weights)
-    rows = [row for row in _rows(marked, params, validation=True) if marked.films["label"][row]]
+    rows = [row for row in rows_in(marked.films, 0) if marked.films["label"][row]]
     maps = network.predict(pixels[rows][..., None], verbose=0)["map"][..., 0]
     hits = [map_of([eval(boxes[row])[0]], 64).ravel()[one.argmax()] for row, one in zip(rows, maps, strict=True)]  # noqa: S307
     assert np.mean(hits) > 0.7
@@ -286,7 +312,7 @@ def test_precision_is_probed_only_when_asked(prepared: PreparedFilms) -> None:
 def test_a_checkpoint_of_other_films_or_parameters_is_not_taken(tmp_path: Path) -> None:
     network = build_network(64, SMALL)
     compile_network(network, SMALL, 5)
-    state = TrainingState(fingerprint="mine", precision="float32", history=[{"val_auroc": 0.5}])
+    state = TrainingState(fingerprint="mine", precision="float32", history=[{"watched_auroc": 0.5}])
     save_checkpoint(tmp_path / "c", network, network.get_weights(), state)
     assert read_state(tmp_path / "c", "mine") == state
     assert read_state(tmp_path / "c", "another") is None
@@ -300,7 +326,7 @@ def test_a_kill_while_the_checkpoint_gets_its_name_loses_nothing(
 ) -> None:
     network = build_network(64, SMALL)
     compile_network(network, SMALL, 5)
-    old, new = (TrainingState(fingerprint="f", precision="float32", history=[{"val_auroc": 0.5}] * n) for n in (1, 2))
+    old, new = (TrainingState(fingerprint="f", precision="float32", history=[{"watched_auroc": 0.5}] * n) for n in (1, 2))
     save_checkpoint(tmp_path / "c", network, network.get_weights(), old)
     rename = Path.rename
 
@@ -318,87 +344,3 @@ def test_a_kill_while_the_checkpoint_gets_its_name_loses_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["c"]
 
 
-def test_the_step_starts_anew_when_parameters_changed(pipeline: Pipeline, tmp_path: Path) -> None:
-    model = tmp_path / "model"
-    partial = tmp_path / ".model.partial"
-    first = SMALL.model_copy(update={"epochs": 1})
-    train(pipeline.dataset, pipeline.augmented, model, first)
-    assert sorted(path.name for path in model.iterdir()) == [
-        "films.csv",
-        "history.csv",
-        "network.keras",
-        "package.json",
-    ]
-    assert not partial.exists()
-    # A left-over checkpoint of another training lies there.
-    network = build_network(64, SMALL)
-    compile_network(network, SMALL, 5)
-    state = TrainingState(fingerprint="another", precision="float32", history=[{"val_auroc": 0.5}] * 50)
-    partial.mkdir()
-    save_checkpoint(partial / "checkpoint", network, network.get_weights(), state)
-    summary = train(pipeline.dataset, pipeline.augmented, model, first)
-    assert summary.epochs == 1
-
-
-# ---------------------------------------------------------------- other backends and devices
-
-SCRIPT = """
-    import os, sys
-    from pathlib import Path
-    from components.params import AugmentationParams, TrainingParams
-    {before}
-    from components.training.step import train
-    params = TrainingParams(width=8, epochs=2, batch_size=8, precision="float32")
-    print(train(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), params).line())
-    {after}
-"""
-
-
-def in_process(pipeline: Pipeline, model: Path, before: str = "", after: str = "", **environment: str) -> str:
-    import os
-
-    code = textwrap.dedent(SCRIPT).format(before=before, after=after)
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(pipeline.dataset), str(pipeline.augmented), str(model)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **environment},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
-
-
-@pytest.mark.parametrize("backend", ["jax"])
-def test_the_same_code_trains_on_another_backend(pipeline: Pipeline, tmp_path: Path, backend: str) -> None:
-    pytest.importorskip(backend)
-    out = in_process(
-        pipeline,
-        tmp_path / "model",
-        KERAS_BACKEND=backend,
-        before="sys.modules['tensorflow'] = None",  # any import of it raises
-    )
-    assert "epochs 2" in out
-    assert f'"backend": "{backend}"' in (tmp_path / "model" / "package.json").read_text()
-
-
-def test_training_spreads_over_several_devices(pipeline: Pipeline, tmp_path: Path) -> None:
-    """Two logical CPUs stand in for two GPUs: the same strategy, the same code path."""
-    before = (
-        "import tensorflow as tf; cpu = tf.config.list_physical_devices('CPU')[0]; "
-        "tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2); "
-        "from components.models import devices, fit; scopes = []; "
-        "fit.distribution = lambda: scopes.append(devices._mirrored(['CPU:0', 'CPU:1'])) or scopes[0]"
-    )
-    out = in_process(pipeline, tmp_path / "model", before=before, after="print(len(scopes))")
-    assert out.splitlines()[-1] == "1"
-    assert "epochs 2" in out
-
-
-@pytest.mark.parametrize("make", [lambda: None])
-def test_nothing_here_needs_a_gpu(make: Callable[[], None]) -> None:
-    from components.models.devices import describe_devices, distribution
-
-    with distribution():
-        pass
-    assert describe_devices().startswith("tensorflow on ")
