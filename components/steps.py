@@ -4,12 +4,24 @@ from collections.abc import Callable
 
 from components.augmentation.step import augment
 from components.contract import Step, Summary, describe
+from components.cross_validation.step import cross_validate
 from components.evaluation.step import evaluate
+from components.features.step import features
 from components.ingestion.step import ingest
 from components.phantoms.step import phantoms
 from components.preparation.step import prepare
 from components.training.step import train
 from components.validation.step import validate
 
-FUNCTIONS: tuple[Callable[..., Summary], ...] = (phantoms, ingest, validate, prepare, augment, train, evaluate)
+FUNCTIONS: tuple[Callable[..., Summary], ...] = (
+    phantoms,
+    ingest,
+    validate,
+    prepare,
+    augment,
+    features,
+    cross_validate,
+    train,
+    evaluate,
+)
 STEPS: dict[str, Step] = {function.__name__: describe(function) for function in FUNCTIONS}

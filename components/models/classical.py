@@ -1,0 +1,190 @@
+"""The classical models: features on one scale, their PCA, then a support vector machine, a forest or the like.
+
+Each ends in a sigmoid that turns its scores into probabilities, learnt from films of groups it had not seen.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.errors import OsteonError
+from components.models.package import probabilities_of
+from components.params import ClassicalName, ClassicalParams
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+FOLDS = 5  # for the sigmoid
+BLOCK = 4096  # films whose scores are computed together
+
+
+def fit_classical(
+    name: ClassicalName,
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    groups: NDArray[Any],
+    params: ClassicalParams,
+) -> "Pipeline":
+    """Learn one model: scale and PCA from these films alone, the model, and its sigmoid.
+
+    Both classes weigh the same, however many films of each there are, so `probabilities` can answer for any
+    prevalence. The sigmoid (Platt 1999) is learnt from the scores of films whose groups the model had not seen:
+    a film's copies, and the other films of its patient, are never on both sides.
+
+    Args:
+        name: of the model.
+        features: films and copies × features, an array or a map of one; more than max_films are drawn from.
+        labels: 0 or 1, of each.
+        groups: of each; copies have their film's.
+        params: the section `classical`.
+
+    Raises:
+        OsteonError: a class is in fewer than two groups.
+
+    """
+    from joblib import cpu_count, parallel_config
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.decomposition import PCA
+    from sklearn.model_selection import StratifiedGroupKFold
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.utils.class_weight import compute_sample_weight
+
+    if len(labels) > params.max_films:
+        drawn = np.sort(np.random.default_rng(params.seed).choice(len(labels), params.max_films, replace=False))
+        features, labels, groups = features[drawn], labels[drawn], groups[drawn]
+    fewest = min(len(np.unique(groups[labels == label])) for label in (0, 1))
+    if fewest < 2:
+        raise OsteonError(f"{name}: each class needs films of two groups at least to learn from; add films")
+
+    scale = StandardScaler()
+    reduction = PCA(min(params.components, *features.shape), random_state=params.seed)
+    reduced = reduction.fit_transform(scale.fit_transform(features))
+    folds = StratifiedGroupKFold(min(FOLDS, fewest), shuffle=True, random_state=params.seed)
+    splits = list(folds.split(reduced, labels, groups))
+    cores = params.cores or cpu_count()
+    model = _unfitted(name, reduced, min(len(taught) for taught, _ in splits), params, cores)
+    calibrated = CalibratedClassifierCV(model, method="sigmoid", cv=splits, ensemble=False, n_jobs=cores)
+    # Threads: the models compute in C with Python's lock released, and a process would take seconds to start.
+    with parallel_config(backend="threading"), _weights_in_the_sigmoid_alone():
+        calibrated.fit(reduced, labels, sample_weight=compute_sample_weight("balanced", labels))
+    calibrated.cv = None  # the rows of the folds: of no use any more, and they would be written with the model
+    return Pipeline([("scale", scale), ("pca", reduction), (name, calibrated)])
+
+
+def _unfitted(
+    name: ClassicalName, reduced: NDArray[np.float32], fewest: int, params: ClassicalParams, cores: int
+) -> Any:
+    """The model, for features after the PCA. fewest: films that it is shown at once at least."""
+    if name == "svm":
+        from sklearn.svm import SVC
+
+        # By the variance there is, so that 1 suits any number of components and any features.
+        gamma = params.svm.gamma / (reduced.shape[1] * float(reduced.var()))
+        return SVC(C=params.svm.c, gamma=gamma, cache_size=500)
+    if name == "random_forest":
+        from sklearn.ensemble import RandomForestClassifier
+
+        return RandomForestClassifier(
+            params.random_forest.trees,
+            min_samples_leaf=params.random_forest.min_leaf,
+            n_jobs=cores,
+            random_state=params.seed,
+        )
+    if name == "k_nearest":
+        from sklearn.neighbors import KNeighborsClassifier
+
+        return KNeighborsClassifier(min(params.k_nearest.neighbours, fewest), weights="distance", n_jobs=cores)
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=params.logistic_regression.c, max_iter=1000)
+
+
+@contextmanager
+def _weights_in_the_sigmoid_alone() -> Iterator[None]:
+    """Silence the warning that nearest neighbours take no weights: the sigmoid takes them, which is what counts."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Since KNeighborsClassifier does not appear to accept sample_weight")
+        yield
+
+
+def probabilities(estimator: "Pipeline", features: NDArray[np.float32], prevalence: float) -> NDArray[np.float64]:
+    """Probability of label 1, one a film.
+
+    The models were taught as if half of the films were positive; the log odds of the prevalence are added, as for
+    the network (`package.probabilities_of`).
+
+    Args:
+        estimator: of fit_classical.
+        features: films × features, an array or a map of one.
+        prevalence: share of positive films among those that are asked about.
+
+    """
+    from scipy.special import logit
+
+    found = np.empty(len(features))
+    for start in range(0, len(features), BLOCK):
+        found[start : start + BLOCK] = estimator.predict_proba(features[start : start + BLOCK])[:, 1]
+    return probabilities_of(logit(found), prevalence)
+
+
+def soft_vote(scores: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+    """The mean of the models' probabilities, film by film; every model counts the same.
+
+    Args:
+        scores: of each model, of the same films in the same order.
+
+    """
+    return np.asarray(np.mean(np.stack(list(scores.values())), axis=0), dtype=np.float64)
+
+
+# Beside scikit-learn's public estimators, which skops trusts by itself: what these four hold within.
+TRUSTED = (
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.metrics._dist_metrics.EuclideanDistance64",
+    "sklearn.neighbors._kd_tree.KDTree",
+    "sklearn.tree._tree.Tree",
+)
+
+
+def save_classical(path: Path, estimator: "Pipeline") -> None:
+    """Write a fitted model without pickle: a zip file of arrays, and JSON that names the classes they belong to."""
+    from zipfile import ZIP_DEFLATED
+
+    from skops.io import dump
+
+    dump(estimator, path, compression=ZIP_DEFLATED)
+
+
+def load_classical(path: Path) -> "Pipeline":
+    """Load what save_classical wrote; a file that names any class but the expected is refused before it is loaded.
+
+    Raises:
+        OsteonError: missing, damaged, or not to be trusted.
+
+    """
+    from sklearn.pipeline import Pipeline
+    from skops.io import get_untrusted_types, load
+
+    try:
+        strange = sorted(set(get_untrusted_types(file=path)) - set(TRUSTED))
+        estimator = None if strange else load(path, trusted=list(TRUSTED))
+    except FileNotFoundError:
+        raise OsteonError(f"{path}: no such model; run the step train") from None
+    # What zipfile, json, numpy and skops raise, one byte changed here or there, is not documented.
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise OsteonError(f"{path}: damaged model ({reason}); run the step train again") from None
+    if strange:
+        raise OsteonError(
+            f"{path}: holds {', '.join(strange)}, which no model of Osteon does; do not use the file, train anew"
+        )
+    if not isinstance(estimator, Pipeline):
+        raise OsteonError(f"{path}: holds {type(estimator).__name__}, not a classical model; run the step train again")
+    return estimator
