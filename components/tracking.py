@@ -77,6 +77,37 @@ def log_metrics(figures: dict[str, float], step: int | None = None) -> None:
         mlflow.log_metrics(figures, step=step)
 
 
+@contextmanager
+def nested_run(name: str, params: dict[str, Any] | None = None) -> Iterator[None]:
+    """A run below that of the step that is running, for a part of its work; log_metrics goes to it while it is open.
+
+    Where nothing is recorded, as in a test, it does nothing.
+
+    Args:
+        name: of the run.
+        params: what it is run with, as flat names.
+
+    """
+    if not os.environ.get(_RECORDING):
+        yield
+        return
+    import mlflow
+
+    mlflow.start_run(run_name=name, nested=True, tags={PROCESS: _process_tag(), **_origin()})
+    status = "FINISHED"
+    try:
+        mlflow.log_params(params or {})
+        yield
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    except BaseException:
+        status = "FAILED"
+        raise
+    finally:
+        mlflow.end_run(status)
+
+
 _RECORDING = "OSTEON_RECORDING_RUN"  # set while a run is open in this process
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.errors import OsteonError
-from components.models.package import probabilities_of
+from components.models.calibration import probabilities_of
 from components.params import ClassicalName, ClassicalParams
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def probabilities(estimator: "Pipeline", features: NDArray[np.float32], prevalen
     """Probability of label 1, one a film.
 
     The models were taught as if half of the films were positive; the log odds of the prevalence are added, as for
-    the network (`package.probabilities_of`).
+    the network (`calibration.probabilities_of`).
 
     Args:
         estimator: of fit_classical.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from components.errors import OsteonError
-from components.models.calibration import Calibration
+from components.models.calibration import Calibration, probabilities_of
 from components.models.classical import load_classical, probabilities, soft_vote
 from components.models.operating_points import OperatingPoints, answers
 
@@ -136,17 +136,6 @@ def maps_of(network: Any, squares: NDArray[np.uint8], block: int = 64) -> NDArra
         straight, mirrored = (network.predict_on_batch(seen)["map"][..., 0] for seen in (films, films[:, :, ::-1]))
         maps.append((straight.astype(np.float64) + mirrored[:, :, ::-1]) / 2)
     return np.asarray(1 / (1 + np.exp(-np.concatenate(maps))))
-
-
-def probabilities_of(logits: NDArray[np.float64], prevalence: float) -> NDArray[np.float64]:
-    """Probabilities for films of which a share of `prevalence` is positive.
-
-    The network was trained on batches half of which are positive; by Bayes' rule the log odds of the prevalence
-    are added to its logits (Saerens et al. 2002, Neural Computation 14).
-    """
-    shifted = logits + np.log(prevalence / (1 - prevalence))
-    # 1/(1 + e^−x) without overflow.
-    return np.asarray(np.exp(-np.logaddexp(0.0, -shifted)), dtype=np.float64)
 
 
 def network_file(number: int) -> str:
