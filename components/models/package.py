@@ -26,7 +26,7 @@ class PackageInfo(BaseModel):
 
     finding: what probability is of. image_size: side of the square it takes, pixels. threshold: probability at
     and above which its answer is the finding. prevalence: share of positive films it was trained among; its
-    probabilities are meant for films with that share.
+    probabilities are meant for films with that share. map_learnt: boxes taught its map where the finding is.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +46,7 @@ class PackageInfo(BaseModel):
     precision: str
     backend: str
     versions: dict[str, str]
+    map_learnt: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,10 @@ class Package:
 
         """
         return probabilities_of(logits_of(self.network, squares), self.info.prevalence)
+
+    def maps(self, squares: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Where the network places the finding: films × h × w, 0 … 1, from the squares that probabilities takes."""
+        return maps_of(self.network, squares)
 
     def answers(self, files: Sequence[bytes]) -> "pd.DataFrame":
         """Probability and answer for films as files (JPEG, PNG, TIFF, DICOM, …).
@@ -97,6 +102,17 @@ def logits_of(network: Any, squares: NDArray[np.uint8], block: int = 64) -> NDAr
         both = [network.predict_on_batch(seen)["finding"][:, 0] for seen in (films, films[:, :, ::-1])]
         logits[start : start + block] = np.mean(both, axis=0, dtype=np.float64)
     return logits
+
+
+def maps_of(network: Any, squares: NDArray[np.uint8], block: int = 64) -> NDArray[np.float64]:
+    """The network's 'map' as probabilities of its cells, the mean of each film's and its mirror image's logits."""
+    maps = []
+    for start in range(0, len(squares), block):
+        films = np.ascontiguousarray(squares[start : start + block])[..., None]
+        logits, mirrored = (network.predict_on_batch(seen)["map"][..., 0] for seen in (films, films[:, :, ::-1]))
+        mean = np.mean([logits, mirrored[:, :, ::-1]], axis=0, dtype=np.float64)
+        maps.append(np.exp(-np.logaddexp(0.0, -mean)))
+    return np.concatenate(maps)
 
 
 def probabilities_of(logits: NDArray[np.float64], prevalence: float) -> NDArray[np.float64]:
