@@ -79,14 +79,14 @@ def draw_figures(
             label=f"answers ({finding} from {threshold:.2f})",
         )
         axes.legend(frameon=False, loc="lower right")
-        _save(figure, folder / "roc.png")
+        save_figure(figure, folder / "roc.png")
 
         title = f"precision and recall, AP {_shown(figures['average_precision'])}"
         figure, axes = _square("recall (sensitivity)", "precision (PPV)", title)
         axes.axhline(labels.mean(), color=GREY, linewidth=1, linestyle=":", label=f"prevalence {labels.mean():.2f}")
         axes.step(*tables["precision_recall"].to_numpy().T, where="post", color=BLUE)
         axes.legend(frameon=False, loc="lower left")
-        _save(figure, folder / "precision_recall.png")
+        save_figure(figure, folder / "precision_recall.png")
 
         figure, axes = plt.subplots(figsize=(4.6, 4.2), layout="constrained")
         cells = np.array([[tn, fp], [fn, tp]])
@@ -108,7 +108,7 @@ def draw_figures(
         axes.set(xlabel="answer", ylabel="truth", title=f"{len(films)} test films")
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
-        _save(figure, folder / "confusion.png")
+        save_figure(figure, folder / "confusion.png")
 
         figure, axes = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
         edges = [float(edge) for edge in np.linspace(0, 1, 21)]
@@ -123,7 +123,7 @@ def draw_figures(
         axes.axvline(threshold, color="#1a202c", linewidth=1, linestyle="--", label="threshold")
         axes.set(xlabel=f"probability of {finding}", ylabel="films", xlim=(0, 1))
         axes.legend(frameon=False)
-        _save(figure, folder / "scores.png")
+        save_figure(figure, folder / "scores.png")
 
 
 def draw_reliability(path: Path, before: Reliability, after: Reliability, finding: str) -> None:
@@ -163,7 +163,8 @@ def _shown(estimate: Estimate) -> str:
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
-def _save(figure: Any, path: Path) -> None:
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a figure as PNG, and close it."""
     # Without date and version inside, one run's picture is byte for byte the next one's.
     figure.savefig(path, metadata={"Software": None})
     plt.close(figure)

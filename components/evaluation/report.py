@@ -1,10 +1,15 @@
 """The evaluation as one page: report.html."""
 
 import base64
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.evaluation.explanations import Pointing
 from components.evaluation.metrics import NAMES
+from components.evaluation.robustness import Flips
+from components.evaluation.studies import HOW
+from components.evaluation.subgroups import LEAST, Subgroup, Worst
 from components.films.audit import ShortcutAudit
 from components.intervals import Estimate
 from components.pages.page import render_page
@@ -37,7 +42,11 @@ def render_report(
     figures_folder: Path,
     metrics: dict[str, Any],
     figures: dict[str, Estimate],
-    regions: list[dict[str, object]],
+    of_studies: dict[str, Estimate] | None,
+    subgroups: list[Subgroup],
+    worst: Worst | None,
+    flips: list[Flips],
+    pointing: Pointing | None,
     info: "PackageInfo",
     films: "pd.DataFrame",
     audit: ShortcutAudit,
@@ -47,8 +56,12 @@ def render_report(
     Args:
         figures_folder: where the PNGs are; they go into the page.
         metrics: what metrics.json holds.
-        figures: name → estimate, as measured.
-        regions: the table by region.
+        figures: name → estimate, of films.
+        of_studies: the same of studies; None where they are all of one class.
+        subgroups: as measured.
+        worst: the subgroup to name.
+        flips: what changes of the films do.
+        pointing: None where no fractured test film has a box, or the model has no map.
         info: of the model.
         films: all prepared films, for what the model was trained on.
         audit: what of the label can be told without looking at bone.
@@ -68,15 +81,24 @@ def render_report(
         figures=figures,
         rows=[
             (
-                name,
                 NAMES[name],
                 estimate,
+                of_studies[name] if of_studies else None,
                 MEANINGS[name].format(**words),
                 METHODS.get(name, "bootstrap over groups"),
             )
             for name, estimate in figures.items()
         ],
-        regions=regions,
+        studies=metrics["studies"],
+        of_studies=of_studies,
+        how_fused=HOW[metrics["studies"]["fusion"]],
+        subgroups=groupby(subgroups, key=lambda one: one.attribute),
+        worst=worst,
+        looks=metrics["subgroups"]["looks"],
+        least=LEAST,
+        flips=flips,
+        explanations=metrics["explanations"],
+        pointing=pointing,
         audit=audit,
         sources=sorted(films["source"].dropna().unique()),
         pictures={

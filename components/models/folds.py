@@ -132,7 +132,9 @@ def read_folds(folder: Path) -> list[FoldInfo]:
     try:
         found = [FoldInfo.model_validate_json(path.read_bytes()) for path in folder.glob(f"{FOLD.format('*')}/{INFO}")]
     except ValidationError as error:
-        raise OsteonError(f"{folder}: damaged ({str(error).splitlines()[0]}); run the step cross_validate again") from None
+        raise OsteonError(
+            f"{folder}: damaged ({str(error).splitlines()[0]}); run the step cross_validate again"
+        ) from None
     if not found:
         raise OsteonError(f"{folder}: no folds there; run the step cross_validate")
     return sorted(found, key=lambda one: one.fold)

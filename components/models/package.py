@@ -30,7 +30,8 @@ class PackageInfo(BaseModel):
     finding: what probability is of. model: what answers, 'network', a classical model's name or 'soft_vote'.
     image_size: side of the square it takes, pixels; feature_size: side its classical models shrink it to.
     prevalence: share of positive films it was trained among; its probabilities are meant for films with that share.
-    calibration, points, threshold: from out-of-fold scores of models like it. epochs: of each network.
+    map_learnt: boxes taught its networks where the finding is. calibration, points, threshold: from out-of-fold
+    scores of models like it. epochs: of each network.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,6 +56,7 @@ class PackageInfo(BaseModel):
     precision: str
     backend: str
     versions: dict[str, str]
+    map_learnt: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,13 +131,14 @@ def logits_of(network: Any, squares: NDArray[np.uint8], block: int = 64) -> NDAr
 
 
 def maps_of(network: Any, squares: NDArray[np.uint8], block: int = 64) -> NDArray[np.float64]:
-    """The network's 'map' for films as probabilities, the mean of each film's and its mirror image's turned back."""
+    """The network's 'map' as probabilities of its cells, the mean of each film's and its mirror image's logits."""
     maps = []
     for start in range(0, len(squares), block):
         films = np.ascontiguousarray(squares[start : start + block])[..., None]
-        straight, mirrored = (network.predict_on_batch(seen)["map"][..., 0] for seen in (films, films[:, :, ::-1]))
-        maps.append((straight.astype(np.float64) + mirrored[:, :, ::-1]) / 2)
-    return np.asarray(1 / (1 + np.exp(-np.concatenate(maps))))
+        logits, mirrored = (network.predict_on_batch(seen)["map"][..., 0] for seen in (films, films[:, :, ::-1]))
+        mean = np.mean([logits, mirrored[:, :, ::-1]], axis=0, dtype=np.float64)
+        maps.append(np.exp(-np.logaddexp(0.0, -mean)))
+    return np.concatenate(maps)
 
 
 def network_file(number: int) -> str:

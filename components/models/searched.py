@@ -65,5 +65,7 @@ def write_best(folder: Path, best: Best) -> None:
     yaml = YAML()
     yaml.default_flow_style = False
     with (folder / BEST).open("w", encoding="utf-8") as file:
-        file.write("# Found by the step search; cross_validate and train take these values over those of params.yaml.\n")
+        file.write(
+            "# Found by the step search; cross_validate and train take these values over those of params.yaml.\n"
+        )
         yaml.dump(best.model_dump(), file)

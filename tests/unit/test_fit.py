@@ -326,7 +326,9 @@ def test_a_kill_while_the_checkpoint_gets_its_name_loses_nothing(
 ) -> None:
     network = build_network(64, SMALL)
     compile_network(network, SMALL, 5)
-    old, new = (TrainingState(fingerprint="f", precision="float32", history=[{"watched_auroc": 0.5}] * n) for n in (1, 2))
+    old, new = (
+        TrainingState(fingerprint="f", precision="float32", history=[{"watched_auroc": 0.5}] * n) for n in (1, 2)
+    )
     save_checkpoint(tmp_path / "c", network, network.get_weights(), old)
     rename = Path.rename
 
@@ -342,5 +344,3 @@ def test_a_kill_while_the_checkpoint_gets_its_name_loses_nothing(
     assert read_state(tmp_path / "c", "f") == new
     save_checkpoint(tmp_path / "c", network, network.get_weights(), new)
     assert [path.name for path in tmp_path.iterdir()] == ["c"]
-
-
