@@ -168,8 +168,6 @@ class FeatureParams(Section):
     cores: Cores = 0
 
 
-NETWORKS = ("compact", "plain", "vgg", "resnet50", "densenet121", "efficientnetv2b0", "mobilenetv3")
-CLASSICAL = ("svm", "random_forest", "k_nearest", "logistic_regression")
 NetworkName = Literal["compact", "plain", "vgg", "resnet50", "densenet121", "efficientnetv2b0", "mobilenetv3"]
 ClassicalName = Literal["svm", "random_forest", "k_nearest", "logistic_regression"]
 
@@ -366,7 +364,7 @@ class CrossValidationParams(Section):
 
     models: Annotated[
         list[ClassicalName], Field(description="classical models beside the network; they also vote with it")
-    ] = list(CLASSICAL)
+    ] = ["svm", "random_forest", "k_nearest", "logistic_regression"]
     confidence: Annotated[float, Field(gt=0.5, lt=1, description="of every interval")] = 0.95
 
 

@@ -147,7 +147,7 @@ def draw_reliability(path: Path, before: Reliability, after: Reliability, findin
             axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xlabel=f"probability of {finding}")
             axes.set_title(f"{name} calibration\nECE {_shown(found.ece)}, by chance {found.by_chance:.3f}", fontsize=10)
         both[0].set_ylabel(f"share {finding}")
-        _save(figure, path)
+        save_figure(figure, path)
 
 
 def _square(x: str, y: str, title: str) -> "tuple[Figure, Axes]":

@@ -5,6 +5,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.evaluation.certainty import Certainty
 from components.evaluation.explanations import Pointing
 from components.evaluation.metrics import NAMES
 from components.evaluation.robustness import Flips
@@ -12,6 +13,8 @@ from components.evaluation.studies import HOW
 from components.evaluation.subgroups import LEAST, Subgroup, Worst
 from components.films.audit import ShortcutAudit
 from components.intervals import Estimate
+from components.models.comparison import Comparison
+from components.models.searched import Search
 from components.pages.page import render_page
 
 if TYPE_CHECKING:
@@ -50,6 +53,11 @@ def render_report(
     info: "PackageInfo",
     films: "pd.DataFrame",
     audit: ShortcutAudit,
+    certainty: Certainty,
+    comparison: Comparison,
+    search: Search,
+    joined: dict[str, int],
+    hashes: dict[str, str],
 ) -> str:
     """The page as HTML text.
 
@@ -65,6 +73,11 @@ def render_report(
         info: of the model.
         films: all prepared films, for what the model was trained on.
         audit: what of the label can be told without looking at bone.
+        certainty: calibration and operating points.
+        comparison: of the models, out of fold.
+        search: what was searched and found.
+        joined: sign → pairs of films that were joined into one group.
+        hashes: DVC's, of what the figures come from.
 
     """
     test = metrics["test"]
@@ -100,6 +113,12 @@ def render_report(
         explanations=metrics["explanations"],
         pointing=pointing,
         audit=audit,
+        certainty=certainty,
+        comparison=comparison,
+        search=search,
+        search_pictures={name: base64.b64encode(data).decode() for name, data in search.pictures.items()},
+        joined=joined,
+        hashes=hashes,
         sources=sorted(films["source"].dropna().unique()),
         pictures={
             path.stem: base64.b64encode(path.read_bytes()).decode() for path in sorted(figures_folder.glob("*.png"))

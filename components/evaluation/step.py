@@ -49,7 +49,10 @@ class EvaluationSummary(Summary):
 def evaluate(
     model: Annotated[Path, Input("the packaged model", "model")],
     dataset: Annotated[Path, Input("prepared films")],
+    best: Annotated[Path, Input("what the search found", "report")],
+    folds: Annotated[Path, Input("out-of-fold scores and the comparison of models")],
     validation: Annotated[Path, Input("validate's report, with its shortcut audit", "report")],
+    leaks: Annotated[Path, Input("prepare's pairs of films that are one", "report")],
     report: Annotated[Path, Output("metrics.json, figures and report.html", "report")],
     params: EvaluationParams,
 ) -> EvaluationSummary:
@@ -62,19 +65,24 @@ def evaluate(
     import numpy as np
     import pandas as pd
 
-    from components.evaluation.figures import curve_tables, draw_figures
+    from components.evaluation.certainty import measure_certainty
+    from components.evaluation.figures import curve_tables, draw_figures, draw_reliability
     from components.evaluation.gallery import draw_gallery
     from components.evaluation.metrics import confusion, measure
     from components.evaluation.report import render_report
     from components.evaluation.studies import fuse_studies
     from components.evaluation.subgroups import attributes_of, measure_subgroups, worst_of
     from components.films.audit import read_audit
+    from components.films.pairs import count_joined
     from components.films.prepared import open_prepared
+    from components.models.comparison import read_comparison
+    from components.models.folds import read_predictions
     from components.models.package import open_package
-    from components.outputs import whole_folder
+    from components.models.searched import read_search
+    from components.outputs import dvc_hash, whole_folder
 
     package, prepared, audit = open_package(model), open_prepared(dataset), read_audit(validation)
-    info = package.info
+    info, comparison = package.info, read_comparison(folds)
     test = np.flatnonzero(prepared.films["test"].to_numpy(bool))
     films = prepared.films.iloc[test]
     if films["label"].nunique() < 2:
@@ -104,6 +112,7 @@ def evaluate(
             info.threshold,
             params,
         )
+    certainty = measure_certainty(read_predictions(folds, info.model), info.calibration, info.points, films, params)
     flips = _robustness(package, prepared, films, groups, params)
     method, maps = explanation_of(package)
     pointing, gallery, failed = _explanations(maps, prepared, films, groups, info.threshold, params.confidence)
@@ -119,6 +128,20 @@ def evaluate(
             "confidence": params.confidence,
             "confusion": {"tp": tp, "fn": fn, "tn": tn, "fp": fp},
         },
+        "operating_points": dataclasses.asdict(certainty.points),
+        "calibration": {
+            "method": info.calibration.method,
+            "log_loss_out_of_fold": info.calibration.log_loss,
+            **{
+                name: {"ece": dataclasses.asdict(one.ece), "by_chance": one.by_chance}
+                for name, one in (
+                    ("out_of_fold_before", certainty.before),
+                    ("out_of_fold_after", certainty.after),
+                    ("test", certainty.test),
+                )
+            },
+        },
+        "models": {row.model: dataclasses.asdict(row.auroc) for row in comparison.models},
         "subgroups": _subgroups_as_json(subgroups, worst),
         "studies": {
             **{name: dataclasses.asdict(estimate) for name, estimate in (of_studies or {}).items()},
@@ -153,6 +176,7 @@ def evaluate(
             table.to_csv(folder / "plots" / f"{name}.csv", index=False, float_format="%.6f", lineterminator="\n")
         (folder / "figures").mkdir()
         draw_figures(folder / "figures", films, tables, info.threshold, info.finding, figures)
+        draw_reliability(folder / "figures" / "reliability.png", certainty.before, certainty.after, info.finding)
         if any(gallery.values()):
             draw_gallery(folder / "figures" / "gallery.png", gallery)
         page = render_report(
@@ -167,6 +191,11 @@ def evaluate(
             info,
             prepared.films,
             audit,
+            certainty,
+            comparison,
+            read_search(best),
+            count_joined(leaks),
+            {"prepared films": dvc_hash(dataset), "model": dvc_hash(model)},
         )
         (folder / REPORT).write_text(page, encoding="utf-8")
 
@@ -197,11 +226,15 @@ def evaluate(
 
 def explanation_of(package: "Package") -> "tuple[str | None, Maps | None]":
     """How the model's answers are explained, and the function from squares to maps (None: not at all)."""
+    import numpy as np
+
     from components.models.grad_cam import grad_cam
 
     if package.info.map_learnt:
         return "map", package.maps
-    return "Grad-CAM", lambda squares: grad_cam(package.network, squares)
+    if package.networks:
+        return "Grad-CAM", lambda squares: np.mean([grad_cam(one, squares) for one in package.networks], axis=0)
+    return None, None
 
 
 def _subgroups_as_json(subgroups: "list[Subgroup]", worst: "Worst | None") -> dict[str, Any]:

@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from components.errors import OsteonError
 from components.films.folds import rows_in, rows_outside, set_aside
+from components.models.calibration import probabilities_of
 from components.models.classical import fit_classical, probabilities, soft_vote
 from components.models.film_features import FilmFeatures
 from components.models.learn import LearningFilms, learn
-from components.models.calibration import probabilities_of
 from components.models.package import logits_of, save_network
 from components.outputs import remove_traces, whole_folder
 from components.params import ClassicalName, ClassicalParams, TrainingParams

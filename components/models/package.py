@@ -56,7 +56,7 @@ class PackageInfo(BaseModel):
     precision: str
     backend: str
     versions: dict[str, str]
-    map_learnt: bool = False
+    map_learnt: bool
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,9 @@ class Package:
         """Calibrated probability of the finding, one a film."""
         return self.info.calibration.apply(self.scores(squares))
 
-    def maps(self, squares: NDArray[np.uint8]) -> NDArray[np.float64] | None:
-        """Where the networks see the finding, films × cells × cells between 0 and 1; None where there is no network."""
-        if not self.networks:
-            return None
-        return np.mean([maps_of(network, squares) for network in self.networks], axis=0)
+    def maps(self, squares: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Where the networks place the finding: films × h × w, 0 … 1, from the squares that probabilities takes."""
+        return np.asarray(np.mean([maps_of(network, squares) for network in self.networks], axis=0))
 
     def answers(self, files: Sequence[bytes]) -> "pd.DataFrame":
         """Probability and answer for films as files (JPEG, PNG, TIFF, DICOM, …).

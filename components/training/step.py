@@ -117,6 +117,9 @@ def train(
             networks=len(epochs),
             classical=list(names),
             types=films.types if epochs else [],
+            map_learnt=bool(epochs)
+            and learning.map_weight > 0
+            and bool(films.prepared.films["boxes"].iloc[rows].ne("[]").any()),
             image_size=films.prepared.side,
             feature_size=described.info.image_size,
             prevalence=float(films.labels(rows).mean()),
