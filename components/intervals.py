@@ -61,7 +61,8 @@ def p_of_at_most(total: Floats, count: int, most: float, *, binary: bool) -> Flo
         return np.asarray(stats.binom.cdf(total, count, most))
     mean = np.minimum(total / count, most)
     hoeffding = np.exp(-count * (special.rel_entr(mean, most) + special.rel_entr(1 - mean, 1 - most)))
-    return np.asarray(np.minimum(hoeffding, np.e * stats.binom.cdf(np.ceil(total), count, most)))
+    bentkus = np.e * stats.binom.cdf(np.ceil(total), count, most)
+    return np.asarray(np.minimum(hoeffding, bentkus))
 
 
 def mean_share(shares: Floats, confidence: float, *, binary: bool) -> Estimate:

@@ -1,4 +1,4 @@
-"""How far the probabilities and the answers can be believed: calibration out of fold, operating points on test films."""
+"""How far probabilities and answers can be believed: calibration out of fold, operating points on test films."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Certainty:
-    """before, after: calibration of out-of-fold scores, 'after' by fits on the other folds. test: of the packaged
-    model's probabilities. points: what the operating points keep on the test films."""
+    """Calibration and operating points as measured.
+
+    before, after: of out-of-fold scores, 'after' by fits on the other folds. test: of the packaged model's
+    probabilities. points: what they keep on the test films.
+    """
 
     before: Reliability
     after: Reliability

@@ -129,7 +129,7 @@ def draw_figures(
 def draw_reliability(path: Path, before: Reliability, after: Reliability, finding: str) -> None:
     """Write one picture: share of positive films against probability in bins, before and after calibration."""
     with plt.rc_context(STYLE):
-        figure, both = plt.subplots(1, 2, figsize=(9.2, 4.9), layout="constrained", sharey=True)
+        figure, both = plt.subplots(1, 2, figsize=(9.2, 5), layout="constrained")
         for axes, name, found, color in zip(both, ("before", "after"), (before, after), (ORANGE, BLUE), strict=True):
             seen = [one for one in found.bins if one.positive.value is not None]
             shares = np.array([[one.positive.value, one.positive.low, one.positive.high] for one in seen], np.float64)
@@ -144,7 +144,7 @@ def draw_reliability(path: Path, before: Reliability, after: Reliability, findin
                 markersize=5,
                 elinewidth=1,
             )
-            axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xlabel=f"probability of {finding}")
+            axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=f"probability of {finding}", box_aspect=1)
             axes.set_title(f"{name} calibration\nECE {_shown(found.ece)}, by chance {found.by_chance:.3f}", fontsize=10)
         both[0].set_ylabel(f"share {finding}")
         save_figure(figure, path)
