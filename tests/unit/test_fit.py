@@ -18,7 +18,7 @@ keras = load_keras()
 from components.models.batches import FilmBatches, TrainingBatches, map_of  # noqa: E402
 from components.models.checkpoint import TrainingState, read_state, save_checkpoint  # noqa: E402
 from components.models.fit import choose_precision, compile_network, fit, map_loss  # noqa: E402
-from components.models.networks import MAP_STRIDE, build_network  # noqa: E402
+from components.models.networks import build_network  # noqa: E402
 from components.models.weights import body_layers, head_layers  # noqa: E402
 
 SMALL = TrainingParams(
