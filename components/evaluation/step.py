@@ -76,7 +76,7 @@ def evaluate(
     from components.films.pairs import count_joined
     from components.films.prepared import open_prepared
     from components.models.comparison import read_comparison
-    from components.models.folds import read_predictions
+    from components.models.out_of_fold import read_predictions
     from components.models.package import open_package
     from components.models.searched import read_search
     from components.outputs import dvc_hash, whole_folder

@@ -15,7 +15,8 @@ from components.errors import OsteonError
 from components.films.folds import rows_in, rows_outside
 from components.films.prepared import open_prepared
 from components.models.comparison import compare, read_comparison
-from components.models.folds import PREDICTIONS, FoldInfo, compute_fold, read_folds, read_predictions
+from components.models.folds import compute_fold
+from components.models.out_of_fold import PREDICTIONS, FoldInfo, read_folds, read_predictions
 from components.outputs import dvc_hash
 from components.params import ClassicalParams, CrossValidationParams
 from tests.conftest import Experiment
