@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from components.intervals import Estimate, Floats, delong, wilson
+from components.intervals import Estimate, Floats, Labels, delong, wilson
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ def measure_types(
 
     """
     place = {name: number for number, name in enumerate(names)}
-    truth: NDArray[np.int64] = np.array([place.get(one, -1) if one is not None else -1 for one in known], np.int64)
+    truth: Labels = np.array([place.get(one, -1) if one is not None else -1 for one in known], np.int64)
     scores, truth = scores[truth >= 0], truth[truth >= 0]
     answers = scores.argmax(axis=1)
     rows = []

@@ -1,8 +1,8 @@
 """Figures of subgroups of the films, and which subgroup is shown to be worse than the rest.
 
 A subgroup is compared with all other films in AUROC, which asks how well films are ranked, and in sensitivity, which
-asks what is missed at the threshold; films of one group are kept together. Who looks at thirty subgroups finds a bad one
-by chance: every interval is widened for the number of looks (Bonferroni), and a subgroup counts as worse only where
+asks what is missed at the threshold; films of one group are kept together. Who looks at thirty subgroups finds a bad
+one by chance: every interval is widened for the number of looks (Bonferroni), and a subgroup counts as worse only where
 the widened interval of its difference lies below 0. Of several such, the one that is worse by the most for certain is
 named, the one whose interval ends lowest: the largest difference itself would favour the smallest subgroup.
 """

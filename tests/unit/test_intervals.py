@@ -21,10 +21,12 @@ from components.intervals import (
     bootstrap,
     compare_aurocs,
     delong,
+    difference,
     group_weights,
     mean_share,
     p_of_at_most,
     wilson,
+    wilson_in_groups,
 )
 
 # Examples are cheap, but the first of a worker waits for imports.
@@ -63,6 +65,69 @@ def test_wilson_is_the_closed_formula(counts: tuple[int, int], confidence: float
 
 def test_a_proportion_of_nothing_is_not_defined() -> None:
     assert wilson(0, 0, 0.95) == UNDEFINED
+
+
+@SETTINGS
+@given(st.lists(st.booleans(), min_size=2, max_size=200), st.floats(0.5, 0.999))
+def test_with_a_film_a_group_it_is_wilsons(hits: list[bool], confidence: float) -> None:
+    found = wilson_in_groups(np.array(hits), np.arange(len(hits)), confidence)
+    expected = wilson(sum(hits), len(hits), confidence)
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (expected.value, expected.low, expected.high), abs=1e-9
+    )
+
+
+@SETTINGS
+@given(st.lists(st.booleans(), min_size=2, max_size=50), st.integers(2, 6))
+def test_copies_in_their_films_group_hardly_add_to_what_a_proportion_is_worth(hits: list[bool], copies: int) -> None:
+    groups = np.repeat(np.arange(len(hits)), copies)
+    found = wilson_in_groups(np.repeat(hits, copies), groups, 0.95)
+    once = wilson(sum(hits), len(hits), 0.95)
+    assert found.value == pytest.approx(once.value)
+    assert found.high - found.low >= once.high - once.low - 1e-9  # type: ignore[operator]
+    assert found.high - found.low <= 1.5 * (once.high - once.low)  # type: ignore[operator]
+
+
+def test_a_proportion_in_groups_by_hand() -> None:
+    """Four groups of two with 2, 2, 1 and 0 hits: share 5/8.
+
+    Residuals by group 0.75, 0.75, −0.25, −1.25, their squares 2.75; variance 2.75 / 64 · 4/3 = 0.0573 against
+    5/8 · 3/8 / 7 = 0.0335 of films: the design effect is 1.711, and eight films are worth 4.675.
+    """
+    found = wilson_in_groups(np.array([1, 1, 1, 1, 1, 0, 0, 0], bool), np.arange(8) // 2, 0.95)
+    worth = 8 / ((2.75 / 64 * 4 / 3) / (15 / 64 / 7))
+    assert worth == pytest.approx(4.675, abs=1e-3)
+    z = stats.norm.ppf(0.975)
+    middle = (5 / 8 + z**2 / (2 * worth)) / (1 + z**2 / worth)
+    assert found.value == 5 / 8
+    assert (found.low + found.high) / 2 == pytest.approx(middle)  # type: ignore[operator]
+
+
+def test_where_every_film_is_a_hit_a_group_counts_as_a_film() -> None:
+    found = wilson_in_groups(np.ones(12, bool), np.arange(12) // 3, 0.95)
+    assert (found.value, found.low, found.high) == pytest.approx((1.0, wilson(4, 4, 0.95).low, 1.0))
+    assert wilson_in_groups(np.zeros(0, bool), np.zeros(0, np.int64), 0.95) == UNDEFINED
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "low", "high"),
+    [
+        # Newcombe 1998, Statistics in Medicine 17, 873–890, table II, method 10.
+        ((56, 70), (48, 80), 0.0524, 0.3339),
+        ((9, 10), (3, 10), 0.1705, 0.8090),
+        ((10, 10), (0, 10), 0.6075, 1.0000),
+    ],
+)
+def test_a_difference_of_proportions_as_printed(
+    one: tuple[int, int], other: tuple[int, int], low: float, high: float
+) -> None:
+    found = difference(wilson(*one, 0.95), wilson(*other, 0.95))
+    assert found.value == pytest.approx(one[0] / one[1] - other[0] / other[1])
+    assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_a_difference_from_nothing_is_not_defined() -> None:
+    assert difference(UNDEFINED, wilson(1, 2, 0.95)) == difference(wilson(1, 2, 0.95), UNDEFINED) == UNDEFINED
 
 
 # ---------------------------------------------------------------- DeLong
