@@ -67,19 +67,17 @@ def fit_classical(
     reduced = reduction.fit_transform(scale.fit_transform(features))
     folds = StratifiedGroupKFold(min(FOLDS, fewest), shuffle=True, random_state=params.seed)
     splits = list(folds.split(reduced, labels, groups))
-    cores = params.cores or cpu_count()
-    model = _unfitted(name, reduced, min(len(taught) for taught, _ in splits), params, cores)
-    calibrated = CalibratedClassifierCV(model, method="sigmoid", cv=splits, ensemble=False, n_jobs=cores)
+    model = _unfitted(name, reduced, min(len(taught) for taught, _ in splits), params)
+    calibrated = CalibratedClassifierCV(model, method="sigmoid", cv=splits, ensemble=False)
     # Threads: the models compute in C with Python's lock released, and a process would take seconds to start.
-    with parallel_config(backend="threading"), _weights_in_the_sigmoid_alone():
+    # Here and not as the forest's n_jobs: its answers would then be sums in whatever order its threads end.
+    with parallel_config("threading", n_jobs=params.cores or cpu_count()), _weights_in_the_sigmoid_alone():
         calibrated.fit(reduced, labels, sample_weight=compute_sample_weight("balanced", labels))
     calibrated.cv = None  # the rows of the folds: of no use any more, and they would be written with the model
     return Pipeline([("scale", scale), ("pca", reduction), (name, calibrated)])
 
 
-def _unfitted(
-    name: ClassicalName, reduced: NDArray[np.float32], fewest: int, params: ClassicalParams, cores: int
-) -> Any:
+def _unfitted(name: ClassicalName, reduced: NDArray[np.float32], fewest: int, params: ClassicalParams) -> Any:
     """The model, for features after the PCA. fewest: films that it is shown at once at least."""
     if name == "svm":
         from sklearn.svm import SVC
@@ -93,13 +91,13 @@ def _unfitted(
         return RandomForestClassifier(
             params.random_forest.trees,
             min_samples_leaf=params.random_forest.min_leaf,
-            n_jobs=cores,
             random_state=params.seed,
         )
     if name == "k_nearest":
         from sklearn.neighbors import KNeighborsClassifier
 
-        return KNeighborsClassifier(min(params.k_nearest.neighbours, fewest), weights="distance", n_jobs=cores)
+        # A tree of the films helps up to some 15 components.
+        return KNeighborsClassifier(min(params.k_nearest.neighbours, fewest), weights="distance", algorithm="brute")
     from sklearn.linear_model import LogisticRegression
 
     return LogisticRegression(C=params.logistic_regression.c, max_iter=1000)
@@ -143,12 +141,10 @@ def soft_vote(scores: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
     return np.asarray(np.mean(np.stack(list(scores.values())), axis=0), dtype=np.float64)
 
 
-# Beside scikit-learn's public estimators, which skops trusts by itself: what these four hold within.
+# Beside scikit-learn's public estimators, which skops trusts by itself: what they hold within.
 TRUSTED = (
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
-    "sklearn.metrics._dist_metrics.EuclideanDistance64",
-    "sklearn.neighbors._kd_tree.KDTree",
     "sklearn.tree._tree.Tree",
 )
 
