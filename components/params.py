@@ -375,10 +375,12 @@ class CertaintyParams(Section):
         Literal["auto", "temperature", "isotonic", "none"],
         Field(description="auto takes the better of temperature and isotonic by log loss"),
     ] = "auto"
-    sensitivity: Annotated[Share, Field(description="of 'rule out': below its point the answer is not fractured")] = (
-        0.95
-    )
-    specificity: Annotated[Share, Field(description="of 'rule in': from its point the answer is fractured")] = 0.95
+    sensitivity: Annotated[
+        float, Field(gt=0.5, lt=1, description="of 'rule out': below its point the answer is not fractured")
+    ] = 0.95
+    specificity: Annotated[
+        float, Field(gt=0.5, lt=1, description="of 'rule in': from its point the answer is fractured")
+    ] = 0.95
     confidence: Annotated[float, Field(gt=0.5, lt=1, description="with which each point keeps its target")] = 0.9
 
 
