@@ -93,7 +93,10 @@ def nested_run(name: str, params: dict[str, Any] | None = None) -> Iterator[None
         return
     import mlflow
 
-    mlflow.start_run(run_name=name, nested=True, tags={PROCESS: _process_tag(), **_origin()})
+    tags = {PROCESS: _process_tag(), **_origin()}
+    # MLflow would put it into its default experiment, whichever the step's is.
+    outer = mlflow.active_run().info.experiment_id
+    mlflow.start_run(experiment_id=outer, run_name=name, nested=True, tags=tags)
     status = "FINISHED"
     try:
         mlflow.log_params(params or {})
@@ -130,7 +133,10 @@ class _Recorder:
         import mlflow
         import psutil
 
-        figures = {name: float(value) for name, value in summary.model_dump().items() if isinstance(value, int | float)}
+        figures: dict[str, float] = {}
+        for name, value in summary.model_dump().items():
+            named = {f"{name}.{key}": one for key, one in value.items()} if isinstance(value, dict) else {name: value}
+            figures |= {key: float(one) for key, one in named.items() if isinstance(one, int | float)}
         figures["seconds"] = time.time() - psutil.Process().create_time()
         mlflow.log_metrics(figures)
         for name, output in self.step.outputs.items():
