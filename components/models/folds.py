@@ -69,11 +69,13 @@ def compute_fold(
         scores = {"network": probabilities_of(logits, float(films.labels(learning).mean()))}
         seconds["network"] = time.perf_counter() - start
 
-        learnt, labels, groups = films.described(features, others)
+        learnt, labels, groups = films.described(features, others, classical)
         for name in models:
             start = time.perf_counter()
             estimator = fit_classical(name, learnt, labels, groups, classical)
-            scores[name] = probabilities(estimator, features.films[asked], prevalence)
+            scores[name] = np.concatenate(
+                [probabilities(estimator, described, prevalence) for described in features.blocks(asked)]
+            )
             seconds[name] = time.perf_counter() - start
         if models:
             scores["soft_vote"] = soft_vote(scores)
