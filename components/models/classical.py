@@ -38,7 +38,8 @@ def fit_classical(
 
     Args:
         name: of the model.
-        features: films and copies × features, an array or a map of one; more than max_films are drawn from.
+        features: films × features, an array or a map of one; more than max_films are drawn from. With copies of one
+            class only, a model learns to tell copies from films (docs/training.md): give both classes' or none.
         labels: 0 or 1, of each.
         groups: of each; copies have their film's.
         params: the section `classical`.
