@@ -144,7 +144,7 @@ class PreparationParams(Section):
 class AugmentationParams(Section):
     """How a film may be varied and stay the same film. Ranges are ± around no change, drawn evenly."""
 
-    copies: Annotated[int, Field(ge=0, le=100, description="copies of a film of the commoner class")] = 0
+    copies: Annotated[int, Field(ge=0, le=100, description="copies of a film of the commoner class")] = 1
     copies_rarer: Annotated[int, Field(ge=0, le=100, description="copies of a film of the rarer class")] = 1
     online: Annotated[bool, Field(description="vary every film anew each time the training sees it")] = True
     rotation: Annotated[float, Field(ge=0, le=180, description="± degrees")] = 10.0

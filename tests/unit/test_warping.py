@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -132,6 +134,15 @@ def test_copies_boxes_are_their_own(pipeline: Pipeline) -> None:
     for _, row in boxed.iterrows():
         of_film = prepared.films.loc[prepared.films["film_id"] == row["film_id"], "boxes"].item()
         assert text_to_boxes(row["boxes"]) != text_to_boxes(of_film)
+
+
+@pytest.mark.parametrize(("copies", "rarer", "warns"), [(0, 1, True), (1, 0, True), (1, 2, False), (0, 0, False)])
+def test_copies_of_one_class_only_are_warned_of(
+    pipeline: Pipeline, tmp_path: Path, caplog: pytest.LogCaptureFixture, copies: int, rarer: int, warns: bool
+) -> None:
+    params = AugmentationParams(copies=copies, copies_rarer=rarer)
+    augment(pipeline.dataset, tmp_path / "a", tmp_path / "a.png", params)
+    assert ("only films of one class get copies" in caplog.text) == warns
 
 
 def test_no_copies_at_all(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> None:
