@@ -286,6 +286,12 @@ Choice = Annotated[list[bool | int | float | str], Field(min_length=1)]
 Space = dict[str, Range | Choice]
 
 
+def step_of(section: type[Section], key: str) -> int:
+    """What the values of a whole-numbered key are multiples of."""
+    steps = (getattr(bound, "multiple_of", None) for bound in section.model_fields[key].metadata)
+    return int(next((step for step in steps if step), 1))
+
+
 _SEARCHED: dict[str, type[Section]] = {
     "training": TrainingParams,
     "augmentation": AugmentationParams,
@@ -293,6 +299,11 @@ _SEARCHED: dict[str, type[Section]] = {
     "random_forest": RandomForestParams,
     "k_nearest": KNearestParams,
     "logistic_regression": LogisticRegressionParams,
+}
+# These say how is measured or what is packaged, or were used before the search began.
+_NOT_SEARCHED: dict[str, tuple[str, ...]] = {
+    "training": ("model", "final", "task", "epochs", "patience", "stopping_share", "precision", "seed"),
+    "augmentation": ("copies", "copies_rarer", "seed", "cores"),
 }
 
 
@@ -324,20 +335,29 @@ class SearchSpace(Section):
     }
 
     @model_validator(mode="after")
-    def _known(self) -> "SearchSpace":
+    def _possible(self) -> "SearchSpace":
         for name, section in _SEARCHED.items():
+            known = [key for key in section.model_fields if key not in _NOT_SEARCHED.get(name, ())]
             for key, values in getattr(self, name).items():
-                if key not in section.model_fields:
-                    raise ValueError(f"{name}.{key}: unknown key; allowed: {', '.join(section.model_fields)}")
-                whole = section.model_fields[key].annotation is int
-                ends = [values.low, values.high] if isinstance(values, Range) else values
-                for value in ends:
-                    asked = int(value) if whole and isinstance(values, Range) else value
-                    try:
-                        section.model_validate({key: asked})
-                    except ValidationError as error:
-                        raise ValueError(f"{name}.{key} = {value!r}: {error.errors()[0]['msg']}") from None
+                if key not in known:
+                    raise ValueError(f"{name}.{key}: no key that can be searched; those are {', '.join(known)}")
+                _check_values(f"{name}.{key}", section, key, values)
         return self
+
+
+def _check_values(name: str, section: type[Section], key: str, values: "Range | Choice") -> None:
+    ends: list[Any] = [values.low, values.high] if isinstance(values, Range) else list(values)
+    if isinstance(values, Range) and section.model_fields[key].annotation is int:
+        if not all(end.is_integer() for end in (values.low, values.high)):
+            raise ValueError(f"{name}: low and high must be whole numbers")
+        if values.log and step_of(section, key) > 1:
+            raise ValueError(f"{name}: multiples of {step_of(section, key)} cannot be drawn by log; give a list")
+        ends = [int(values.low), int(values.high)]
+    for value in ends:
+        try:
+            section.model_validate({key: value})
+        except ValidationError as error:
+            raise ValueError(f"{name} = {value!r}: {error.errors()[0]['msg']}") from None
 
 
 class SearchParams(Section):
@@ -484,12 +504,18 @@ def describe_keys(kind: type[BaseModel], prefix: str = "") -> dict[str, str]:
 
 
 def flatten(section: BaseModel, prefix: str = "") -> dict[str, Any]:
-    """A section as flat 'key.subkey' → value, the form MLflow's page shows."""
+    """A section as flat 'key.subkey' → value, the form MLflow's page shows; no URL has its password."""
     flat: dict[str, Any] = {}
     for key in type(section).model_fields:
         value = getattr(section, key)
         if isinstance(value, BaseModel):
             flat |= flatten(value, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = value
+            flat[f"{prefix}{key}"] = without_password(value) if isinstance(value, str) else value
     return flat
+
+
+def without_password(url: str) -> str:
+    """A URL without user, password and query; any other text as it is. This form may be shown, logged and stored."""
+    scheme, mark, rest = url.partition("://")
+    return f"{scheme}{mark}{rest.rpartition('@')[2].partition('?')[0]}" if mark else url
