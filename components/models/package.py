@@ -166,7 +166,7 @@ def open_package(folder: Path) -> Package:
     if not (folder / INFO).is_file():
         raise OsteonError(f"{folder}: no packaged model ({INFO} is missing); run the step train")
     try:
-        info = PackageInfo.model_validate_json((folder / INFO).read_text(encoding="utf-8"))
+        info = PackageInfo.model_validate_json((folder / INFO).read_bytes())
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         reason = " ".join((INFO, *map(str, fault["loc"]))) + f": {fault['msg']}"
