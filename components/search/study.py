@@ -115,7 +115,8 @@ def pruner(steps: int) -> optuna.pruners.BasePruner:
 
     Some trials are looked at later or never, so that what begins slowly has its chance (Li et al. 2018, JMLR 18).
     """
-    return optuna.pruners.HyperbandPruner(max(1, steps // RUNGS), steps, REDUCTION)
+    first = -(-steps // RUNGS)  # rounded up: the third look then falls on the end or behind it, where it saves nothing
+    return optuna.pruners.HyperbandPruner(first, first * RUNGS if steps > RUNGS else steps, REDUCTION)
 
 
 def retry(study: optuna.Study, trial: FrozenTrial) -> None:
