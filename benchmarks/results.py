@@ -146,7 +146,7 @@ def interval(figure: dict[str, float | None]) -> str:
 
 def section(name: str, case: Case, found: dict[str, Any]) -> str:
     """The case's part of the page."""
-    test, regions, lineage = found["metrics"]["test"], found["metrics"]["regions"], found["lineage"]
+    test, regions, lineage = found["metrics"]["test"], found["metrics"]["subgroups"]["by"]["region"], found["lineage"]
     steps = {step["step"]: step for step in lineage["steps"]}
     validated, trained = steps["validate"]["metrics"], steps["train"]["metrics"]
     lines = [

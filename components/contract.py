@@ -4,7 +4,8 @@
               params: TrainingParams, classical: ClassicalParams) -> TrainingSummary: ...
 
 The step's own section of params.yaml comes first after the paths and is called params; what it needs of other
-sections follows, each called as the section is. The command line, Kubeflow components and the contract tests are all made from that signature.
+sections follows, each called as the section is. The command line, Kubeflow components and the contract tests are all
+made from that signature.
 """
 
 import inspect

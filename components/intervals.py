@@ -1,4 +1,4 @@
-"""Intervals: Wilson, shares, DeLong (in groups and strata, of two scores, over folds), a bootstrap of whole groups."""
+"""Intervals: Wilson, shares, DeLong (in groups and strata, of two scores), differences, a bootstrap of whole groups."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -61,7 +61,8 @@ def p_of_at_most(total: Floats, count: int, most: float, *, binary: bool) -> Flo
         return np.asarray(stats.binom.cdf(total, count, most))
     mean = np.minimum(total / count, most)
     hoeffding = np.exp(-count * (special.rel_entr(mean, most) + special.rel_entr(1 - mean, 1 - most)))
-    return np.minimum(hoeffding, np.e * stats.binom.cdf(np.ceil(total), count, most))
+    bentkus = np.e * stats.binom.cdf(np.ceil(total), count, most)
+    return np.asarray(np.minimum(hoeffding, bentkus))
 
 
 def mean_share(shares: Floats, confidence: float, *, binary: bool) -> Estimate:
@@ -85,6 +86,50 @@ def mean_share(shares: Floats, confidence: float, *, binary: bool) -> Estimate:
 
     total = float(shares.sum())
     return Estimate(total / count, 1 - highest(count - total), highest(total))
+
+
+def wilson_in_groups(hits: NDArray[np.bool_], groups: NDArray[np.int64], confidence: float) -> Estimate:
+    """A proportion with Wilson's interval for as many films as the groups are worth (Rao & Scott 1992, Biometrics 48).
+
+    Films of a group that are alike say less than as many films of different groups: the number of films is divided
+    by the design effect, the variance of the proportion with groups as units over that with films as units. With a
+    film a group it is Wilson's. Where no film, or every film, is a hit, a group counts as one film.
+
+    Args:
+        hits: of each film.
+        groups: number of each film's group.
+        confidence: of the two-sided interval.
+
+    """
+    films, count = len(hits), len(np.unique(groups))
+    if films == 0:
+        return UNDEFINED
+    share = float(hits.mean())
+    effect = films / count
+    if 0 < share < 1 and count > 1:
+        of_groups = float((np.bincount(groups, hits - share) ** 2).sum()) / films**2 * count / (count - 1)
+        effect = max(of_groups / (share * (1 - share) / (films - 1)), 1.0)
+    worth = films / effect
+    z2 = float(stats.norm.ppf((1 + confidence) / 2)) ** 2
+    middle = (share + z2 / (2 * worth)) / (1 + z2 / worth)
+    half = float(np.sqrt(z2 * (share * (1 - share) / worth + z2 / (4 * worth**2)))) / (1 + z2 / worth)
+    return Estimate(share, max(0.0, middle - half), min(1.0, middle + half))
+
+
+def difference(one: Estimate, other: Estimate) -> Estimate:
+    """One figure less another of other films, with the interval that follows from both intervals.
+
+    Zou & Donner 2008 (Stat Med 27); for proportions with Wilson's intervals it is Newcombe's (1998, Stat Med 17).
+    """
+    if (
+        one.value is None or one.low is None or one.high is None
+        or other.value is None or other.low is None or other.high is None
+    ):  # fmt: skip
+        return UNDEFINED
+    value = one.value - other.value
+    below = float(np.hypot(one.value - one.low, other.high - other.value))
+    above = float(np.hypot(one.high - one.value, other.value - other.low))
+    return Estimate(value, value - below, value + above)
 
 
 def delong(labels: Labels, scores: Floats, confidence: float) -> Estimate:

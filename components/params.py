@@ -144,7 +144,7 @@ class PreparationParams(Section):
 class AugmentationParams(Section):
     """How a film may be varied and stay the same film. Ranges are ± around no change, drawn evenly."""
 
-    copies: Annotated[int, Field(ge=0, le=100, description="copies of a film of the commoner class")] = 0
+    copies: Annotated[int, Field(ge=0, le=100, description="copies of a film of the commoner class")] = 1
     copies_rarer: Annotated[int, Field(ge=0, le=100, description="copies of a film of the rarer class")] = 1
     online: Annotated[bool, Field(description="vary every film anew each time the training sees it")] = True
     rotation: Annotated[float, Field(ge=0, le=180, description="± degrees")] = 10.0
@@ -168,8 +168,6 @@ class FeatureParams(Section):
     cores: Cores = 0
 
 
-NETWORKS = ("compact", "plain", "vgg", "resnet50", "densenet121", "efficientnetv2b0", "mobilenetv3")
-CLASSICAL = ("svm", "random_forest", "k_nearest", "logistic_regression")
 NetworkName = Literal["compact", "plain", "vgg", "resnet50", "densenet121", "efficientnetv2b0", "mobilenetv3"]
 ClassicalName = Literal["svm", "random_forest", "k_nearest", "logistic_regression"]
 
@@ -386,7 +384,7 @@ class CrossValidationParams(Section):
 
     models: Annotated[
         list[ClassicalName], Field(description="classical models beside the network; they also vote with it")
-    ] = list(CLASSICAL)
+    ] = ["svm", "random_forest", "k_nearest", "logistic_regression"]
     confidence: Annotated[float, Field(gt=0.5, lt=1, description="of every interval")] = 0.95
 
 
@@ -397,10 +395,12 @@ class CertaintyParams(Section):
         Literal["auto", "temperature", "isotonic", "none"],
         Field(description="auto takes the better of temperature and isotonic by log loss"),
     ] = "auto"
-    sensitivity: Annotated[Share, Field(description="of 'rule out': below its point the answer is not fractured")] = (
-        0.95
-    )
-    specificity: Annotated[Share, Field(description="of 'rule in': from its point the answer is fractured")] = 0.95
+    sensitivity: Annotated[
+        float, Field(gt=0.5, lt=1, description="of 'rule out': below its point the answer is not fractured")
+    ] = 0.95
+    specificity: Annotated[
+        float, Field(gt=0.5, lt=1, description="of 'rule in': from its point the answer is fractured")
+    ] = 0.95
     confidence: Annotated[float, Field(gt=0.5, lt=1, description="with which each point keeps its target")] = 0.9
 
 

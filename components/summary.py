@@ -26,7 +26,7 @@ def print_summary(report: Path) -> None:
         metrics = json.loads((report / "metrics.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise OsteonError(f"{report}: no evaluation there; `dvc repro` makes one") from None
-    test, warning = metrics["test"], metrics["shortcuts"]["warning"]
+    test, warning, worst = metrics["test"], metrics["shortcuts"]["warning"], metrics["subgroups"]["worst"]
     console = Console()
     figures = Table(box=None, padding=(0, 2, 0, 0))
     figures.add_column(f"on {test['n']} test films of {test['groups']} groups")
@@ -42,6 +42,10 @@ def print_summary(report: Path) -> None:
             )
     console.print()
     console.print(figures)
+    if worst:
+        console.print()
+        text = f"worse than the rest: {worst['text']}"
+        console.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
     if warning:
         console.print()
         console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False, soft_wrap=True)

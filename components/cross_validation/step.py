@@ -40,8 +40,9 @@ def cross_validate(
     load_keras()
     from components.cross_validation.table import draw, table_of
     from components.models.film_features import open_features
-    from components.models.folds import FOLD, PREDICTIONS, compute_fold
+    from components.models.folds import compute_fold
     from components.models.learn import open_learning_films, with_precision
+    from components.models.out_of_fold import FOLD, PREDICTIONS
     from components.outputs import remove_all_but, whole_folder
 
     described, found = open_features(features), read_best(best)

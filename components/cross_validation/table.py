@@ -42,7 +42,9 @@ def draw(comparison: Comparison, path: Path) -> None:
     figure, axes = plt.subplots(figsize=(6.4, 0.45 * len(models) + 1.1), dpi=144, layout="constrained")
     for place, one in enumerate(models):
         pooled = one.auroc.pooled
-        axes.plot(list(one.auroc.folds.values()), [place] * len(one.auroc.folds), "o", color=GREY, markersize=4, zorder=1)
+        axes.plot(
+            list(one.auroc.folds.values()), [place] * len(one.auroc.folds), "o", color=GREY, markersize=4, zorder=1
+        )
         if pooled.value is not None and pooled.low is not None and pooled.high is not None:
             axes.plot([pooled.low, pooled.high], [place, place], color=BLUE, linewidth=2, zorder=2)
             axes.plot(pooled.value, place, "s", color=BLUE, markersize=6, zorder=3)

@@ -79,14 +79,14 @@ def draw_figures(
             label=f"answers ({finding} from {threshold:.2f})",
         )
         axes.legend(frameon=False, loc="lower right")
-        _save(figure, folder / "roc.png")
+        save_figure(figure, folder / "roc.png")
 
         title = f"precision and recall, AP {_shown(figures['average_precision'])}"
         figure, axes = _square("recall (sensitivity)", "precision (PPV)", title)
         axes.axhline(labels.mean(), color=GREY, linewidth=1, linestyle=":", label=f"prevalence {labels.mean():.2f}")
         axes.step(*tables["precision_recall"].to_numpy().T, where="post", color=BLUE)
         axes.legend(frameon=False, loc="lower left")
-        _save(figure, folder / "precision_recall.png")
+        save_figure(figure, folder / "precision_recall.png")
 
         figure, axes = plt.subplots(figsize=(4.6, 4.2), layout="constrained")
         cells = np.array([[tn, fp], [fn, tp]])
@@ -108,7 +108,7 @@ def draw_figures(
         axes.set(xlabel="answer", ylabel="truth", title=f"{len(films)} test films")
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
-        _save(figure, folder / "confusion.png")
+        save_figure(figure, folder / "confusion.png")
 
         figure, axes = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
         edges = [float(edge) for edge in np.linspace(0, 1, 21)]
@@ -123,13 +123,13 @@ def draw_figures(
         axes.axvline(threshold, color="#1a202c", linewidth=1, linestyle="--", label="threshold")
         axes.set(xlabel=f"probability of {finding}", ylabel="films", xlim=(0, 1))
         axes.legend(frameon=False)
-        _save(figure, folder / "scores.png")
+        save_figure(figure, folder / "scores.png")
 
 
 def draw_reliability(path: Path, before: Reliability, after: Reliability, finding: str) -> None:
     """Write one picture: share of positive films against probability in bins, before and after calibration."""
     with plt.rc_context(STYLE):
-        figure, both = plt.subplots(1, 2, figsize=(9.2, 4.9), layout="constrained", sharey=True)
+        figure, both = plt.subplots(1, 2, figsize=(9.2, 5), layout="constrained")
         for axes, name, found, color in zip(both, ("before", "after"), (before, after), (ORANGE, BLUE), strict=True):
             seen = [one for one in found.bins if one.positive.value is not None]
             shares = np.array([[one.positive.value, one.positive.low, one.positive.high] for one in seen], np.float64)
@@ -144,10 +144,10 @@ def draw_reliability(path: Path, before: Reliability, after: Reliability, findin
                 markersize=5,
                 elinewidth=1,
             )
-            axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xlabel=f"probability of {finding}")
+            axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=f"probability of {finding}", box_aspect=1)
             axes.set_title(f"{name} calibration\nECE {_shown(found.ece)}, by chance {found.by_chance:.3f}", fontsize=10)
         both[0].set_ylabel(f"share {finding}")
-        _save(figure, path)
+        save_figure(figure, path)
 
 
 def _square(x: str, y: str, title: str) -> "tuple[Figure, Axes]":
@@ -163,7 +163,8 @@ def _shown(estimate: Estimate) -> str:
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
-def _save(figure: Any, path: Path) -> None:
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a figure as PNG, and close it."""
     # Without date and version inside, one run's picture is byte for byte the next one's.
     figure.savefig(path, metadata={"Software": None})
     plt.close(figure)

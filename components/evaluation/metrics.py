@@ -1,15 +1,10 @@
 """The figures of a test, each with its interval."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
 from components.intervals import Estimate, Floats, Labels, bootstrap, delong, group_weights, wilson
 from components.params import EvaluationParams
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # In the order a reader wants them, with the name to print.
 NAMES = {
@@ -70,7 +65,7 @@ def measure(
     squares = (scores - truth) ** 2
     clipped = np.clip(scores, 1e-15, 1 - 1e-15)
     surprises = -(truth * np.log(clipped) + (1 - truth) * np.log(1 - clipped))
-    order = _Order(truth, scores)
+    order = Order(truth, scores)
     found = {
         "auroc": delong(labels, scores, level),
         "average_precision": bootstrap(order.average_precision, weights, level),
@@ -91,7 +86,7 @@ def _ratio(above: Floats, below: Floats) -> Floats:
     return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
 
 
-class _Order:
+class Order:
     """Films by falling score, for figures that go through all thresholds, many weightings at once."""
 
     def __init__(self, truth: Floats, scores: Floats) -> None:
@@ -110,29 +105,12 @@ class _Order:
         precision = np.divide(hits, seen, out=np.zeros_like(hits), where=seen > 0)
         return _ratio((precision * gains).sum(axis=1), hits[:, -1])
 
-
-def by_region(films: "pd.DataFrame", threshold: float, confidence: float) -> list[dict[str, object]]:
-    """Sensitivity, specificity and AUROC of each region, the largest first, with numbers of films.
-
-    Args:
-        films: columns region (null is 'unknown'), label and score.
-        threshold: a score at or above it is the answer 1.
-        confidence: of the intervals.
-
-    """
-    rows: list[dict[str, object]] = []
-    regions = films["region"].fillna("unknown")
-    for region, part in sorted(films.groupby(regions), key=lambda named: (-len(named[1]), str(named[0]))):
-        labels, scores = part["label"].to_numpy(np.int64), part["score"].to_numpy(np.float64)
-        tp, fn, tn, fp = confusion(labels, scores, threshold)
-        rows.append(
-            {
-                "region": str(region),
-                "films": len(part),
-                "positive": tp + fn,
-                "sensitivity": wilson(tp, tp + fn, confidence),
-                "specificity": wilson(tn, tn + fp, confidence),
-                "auroc": delong(labels, scores, confidence),
-            }
-        )
-    return rows
+    def auroc(self, weights: Floats) -> Floats:
+        """Area under the ROC curve, ties counting half."""
+        w = weights[:, self.rows]
+        hits = np.cumsum(w * self.truth, axis=1)[:, self.ends]
+        alarms = np.cumsum(w * (1 - self.truth), axis=1)[:, self.ends]
+        # A trapezium for each threshold.
+        heights = hits - np.diff(hits, axis=1, prepend=0.0) / 2
+        area = (np.diff(alarms, axis=1, prepend=0.0) * heights).sum(axis=1)
+        return _ratio(area, hits[:, -1] * alarms[:, -1])

@@ -1,12 +1,20 @@
 """The evaluation as one page: report.html."""
 
 import base64
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.evaluation.certainty import Certainty
+from components.evaluation.explanations import Pointing
 from components.evaluation.metrics import NAMES
+from components.evaluation.robustness import Flips
+from components.evaluation.studies import HOW
+from components.evaluation.subgroups import LEAST, Subgroup, Worst
 from components.films.audit import ShortcutAudit
 from components.intervals import Estimate
+from components.models.comparison import Comparison
+from components.models.searched import Search
 from components.pages.page import render_page
 
 if TYPE_CHECKING:
@@ -37,21 +45,39 @@ def render_report(
     figures_folder: Path,
     metrics: dict[str, Any],
     figures: dict[str, Estimate],
-    regions: list[dict[str, object]],
+    of_studies: dict[str, Estimate] | None,
+    subgroups: list[Subgroup],
+    worst: Worst | None,
+    flips: list[Flips],
+    pointing: Pointing | None,
     info: "PackageInfo",
     films: "pd.DataFrame",
     audit: ShortcutAudit,
+    certainty: Certainty,
+    comparison: Comparison,
+    search: Search,
+    joined: dict[str, int],
+    hashes: dict[str, str],
 ) -> str:
     """The page as HTML text.
 
     Args:
         figures_folder: where the PNGs are; they go into the page.
         metrics: what metrics.json holds.
-        figures: name → estimate, as measured.
-        regions: the table by region.
+        figures: name → estimate, of films.
+        of_studies: the same of studies; None where they are all of one class.
+        subgroups: as measured.
+        worst: the subgroup to name.
+        flips: what changes of the films do.
+        pointing: None where no fractured test film has a box, or the model has no map.
         info: of the model.
         films: all prepared films, for what the model was trained on.
         audit: what of the label can be told without looking at bone.
+        certainty: calibration and operating points.
+        comparison: of the models, out of fold.
+        search: what was searched and found.
+        joined: sign → pairs of films that were joined into one group.
+        hashes: DVC's, of what the figures come from.
 
     """
     test = metrics["test"]
@@ -68,16 +94,31 @@ def render_report(
         figures=figures,
         rows=[
             (
-                name,
                 NAMES[name],
                 estimate,
+                of_studies[name] if of_studies else None,
                 MEANINGS[name].format(**words),
                 METHODS.get(name, "bootstrap over groups"),
             )
             for name, estimate in figures.items()
         ],
-        regions=regions,
+        studies=metrics["studies"],
+        of_studies=of_studies,
+        how_fused=HOW[metrics["studies"]["fusion"]],
+        subgroups=groupby(subgroups, key=lambda one: one.attribute),
+        worst=worst,
+        looks=metrics["subgroups"]["looks"],
+        least=LEAST,
+        flips=flips,
+        explanations=metrics["explanations"],
+        pointing=pointing,
         audit=audit,
+        certainty=certainty,
+        comparison=comparison,
+        search=search,
+        search_pictures={name: base64.b64encode(data).decode() for name, data in search.pictures.items()},
+        joined=joined,
+        hashes=hashes,
         sources=sorted(films["source"].dropna().unique()),
         pictures={
             path.stem: base64.b64encode(path.read_bytes()).decode() for path in sorted(figures_folder.glob("*.png"))

@@ -1,11 +1,27 @@
 """The packaged model on the test films, which nothing before has seen."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from components.contract import Input, Output, Summary
 from components.errors import OsteonError
 from components.params import EvaluationParams
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from components.evaluation.explanations import Pointing
+    from components.evaluation.gallery import Picture
+    from components.evaluation.robustness import Flips, Size
+    from components.evaluation.subgroups import Subgroup, Worst
+    from components.films.prepared import PreparedFilms
+    from components.models.package import Package
+
+    Maps = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
 
 METRICS, PREDICTIONS, REPORT = "metrics.json", "predictions.csv", "report.html"
 
@@ -33,7 +49,10 @@ class EvaluationSummary(Summary):
 def evaluate(
     model: Annotated[Path, Input("the packaged model", "model")],
     dataset: Annotated[Path, Input("prepared films")],
+    best: Annotated[Path, Input("what the search found", "report")],
+    folds: Annotated[Path, Input("out-of-fold scores and the comparison of models")],
     validation: Annotated[Path, Input("validate's report, with its shortcut audit", "report")],
+    leaks: Annotated[Path, Input("prepare's pairs of films that are one", "report")],
     report: Annotated[Path, Output("metrics.json, figures and report.html", "report")],
     params: EvaluationParams,
 ) -> EvaluationSummary:
@@ -46,18 +65,26 @@ def evaluate(
     import numpy as np
     import pandas as pd
 
-    from components.evaluation.figures import curve_tables, draw_figures
-    from components.evaluation.metrics import by_region, confusion, measure
+    from components.evaluation.certainty import measure_certainty
+    from components.evaluation.figures import curve_tables, draw_figures, draw_reliability
+    from components.evaluation.gallery import draw_gallery
+    from components.evaluation.metrics import confusion, measure
     from components.evaluation.report import render_report
+    from components.evaluation.studies import fuse_studies
+    from components.evaluation.subgroups import attributes_of, measure_subgroups, worst_of
     from components.films.audit import read_audit
+    from components.films.pairs import count_joined
     from components.films.prepared import open_prepared
+    from components.models.comparison import read_comparison
+    from components.models.out_of_fold import read_predictions
     from components.models.package import open_package
-    from components.outputs import whole_folder
+    from components.models.searched import read_search
+    from components.outputs import dvc_hash, whole_folder
 
     package, prepared, audit = open_package(model), open_prepared(dataset), read_audit(validation)
-    info = package.info
+    info, comparison = package.info, read_comparison(folds)
     test = np.flatnonzero(prepared.films["test"].to_numpy(bool))
-    films = prepared.films.iloc[test].reset_index(drop=True)
+    films = prepared.films.iloc[test]
     if films["label"].nunique() < 2:
         raise OsteonError(f"{dataset}: the {len(films)} test films are not of both classes; prepare with more films")
     if prepared.finding != info.finding:
@@ -66,13 +93,30 @@ def evaluate(
         raise OsteonError(
             f"{model} takes films of {info.image_size} pixels, {dataset} has {prepared.side}; run train again"
         )
-    films["score"] = np.concatenate([package.probabilities(squares) for squares in prepared.blocks(test)])
+    # The test films alone from here on: no row of any other film can be read by mistake.
+    films = films.assign(score=np.concatenate([package.probabilities(squares) for squares in prepared.blocks(test)]))
     labels, scores = films["label"].to_numpy(np.int64), films["score"].to_numpy(np.float64)
     groups = pd.factorize(films["group"])[0].astype(np.int64)
 
     figures = measure(labels, scores, groups, info.threshold, params)
     tables = curve_tables(films, info.threshold, info.finding)
-    regions = by_region(films, info.threshold, params.confidence)
+    subgroups = measure_subgroups(attributes_of(films), labels, scores, groups, info.threshold, params.confidence)
+    worst = worst_of(subgroups)
+    studies = fuse_studies(films, params.fusion)
+    of_studies = None  # where every study has a fracture, say
+    if studies["label"].nunique() == 2:
+        of_studies = measure(
+            studies["label"].to_numpy(np.int64),
+            studies["score"].to_numpy(np.float64),
+            pd.factorize(studies["group"])[0].astype(np.int64),
+            info.threshold,
+            params,
+        )
+    certainty = measure_certainty(read_predictions(folds, info.model), info.calibration, info.points, films, params)
+    flips = _robustness(package, prepared, films, groups, params)
+    method, maps = explanation_of(package)
+    pointing, gallery, failed = _explanations(maps, prepared, films, groups, info.threshold, params.confidence)
+
     tp, fn, tn, fp = confusion(labels, scores, info.threshold)
     metrics = {
         "test": {
@@ -84,13 +128,36 @@ def evaluate(
             "confidence": params.confidence,
             "confusion": {"tp": tp, "fn": fn, "tn": tn, "fp": fp},
         },
-        "regions": {
-            str(row["region"]): {
-                key: dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value  # type: ignore[arg-type]
-                for key, value in row.items()
-                if key != "region"
-            }
-            for row in regions
+        "operating_points": dataclasses.asdict(certainty.points),
+        "calibration": {
+            "method": info.calibration.method,
+            "log_loss_out_of_fold": info.calibration.log_loss,
+            **{
+                name: {"ece": dataclasses.asdict(one.ece), "by_chance": one.by_chance}
+                for name, one in (
+                    ("out_of_fold_before", certainty.before),
+                    ("out_of_fold_after", certainty.after),
+                    ("test", certainty.test),
+                )
+            },
+        },
+        "models": {row.model: dataclasses.asdict(row.auroc) for row in comparison.models},
+        "subgroups": _subgroups_as_json(subgroups, worst),
+        "studies": {
+            **{name: dataclasses.asdict(estimate) for name, estimate in (of_studies or {}).items()},
+            "n": len(studies),
+            "positive": int(studies["label"].sum()),
+            "of_several_films": int((studies["films"] > 1).sum()),
+            "fusion": params.fusion,
+        },
+        "robustness": {
+            flip.change: {key: value for key, value in dataclasses.asdict(flip).items() if key != "change"}
+            for flip in flips
+        },
+        "explanations": {
+            "method": method,
+            "pointing_game": dataclasses.asdict(pointing) if pointing else None,
+            "not_shown": failed,
         },
         # Beside the model's figures, in every place that shows them.
         "shortcuts": {
@@ -109,11 +176,34 @@ def evaluate(
             table.to_csv(folder / "plots" / f"{name}.csv", index=False, float_format="%.6f", lineterminator="\n")
         (folder / "figures").mkdir()
         draw_figures(folder / "figures", films, tables, info.threshold, info.finding, figures)
-        page = render_report(folder / "figures", metrics, figures, regions, info, prepared.films, audit)
+        draw_reliability(folder / "figures" / "reliability.png", certainty.before, certainty.after, info.finding)
+        if any(gallery.values()):
+            draw_gallery(folder / "figures" / "gallery.png", gallery)
+        page = render_report(
+            folder / "figures",
+            metrics,
+            figures,
+            of_studies,
+            subgroups,
+            worst,
+            flips,
+            pointing,
+            info,
+            prepared.films,
+            audit,
+            certainty,
+            comparison,
+            read_search(best),
+            count_joined(leaks),
+            {"prepared films": dvc_hash(dataset), "model": dvc_hash(model)},
+        )
         (folder / REPORT).write_text(page, encoding="utf-8")
 
+    log = logging.getLogger(__name__)
     if audit.warning:
-        logging.getLogger(__name__).warning("warning: %s", audit.warning)
+        log.warning("warning: %s", audit.warning)
+    if worst:
+        log.warning("worse than the rest: %s", worst.line())
 
     def number(found: float | None) -> float:
         return math.nan if found is None else found
@@ -132,3 +222,133 @@ def evaluate(
         specificity=value("specificity"),
         brier=value("brier"),
     )
+
+
+def explanation_of(package: "Package") -> "tuple[str | None, Maps | None]":
+    """How the model's answers are explained, and the function from squares to maps (None: not at all)."""
+    import numpy as np
+
+    from components.models.grad_cam import grad_cam
+
+    if package.info.map_learnt:
+        return "map", package.maps
+    if package.networks:
+        return "Grad-CAM", lambda squares: np.mean([grad_cam(one, squares) for one in package.networks], axis=0)
+    return None, None
+
+
+def _subgroups_as_json(subgroups: "list[Subgroup]", worst: "Worst | None") -> dict[str, Any]:
+    import dataclasses
+
+    by: dict[str, dict[str, Any]] = {}
+    for one in subgroups:
+        row = dataclasses.asdict(one)
+        by.setdefault(row.pop("attribute"), {})[row.pop("value")] = row
+    return {
+        "looks": sum(len(one.differences) for one in subgroups),
+        "worst": worst
+        and {
+            "attribute": worst.subgroup.attribute,
+            "value": worst.subgroup.value,
+            "figure": worst.figure,
+            "text": worst.line(),
+        },
+        "by": by,
+    }
+
+
+def _robustness(
+    package: "Package",
+    prepared: "PreparedFilms",
+    films: "pd.DataFrame",
+    groups: "NDArray[np.int64]",
+    params: EvaluationParams,
+) -> "list[Flips]":
+    """Answers for changed films; `films` are rows of the prepared ones, by their index."""
+    import numpy as np
+
+    from components.evaluation.robustness import MOST_FILMS, changed_scores, measure_robustness
+    from components.intervals import group_weights
+
+    chosen = np.arange(len(films))
+    if len(films) > MOST_FILMS:
+        chosen = np.sort(np.random.default_rng(params.seed).choice(len(films), MOST_FILMS, replace=False))
+    drawn = films.iloc[chosen]
+    labels = drawn["label"].to_numpy(np.int64)
+    if labels.min() == labels.max():
+        return []
+
+    def blocks() -> "Iterator[tuple[NDArray[np.uint8], list[Size]]]":
+        sizes = sizes_of(drawn)
+        start = 0
+        for squares in prepared.blocks(drawn.index.to_numpy(np.int64)):
+            yield squares, sizes[start : start + len(squares)]
+            start += len(squares)
+
+    return measure_robustness(
+        labels,
+        drawn["score"].to_numpy(np.float64),
+        changed_scores(blocks(), package.probabilities),
+        package.info.threshold,
+        group_weights(np.unique(groups[chosen], return_inverse=True)[1], labels, params.resamples, params.seed),
+        params.confidence,
+    )
+
+
+def sizes_of(films: "pd.DataFrame") -> "list[Size]":
+    """Width and height of each film before it was fitted into the square."""
+    return [(int(width), int(height)) for width, height in zip(films["width"], films["height"], strict=True)]
+
+
+def _explanations(
+    maps: "Maps | None",
+    prepared: "PreparedFilms",
+    films: "pd.DataFrame",
+    groups: "NDArray[np.int64]",
+    threshold: float,
+    confidence: float,
+) -> "tuple[Pointing | None, dict[str, list[Picture]], dict[str, str]]":
+    """The pointing game, the films to show, and film_id → reason of those whose explanation failed.
+
+    The game is None where no fractured test film has a box, or the model has no maps; without maps the films are shown
+    all the same.
+    """
+    import numpy as np
+
+    from components.evaluation.explanations import failure_of, most_certain, pointing_game
+    from components.evaluation.gallery import Picture
+    from components.films.manifest import text_to_boxes
+
+    labels, scores = films["label"].to_numpy(np.int64), films["score"].to_numpy(np.float64)
+    boxes = [text_to_boxes(text) for text in films["boxes"]]
+    boxed = [number for number, marks in enumerate(boxes) if marks and labels[number]]
+    chosen = most_certain(labels, scores, threshold)
+    rows = films.index.to_numpy(np.int64)
+    heat_of: dict[int, NDArray[np.float64]] = {}
+    if maps:
+        needed = sorted({*boxed, *(number for numbers in chosen.values() for number in numbers)})
+        heats = np.concatenate([maps(squares) for squares in prepared.blocks(rows[needed])])
+        heat_of = dict(zip(needed, heats, strict=True))
+
+    pointing = None
+    if boxed and heat_of:
+        pointing = pointing_game(
+            np.stack([heat_of[number] for number in boxed]),
+            [boxes[number] for number in boxed],
+            sizes_of(films.iloc[boxed]),
+            np.unique(groups[boxed], return_inverse=True)[1],
+            prepared.side,
+            confidence,
+        )
+    gallery: dict[str, list[Picture]] = {kind: [] for kind in chosen}
+    failed: dict[str, str] = {}
+    for kind, numbers in chosen.items():
+        for number in numbers:
+            film_id, heat = str(films["film_id"].iloc[number]), heat_of.get(number)
+            reason = None if heat is None else failure_of(heat)
+            if reason:
+                failed[film_id] = reason
+            else:
+                square = prepared.pixels[int(rows[number])]
+                gallery[kind].append(Picture(film_id, float(scores[number]), square, heat, boxes[number]))
+    return pointing, gallery, failed

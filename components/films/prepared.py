@@ -41,6 +41,8 @@ KEPT_COLUMNS = (
     "study_id",
     "hardware",
     "boxes",  # in pixels of the prepared square
+    "width",  # of the film as it is shown, pixels, before it was fitted into the square
+    "height",
     "source",
 )
 
@@ -125,6 +127,8 @@ def open_prepared(folder: Path) -> PreparedFilms:
         pixels = PixelFile(folder / PIXELS)
     except (FileNotFoundError, ValueError) as error:
         raise OsteonError(f"{folder}: no prepared films ({error}); run the steps prepare and augment first") from None
+    if missing := [column for column in (*KEPT_COLUMNS, *ROW_COLUMNS) if column not in films]:
+        raise OsteonError(f"{folder}: {FILMS} has no column {', '.join(missing)}; run prepare and augment again")
     if len(pixels) != len(films):
         raise OsteonError(f"{folder}: {PIXELS} and {FILMS} do not belong together; run prepare and augment again")
     return PreparedFilms(pixels, films)

@@ -16,7 +16,7 @@ class Application(NamedTuple):
 
 
 # ImageNet's channels deviate by 0.229, 0.224 and 0.225 of white (mean 0.226). VGG and ResNet saw grey levels of 256
-# less their mean, DenseNet and EfficientNetV2 each channel divided by its deviation, MobileNetV3 −1 … 1.
+# less their mean, DenseNet and EfficientNetV2 these divided by their deviation, MobileNetV3 levels from −1 to 1.
 _OF_WHITE = 0.226
 APPLICATIONS = {
     "vgg": Application("VGG16", 255 * _OF_WHITE, {}),
@@ -47,6 +47,10 @@ def application(name: str, side: int, x: Any) -> Any:
         if isinstance(layer, keras.layers.BatchNormalization):
             # Keras' 0.99 and 0.999 are for hundreds of thousands of steps; a training here has a few thousand.
             layer.momentum = 0.9
+        if name == "vgg" and isinstance(layer, keras.layers.Conv2D):
+            # Nothing normalises in between, and from Keras' start the signal fades over 13 layers so that nothing is
+            # learnt. He et al. 2015 (arXiv 1502.01852) keep it as strong as it was.
+            layer.kernel.assign(keras.initializers.HeNormal()(layer.kernel.shape))
     return body
 
 

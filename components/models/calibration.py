@@ -53,6 +53,17 @@ class Calibration(BaseModel):
         return np.asarray(scores, np.float64)
 
 
+def probabilities_of(logits: NDArray[np.float64], prevalence: float) -> NDArray[np.float64]:
+    """Probabilities for films of which a share of `prevalence` is positive.
+
+    The network was trained on batches half of which are positive; by Bayes' rule the log odds of the prevalence
+    are added to its logits (Saerens et al. 2002, Neural Computation 14).
+    """
+    shifted = logits + np.log(prevalence / (1 - prevalence))
+    # 1/(1 + e^−x) without overflow.
+    return np.asarray(np.exp(-np.logaddexp(0.0, -shifted)), dtype=np.float64)
+
+
 def fit_calibration(scores: Floats, labels: Labels, folds: Ints, method: Method | Literal["auto"]) -> Calibration:
     """Fit a calibration on out-of-fold scores.
 

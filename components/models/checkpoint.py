@@ -57,7 +57,7 @@ def variables_of(network: Any) -> list[Any]:
 
 
 def save_checkpoint(folder: Path, network: Any, kept: Weights, state: TrainingState) -> None:
-    """Write network, optimiser, the weights to keep and state so that a kill at any moment leaves this one or the last."""
+    """Write all that a training is so that a kill at any moment leaves this checkpoint or the last one."""
     with whole_folder(folder) as partial:
         values = [np.asarray(variable) for variable in variables_of(network)]
         np.savez(partial / VARIABLES, *values)

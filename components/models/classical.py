@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.errors import OsteonError
-from components.models.package import probabilities_of
+from components.models.calibration import probabilities_of
 from components.params import ClassicalName, ClassicalParams
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ def fit_classical(
 
     Args:
         name: of the model.
-        features: films and copies × features, an array or a map of one; more than max_films are drawn from.
+        features: films × features, an array or a map of one; more than max_films are drawn from. With copies of one
+            class only, a model learns to tell copies from films (docs/training.md): give both classes' or none.
         labels: 0 or 1, of each.
         groups: of each; copies have their film's.
         params: the section `classical`.
@@ -67,19 +68,17 @@ def fit_classical(
     reduced = reduction.fit_transform(scale.fit_transform(features))
     folds = StratifiedGroupKFold(min(FOLDS, fewest), shuffle=True, random_state=params.seed)
     splits = list(folds.split(reduced, labels, groups))
-    cores = params.cores or cpu_count()
-    model = _unfitted(name, reduced, min(len(taught) for taught, _ in splits), params, cores)
-    calibrated = CalibratedClassifierCV(model, method="sigmoid", cv=splits, ensemble=False, n_jobs=cores)
+    model = _unfitted(name, reduced, min(len(taught) for taught, _ in splits), params)
+    calibrated = CalibratedClassifierCV(model, method="sigmoid", cv=splits, ensemble=False)
     # Threads: the models compute in C with Python's lock released, and a process would take seconds to start.
-    with parallel_config(backend="threading"), _weights_in_the_sigmoid_alone():
+    # Here and not as the forest's n_jobs: its answers would then be sums in whatever order its threads end.
+    with parallel_config("threading", n_jobs=params.cores or cpu_count()), _weights_in_the_sigmoid_alone():
         calibrated.fit(reduced, labels, sample_weight=compute_sample_weight("balanced", labels))
     calibrated.cv = None  # the rows of the folds: of no use any more, and they would be written with the model
     return Pipeline([("scale", scale), ("pca", reduction), (name, calibrated)])
 
 
-def _unfitted(
-    name: ClassicalName, reduced: NDArray[np.float32], fewest: int, params: ClassicalParams, cores: int
-) -> Any:
+def _unfitted(name: ClassicalName, reduced: NDArray[np.float32], fewest: int, params: ClassicalParams) -> Any:
     """The model, for features after the PCA. fewest: films that it is shown at once at least."""
     if name == "svm":
         from sklearn.svm import SVC
@@ -93,13 +92,13 @@ def _unfitted(
         return RandomForestClassifier(
             params.random_forest.trees,
             min_samples_leaf=params.random_forest.min_leaf,
-            n_jobs=cores,
             random_state=params.seed,
         )
     if name == "k_nearest":
         from sklearn.neighbors import KNeighborsClassifier
 
-        return KNeighborsClassifier(min(params.k_nearest.neighbours, fewest), weights="distance", n_jobs=cores)
+        # A tree of the films helps up to some 15 components.
+        return KNeighborsClassifier(min(params.k_nearest.neighbours, fewest), weights="distance", algorithm="brute")
     from sklearn.linear_model import LogisticRegression
 
     return LogisticRegression(C=params.logistic_regression.c, max_iter=1000)
@@ -117,7 +116,7 @@ def probabilities(estimator: "Pipeline", features: NDArray[np.float32], prevalen
     """Probability of label 1, one a film.
 
     The models were taught as if half of the films were positive; the log odds of the prevalence are added, as for
-    the network (`package.probabilities_of`).
+    the network (`calibration.probabilities_of`).
 
     Args:
         estimator: of fit_classical.
@@ -143,12 +142,10 @@ def soft_vote(scores: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
     return np.asarray(np.mean(np.stack(list(scores.values())), axis=0), dtype=np.float64)
 
 
-# Beside scikit-learn's public estimators, which skops trusts by itself: what these four hold within.
+# Beside scikit-learn's public estimators, which skops trusts by itself: what they hold within.
 TRUSTED = (
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
-    "sklearn.metrics._dist_metrics.EuclideanDistance64",
-    "sklearn.neighbors._kd_tree.KDTree",
     "sklearn.tree._tree.Tree",
 )
 

@@ -107,4 +107,6 @@ def read_comparison(folder: Path) -> Comparison:
         raise OsteonError(f"{folder}: {COMPARISON} is missing; run the step cross_validate") from None
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
-        raise OsteonError(f"{folder / COMPARISON}: damaged ({fault['msg']}); run the step cross_validate again") from None
+        raise OsteonError(
+            f"{folder / COMPARISON}: damaged ({fault['msg']}); run the step cross_validate again"
+        ) from None

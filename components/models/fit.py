@@ -10,7 +10,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from components.params import TrainingParams
 from components.models.batches import FilmBatches, TrainingBatches
 from components.models.checkpoint import (
     TrainingState,
@@ -20,6 +19,7 @@ from components.models.checkpoint import (
 )
 from components.models.devices import distribution
 from components.models.weights import load_weights, set_body_trainable
+from components.params import TrainingParams
 
 log = logging.getLogger(__name__)
 
@@ -153,7 +153,7 @@ def averaged_weights(network: Any) -> Weights:
     averages = {}
     if network.optimizer.use_ema:
         # Keras' own SwapEMAWeights takes them from the same place; there is no public one.
-        moving = network.optimizer._model_variables_moving_average  # noqa: SLF001
+        moving = network.optimizer._model_variables_moving_average
         averages = {id(one): average for one, average in zip(network.trainable_variables, moving, strict=True)}
     return [np.asarray(averages.get(id(one), one)) for one in network.weights]
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
 
-from components.errors import OsteonError
 from components.films.folds import rows_in, rows_outside, set_aside
+from components.models.calibration import probabilities_of
 from components.models.classical import fit_classical, probabilities, soft_vote
 from components.models.film_features import FilmFeatures
 from components.models.learn import LearningFilms, learn
-from components.models.package import logits_of, probabilities_of, save_network
+from components.models.out_of_fold import HISTORY, INFO, NETWORK, PREDICTIONS, FoldInfo
+from components.models.package import logits_of, save_network
 from components.outputs import remove_traces, whole_folder
 from components.params import ClassicalName, ClassicalParams, TrainingParams
 
@@ -23,25 +23,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger(__name__)
-
-FOLD, PREDICTIONS = "fold-{}", "predictions.parquet"
-NETWORK, HISTORY, INFO = "network.keras", "history.csv", "fold.json"
-
-
-class FoldInfo(BaseModel):
-    """How a fold was computed. fingerprint: of all it was computed from. epochs: that its network is kept from."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    fold: int
-    fingerprint: str
-    models: list[ClassicalName]
-    films: int
-    copies: int
-    set_aside: int
-    epochs: int
-    precision: str
-    seconds: dict[str, float]
 
 
 def compute_fold(
@@ -119,39 +100,6 @@ def _scores_table(films: "pd.DataFrame", rows: NDArray[np.int64], fold: int, sco
 
     asked = films.iloc[rows][["film_id", "group", "label"]].assign(fold=fold)
     return pd.concat([asked.assign(model=name, score=score) for name, score in scores.items()], ignore_index=True)
-
-
-def read_folds(folder: Path) -> list[FoldInfo]:
-    """What the folds of a cross-validation say of themselves, in their order.
-
-    Raises:
-        OsteonError: there is none, or one is damaged.
-
-    """
-    try:
-        found = [FoldInfo.model_validate_json(path.read_bytes()) for path in folder.glob(f"{FOLD.format('*')}/{INFO}")]
-    except ValidationError as error:
-        raise OsteonError(f"{folder}: damaged ({str(error).splitlines()[0]}); run the step cross_validate again") from None
-    if not found:
-        raise OsteonError(f"{folder}: no folds there; run the step cross_validate")
-    return sorted(found, key=lambda one: one.fold)
-
-
-def read_predictions(folder: Path, model: str) -> "pd.DataFrame":
-    """Out-of-fold scores of one model: film_id, group, label, fold, score.
-
-    Raises:
-        OsteonError: it was not among the models of the cross-validation.
-
-    """
-    import pandas as pd
-
-    scores = pd.read_parquet(folder / PREDICTIONS)
-    chosen = scores[scores["model"] == model].drop(columns="model").reset_index(drop=True)
-    if chosen.empty:
-        there = ", ".join(scores["model"].unique())
-        raise OsteonError(f"{folder}: no out-of-fold scores of {model}, only of {there}; see cross_validation.models")
-    return chosen
 
 
 def _read(folder: Path, fingerprint: str) -> FoldInfo | None:

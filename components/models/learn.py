@@ -153,6 +153,7 @@ def _fingerprint(
         params.model_dump_json(),
         keras.backend.backend(),
         ",".join(films.types),
+        dvc_hash(Path(params.weights)) if Path(params.weights).is_file() else "",
         str(epochs),
         hashlib.sha256(rows.tobytes()).hexdigest(),
         hashlib.sha256(watched.tobytes()).hexdigest() if watched is not None else "",

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from components.errors import OsteonError
-from components.models.calibration import Calibration
+from components.models.calibration import Calibration, probabilities_of
 from components.models.classical import load_classical, probabilities, soft_vote
 from components.models.operating_points import OperatingPoints, answers
 
@@ -30,7 +30,8 @@ class PackageInfo(BaseModel):
     finding: what probability is of. model: what answers, 'network', a classical model's name or 'soft_vote'.
     image_size: side of the square it takes, pixels; feature_size: side its classical models shrink it to.
     prevalence: share of positive films it was trained among; its probabilities are meant for films with that share.
-    calibration, points, threshold: from out-of-fold scores of models like it. epochs: of each network.
+    map_learnt: boxes taught its networks where the finding is. calibration, points, threshold: from out-of-fold
+    scores of models like it. epochs: of each network.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,6 +56,7 @@ class PackageInfo(BaseModel):
     precision: str
     backend: str
     versions: dict[str, str]
+    map_learnt: bool
 
 
 @dataclass(frozen=True)
@@ -88,11 +90,9 @@ class Package:
         """Calibrated probability of the finding, one a film."""
         return self.info.calibration.apply(self.scores(squares))
 
-    def maps(self, squares: NDArray[np.uint8]) -> NDArray[np.float64] | None:
-        """Where the networks see the finding, films × cells × cells between 0 and 1; None where there is no network."""
-        if not self.networks:
-            return None
-        return np.mean([maps_of(network, squares) for network in self.networks], axis=0)
+    def maps(self, squares: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Where the networks place the finding: films × h × w, 0 … 1, from the squares that probabilities takes."""
+        return np.asarray(np.mean([maps_of(network, squares) for network in self.networks], axis=0))
 
     def answers(self, files: Sequence[bytes]) -> "pd.DataFrame":
         """Probability and answer for films as files (JPEG, PNG, TIFF, DICOM, …).
@@ -129,24 +129,14 @@ def logits_of(network: Any, squares: NDArray[np.uint8], block: int = 64) -> NDAr
 
 
 def maps_of(network: Any, squares: NDArray[np.uint8], block: int = 64) -> NDArray[np.float64]:
-    """The network's 'map' for films as probabilities, the mean of each film's and its mirror image's turned back."""
+    """The network's 'map' as probabilities of its cells, the mean of each film's and its mirror image's logits."""
     maps = []
     for start in range(0, len(squares), block):
         films = np.ascontiguousarray(squares[start : start + block])[..., None]
-        straight, mirrored = (network.predict_on_batch(seen)["map"][..., 0] for seen in (films, films[:, :, ::-1]))
-        maps.append((straight.astype(np.float64) + mirrored[:, :, ::-1]) / 2)
-    return np.asarray(1 / (1 + np.exp(-np.concatenate(maps))))
-
-
-def probabilities_of(logits: NDArray[np.float64], prevalence: float) -> NDArray[np.float64]:
-    """Probabilities for films of which a share of `prevalence` is positive.
-
-    The network was trained on batches half of which are positive; by Bayes' rule the log odds of the prevalence
-    are added to its logits (Saerens et al. 2002, Neural Computation 14).
-    """
-    shifted = logits + np.log(prevalence / (1 - prevalence))
-    # 1/(1 + e^−x) without overflow.
-    return np.asarray(np.exp(-np.logaddexp(0.0, -shifted)), dtype=np.float64)
+        logits, mirrored = (network.predict_on_batch(seen)["map"][..., 0] for seen in (films, films[:, :, ::-1]))
+        mean = np.mean([logits, mirrored[:, :, ::-1]], axis=0, dtype=np.float64)
+        maps.append(np.exp(-np.logaddexp(0.0, -mean)))
+    return np.concatenate(maps)
 
 
 def network_file(number: int) -> str:

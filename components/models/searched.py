@@ -1,5 +1,6 @@
 """What the search found best, as the steps after it take it: values that go over those of params.yaml."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -8,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from components.errors import OsteonError
 from components.params import AugmentationParams, ClassicalParams, Section, TrainingParams
 
-BEST = "best.yaml"
+BEST, TRIALS, PLOTS = "best.yaml", "trials.csv", "plots"
 Kind = TypeVar("Kind", bound=Section)
 
 
@@ -58,6 +59,32 @@ def read_best(folder: Path) -> Best:
         raise OsteonError(f"{folder / BEST}: not what the step search writes ({str(error).splitlines()[0]})") from None
 
 
+@dataclass(frozen=True)
+class Search:
+    """A search for a reader. pictures: name → PNG of the search's plots; empty where nothing was searched."""
+
+    best: Best
+    trials: int
+    pictures: dict[str, bytes]
+
+
+def read_search(folder: Path) -> Search:
+    """All that the step search wrote.
+
+    Raises:
+        OsteonError: missing or damaged.
+
+    """
+    import pandas as pd
+
+    trials = folder / TRIALS
+    return Search(
+        read_best(folder),
+        len(pd.read_csv(trials)) if trials.is_file() else 0,
+        {path.stem: path.read_bytes() for path in sorted((folder / PLOTS).glob("*.png"))},
+    )
+
+
 def write_best(folder: Path, best: Best) -> None:
     """Write best.yaml into a folder that exists."""
     from ruamel.yaml import YAML
@@ -65,5 +92,7 @@ def write_best(folder: Path, best: Best) -> None:
     yaml = YAML()
     yaml.default_flow_style = False
     with (folder / BEST).open("w", encoding="utf-8") as file:
-        file.write("# Found by the step search; cross_validate and train take these values over those of params.yaml.\n")
+        file.write(
+            "# Found by the step search; cross_validate and train take these values over those of params.yaml.\n"
+        )
         yaml.dump(best.model_dump(), file)

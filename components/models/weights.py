@@ -176,9 +176,9 @@ def for_grey_films(kernel: NDArray[Any], deviation: float) -> NDArray[Any]:
 
     A convolution is linear: of a film copied to three channels it makes what the sum of the kernel over its input
     channels makes of the film. Our films have mean 0 and deviation 1, each on its own. Those weights saw pictures whose
-    channels had, over all of ImageNet, the mean 0 or nearly so and the given deviation; the factor brings our films
-    into these units. It is taken for granted that a film's own mean and deviation stand for ImageNet's, and that the
-    channels' deviations, which differ by 1 in 100, are one.
+    channels had, over all of ImageNet, the mean 0 (MobileNetV3: −0.1) and the given deviation; the factor brings our
+    films into these units. It is taken for granted that a film's own mean and deviation stand for ImageNet's, and that
+    the channels' deviations, which differ by 1 in 100, are one.
 
     Args:
         kernel: height × width × 1 or 3 × channels; one for a single channel is ours and stays as it is.

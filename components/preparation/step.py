@@ -52,7 +52,13 @@ def prepare(
         films["group"] = group_films(films, joined)
         films = films.drop(columns=["path", "pixel_sha256"])  # read for the last time, and long
         films = films.join(split_films(films, params.test_share, params.folds, params.seed))
-        write_rows(folder / FILMS, films.assign(copy=0, boxes=_fitted_boxes(films, params.image_size)))
+        films = films.assign(
+            copy=0,
+            boxes=_fitted_boxes(films, params.image_size),
+            width=films["shown_width"],
+            height=films["shown_height"],
+        )
+        write_rows(folder / FILMS, films)
         remove(folder / FACTS)
     return PreparationSummary(
         films=len(films),

@@ -46,12 +46,12 @@ def train(
     from components.models.backend import load_keras
     from components.models.calibration import fit_calibration
     from components.models.operating_points import find_operating_points, youden_threshold
+    from components.models.out_of_fold import FOLD, NETWORK, read_folds, read_predictions
     from components.models.searched import read_best
 
     keras = load_keras()
     from components.models.classical import fit_classical, save_classical
     from components.models.film_features import open_features
-    from components.models.folds import FOLD, NETWORK, read_folds, read_predictions
     from components.models.learn import learn, open_learning_films
     from components.models.package import FILMS, INFO, PackageInfo, classical_file, network_file, save_network
     from components.outputs import remove_all_but, remove_traces, whole_folder
@@ -117,6 +117,9 @@ def train(
             networks=len(epochs),
             classical=list(names),
             types=films.types if epochs else [],
+            map_learnt=bool(epochs)
+            and learning.map_weight > 0
+            and bool(films.prepared.films["boxes"].iloc[rows].ne("[]").any()),
             image_size=films.prepared.side,
             feature_size=described.info.image_size,
             prevalence=float(films.labels(rows).mean()),

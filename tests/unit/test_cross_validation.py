@@ -15,7 +15,8 @@ from components.errors import OsteonError
 from components.films.folds import rows_in, rows_outside
 from components.films.prepared import open_prepared
 from components.models.comparison import compare, read_comparison
-from components.models.folds import PREDICTIONS, FoldInfo, compute_fold, read_folds, read_predictions
+from components.models.folds import compute_fold
+from components.models.out_of_fold import PREDICTIONS, FoldInfo, read_folds, read_predictions
 from components.outputs import dvc_hash
 from components.params import ClassicalParams, CrossValidationParams
 from tests.conftest import Experiment
@@ -92,9 +93,7 @@ def test_the_comparison_says_what_scikit_learn_says(experiment: Experiment) -> N
 
 def test_models_are_compared_on_the_same_film_in_whatever_order_it_comes() -> None:
     """Three films a model, the second model's rows upside down."""
-    films = pd.DataFrame(
-        {"film_id": list("abcd"), "group": list("wxyz"), "label": [0, 1, 0, 1], "fold": [0, 0, 1, 1]}
-    )
+    films = pd.DataFrame({"film_id": list("abcd"), "group": list("wxyz"), "label": [0, 1, 0, 1], "fold": [0, 0, 1, 1]})
     network = films.assign(model="network", score=[0.1, 0.9, 0.2, 0.8])
     other = films.assign(model="svm", score=[0.9, 0.1, 0.2, 0.8])[::-1]
     found = compare(pd.concat([network, other], ignore_index=True), {"network": 1.0, "svm": 2.0}, 0.95)
@@ -160,7 +159,11 @@ def test_a_killed_cross_validation_computes_no_fold_twice(
     after = {fold: (tmp_path / "folds" / f"fold-{fold}" / "network.keras").stat().st_mtime_ns for fold in (0, 1)}
     assert stamps == after
     assert not partial.exists()
-    assert sorted(path.name for path in (tmp_path / "folds").iterdir() if path.is_dir()) == ["fold-0", "fold-1", "fold-2"]
+    assert sorted(path.name for path in (tmp_path / "folds").iterdir() if path.is_dir()) == [
+        "fold-0",
+        "fold-1",
+        "fold-2",
+    ]
     assert asked == [0, 1, 2, 0, 1, 2]
 
 

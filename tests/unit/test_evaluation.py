@@ -16,10 +16,12 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from components.errors import OsteonError
 from components.evaluation.metrics import NAMES
+from components.evaluation.robustness import CHANGES
 from components.evaluation.step import EvaluationSummary, evaluate
 from components.films.audit import SHORTCUTS, ShortcutAudit, read_audit
 from components.films.prepared import FILMS, PIXELS, open_prepared
 from components.intervals import Estimate
+from components.models.backend import load_keras
 from components.models.package import open_package
 from components.params import EvaluationParams
 from components.summary import print_summary
@@ -139,13 +141,110 @@ def test_only_test_films_are_scored(report: Path, pipeline: Pipeline, model: Pat
 
 
 def test_the_regions_make_up_the_whole(report: Path, test_films: pd.DataFrame) -> None:
-    regions = metrics_of(report)["regions"]
+    subgroups = metrics_of(report)["subgroups"]
+    regions = subgroups["by"]["region"]
     counts = test_films["region"].value_counts()
     assert {name: row["films"] for name, row in regions.items()} == counts.to_dict()
     assert [row["films"] for row in regions.values()] == sorted(counts, reverse=True)
     assert sum(row["positive"] for row in regions.values()) == test_films["label"].sum()
     for row in regions.values():
-        assert set(row) == {"films", "positive", "sensitivity", "specificity", "auroc"}
+        assert set(row) == {"films", "positive", "sensitivity", "specificity", "auroc", "differences"}
+    assert list(subgroups["by"]) == ["region", "view", "hardware", "film size", "source"]
+    for rows in subgroups["by"].values():
+        assert sum(row["films"] for row in rows.values()) == len(test_films)
+    assert subgroups["looks"] == 2 * sum(
+        bool(row["differences"]) for by in subgroups["by"].values() for row in by.values()
+    )
+
+
+def test_studies_stand_beside_films(report: Path, test_films: pd.DataFrame) -> None:
+    found = pd.read_csv(report / "predictions.csv").assign(study=test_films["study_id"])
+    by_study = found.groupby("study").agg(label=("label", "max"), score=("score", "max"))
+    studies = metrics_of(report)["studies"]
+    assert (studies["n"], studies["positive"]) == (len(by_study), by_study["label"].sum())
+    assert studies["of_several_films"] == (found["study"].value_counts() > 1).sum() > 0
+    assert studies["auroc"]["value"] == pytest.approx(roc_auc_score(by_study["label"], by_study["score"]))
+    text = " ".join(Page((report / "report.html").read_text(encoding="utf-8")).text.split())
+    assert f"Asked about {len(by_study)} studies instead, {by_study['label'].sum()} of them fractured" in text
+
+
+def test_robustness_and_explanations_are_measured_on_test_films(report: Path, test_films: pd.DataFrame) -> None:
+    metrics = metrics_of(report)
+    assert list(metrics["robustness"]) == list(CHANGES)
+    for row in metrics["robustness"].values():
+        assert row["films"] == len(test_films)
+        assert row["share"]["value"] == row["flipped"] / row["films"]
+        assert row["auroc"]["low"] <= row["auroc"]["value"] <= row["auroc"]["high"]
+    game = metrics["explanations"]["pointing_game"]
+    boxed = test_films[(test_films["label"] == 1) & (test_films["boxes"].str.len() > 2)]
+    assert game["films"] == len(boxed) > 10
+    assert metrics["explanations"]["method"] == "Grad-CAM"
+    assert game["tolerance"] == 16  # a cell is 32 pixels at the last layer with places
+
+
+def test_a_map_that_boxes_have_taught_explains_instead(pipeline: Pipeline, model: Path, tmp_path: Path) -> None:
+    """And where it is the same everywhere no picture of the film is shown, and it is a miss."""
+    threshold = open_package(model).info.threshold
+    taught = packaged(tmp_path / "model", threshold=threshold, map_learnt=True)
+    evaluate(taught, pipeline.dataset, pipeline.validation, tmp_path / "report", PARAMS)
+    found = metrics_of(tmp_path / "report")["explanations"]
+    assert (found["method"], found["pointing_game"]["tolerance"]) == ("map", 8)
+    assert found["pointing_game"]["failed"] == 0
+
+    keras = load_keras()
+    network = keras.saving.load_model(taught / "network.keras", compile=False)
+    place = network.get_layer("map")
+    place.set_weights([np.zeros_like(one) for one in place.get_weights()])
+    network.save(taught / "network.keras")
+    evaluate(taught, pipeline.dataset, pipeline.validation, tmp_path / "flat", PARAMS)
+    metrics = metrics_of(tmp_path / "flat")
+    found = metrics["explanations"]
+    assert found["pointing_game"]["failed"] == found["pointing_game"]["films"]
+    assert found["pointing_game"]["peak"]["value"] == 0
+    assert len(found["not_shown"]) == sum(min(3, count) for count in metrics["test"]["confusion"].values())
+    assert set(found["not_shown"].values()) == {"the map is the same everywhere"}
+    assert not (tmp_path / "flat" / "figures" / "gallery.png").exists()
+    page = Page((tmp_path / "flat" / "report.html").read_text(encoding="utf-8"))
+    assert len([tag for tag, _ in page.elements if tag == "img"]) == 4
+    for film_id in found["not_shown"]:
+        assert f"{film_id}: the map is the same everywhere" in page.text
+
+
+def test_the_worst_subgroup_is_named_on_top_and_in_the_summary(
+    pipeline: Pipeline,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A source whose films are answered the wrong way round, beside one that is answered rightly."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    films = open_prepared(pipeline.dataset).films
+    package = open_package(model)
+    said = package.probabilities(open_prepared(pipeline.dataset).pixels[:]) >= package.info.threshold
+    number = np.arange(len(films))
+    wrong = number % 2 == 0
+    dataset = changed_dataset(
+        pipeline,
+        tmp_path / "d",
+        label=pd.array(np.where(wrong, ~said, said).astype(int), dtype="Int8"),
+        source=pd.array(np.where(wrong, "<b>far</b>", "near"), dtype="string"),
+        test=True,
+        group=pd.array([f"g{one}" for one in number], dtype="string"),
+    )
+    report = tmp_path / "report"
+    evaluate(model, dataset, pipeline.validation, report, PARAMS)
+    worst = metrics_of(report)["subgroups"]["worst"]
+    assert (worst["attribute"], worst["value"]) == ("source", "<b>far</b>")
+    assert f"worse than the rest: {worst['text']}" in caplog.text
+    page = Page((report / "report.html").read_text(encoding="utf-8"))
+    assert len([tag for tag, attributes in page.elements if attributes.get("role") == "alert"]) == 1
+    text = " ".join(page.text.split())
+    assert text.index(worst["text"]) < text.index("All figures")
+    assert "No subgroup is shown to be worse" not in text
+    print_summary(report)
+    assert f"worse than the rest: {worst['text']}" in capsys.readouterr().out
 
 
 def test_the_summary_says_what_the_metrics_say(made: tuple[Path, EvaluationSummary]) -> None:
@@ -201,13 +300,13 @@ def test_the_curves_belong_to_the_figures(report: Path) -> None:
 
 def test_the_pictures_open_and_show_something(report: Path) -> None:
     names = sorted(path.name for path in (report / "figures").iterdir())
-    assert names == ["confusion.png", "precision_recall.png", "roc.png", "scores.png"]
+    assert names == ["confusion.png", "gallery.png", "precision_recall.png", "roc.png", "scores.png"]
     for name in names:
         with Image.open(report / "figures" / name) as picture:
             grey = np.asarray(picture.convert("L"))
         assert min(grey.shape) > 300
         assert grey[0, 0] == 255
-        assert 0.01 < (grey < 200).mean() < 0.6, name
+        assert 0.01 < (grey < 200).mean() < (0.95 if name == "gallery.png" else 0.6), name
 
 
 # ---------------------------------------------------------------- the page
@@ -220,7 +319,8 @@ def test_the_page_needs_nothing_from_elsewhere(report: Path) -> None:
     for tag, attributes in page.elements:
         assert not any(name.startswith("on") for name in attributes)
         for name in ("src", "href", "srcset", "action", "data"):
-            assert str(attributes.get(name, "data:")).startswith("data:"), (tag, attributes)
+            # A part of the page itself, or what is in it.
+            assert str(attributes.get(name, "data:")).startswith(("data:", "#")), (tag, attributes)
     text = (report / "report.html").read_text(encoding="utf-8")
     assert "http://" not in text
     assert "https://" not in text
@@ -236,8 +336,9 @@ def test_the_page_shows_the_pictures_with_a_text_for_who_cannot_see_them(report:
         "Precision and recall",
         "Confusion matrix",
         "Probabilities by class",
+        "The most certain right and wrong films",
     ]
-    for one, name in zip(pictures, ("roc", "precision_recall", "confusion", "scores"), strict=True):
+    for one, name in zip(pictures, ("roc", "precision_recall", "confusion", "scores", "gallery"), strict=True):
         data = base64.b64decode(str(one["src"]).removeprefix("data:image/png;base64,"), validate=True)
         assert data == (report / "figures" / f"{name}.png").read_bytes()
         Image.open(io.BytesIO(data)).verify()
@@ -252,8 +353,9 @@ def test_the_page_says_every_figure_with_its_interval(report: Path) -> None:
         assert f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]" in text, name
     assert f"On {test['n']} test films of {test['groups']} groups" in text
     assert f"it finds {test['confusion']['tp']} of {test['confusion']['tp'] + test['confusion']['fn']}" in text
-    for region in metrics_of(report)["regions"]:
-        assert region in text
+    for members in metrics_of(report)["subgroups"]["by"].values():
+        for value in members:
+            assert value in text
 
 
 def test_markup_in_names_is_text(pipeline: Pipeline, tmp_path: Path) -> None:
@@ -266,7 +368,7 @@ def test_markup_in_names_is_text(pipeline: Pipeline, tmp_path: Path) -> None:
     assert "script" not in {tag for tag, _ in page.elements}
     # Lead, cards' meanings, region, source, fingerprint: each as it was written.
     assert page.text.count(MARKUP) >= 8
-    assert MARKUP in metrics_of(tmp_path / "report")["regions"]
+    assert MARKUP in metrics_of(tmp_path / "report")["subgroups"]["by"]["region"]
 
 
 def test_films_without_region_and_figures_that_are_not_defined(pipeline: Pipeline, tmp_path: Path) -> None:
@@ -274,7 +376,7 @@ def test_films_without_region_and_figures_that_are_not_defined(pipeline: Pipelin
     model = packaged(tmp_path / "model", threshold=1.1)
     summary = evaluate(model, dataset, pipeline.validation, tmp_path / "report", PARAMS)
     found = metrics_of(tmp_path / "report")
-    assert list(found["regions"]) == ["unknown"]
+    assert list(found["subgroups"]["by"]["region"]) == ["unknown"]
     assert found["test"]["ppv"] == {"value": None, "low": None, "high": None}
     text = " ".join(Page((tmp_path / "report" / "report.html").read_text(encoding="utf-8")).text.split())
     assert "positive predictive value not defined" in text

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from skimage.feature import hog, local_binary_pattern
@@ -96,6 +96,7 @@ def test_a_mirrored_film_has_mirrored_features() -> None:
     np.testing.assert_allclose(turned[2][:64].reshape(8, 8), grey[:64].reshape(8, 8)[:, ::-1], atol=1e-6)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 2), st.integers(0, 30))
 def test_gain_and_offset_change_nothing(gain: int, offset: int) -> None:
     film = noise()

@@ -66,5 +66,5 @@ def test_films_set_aside_share_no_group_with_those_that_learn_and_both_have_both
 
 def test_too_few_films_to_set_some_aside_are_said() -> None:
     films = films_of([0] * 6, [0, 1, 0, 1, 0, 1])
-    with pytest.raises(OsteonError, match="set training.patience to 0"):
+    with pytest.raises(OsteonError, match=r"set training\.patience to 0"):
         set_aside(films, development_rows(films), 0.125, 1)

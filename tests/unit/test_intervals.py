@@ -12,14 +12,21 @@ from sklearn.metrics import roc_auc_score
 from components import intervals
 from components.intervals import (
     UNDEFINED,
+    Difference,
     Estimate,
     Floats,
     Labels,
     auroc_in_strata,
+    auroc_over_folds,
     bootstrap,
+    compare_aurocs,
     delong,
+    difference,
     group_weights,
+    mean_share,
+    p_of_at_most,
     wilson,
+    wilson_in_groups,
 )
 
 # Examples are cheap, but the first of a worker waits for imports.
@@ -58,6 +65,69 @@ def test_wilson_is_the_closed_formula(counts: tuple[int, int], confidence: float
 
 def test_a_proportion_of_nothing_is_not_defined() -> None:
     assert wilson(0, 0, 0.95) == UNDEFINED
+
+
+@SETTINGS
+@given(st.lists(st.booleans(), min_size=2, max_size=200), st.floats(0.5, 0.999))
+def test_with_a_film_a_group_it_is_wilsons(hits: list[bool], confidence: float) -> None:
+    found = wilson_in_groups(np.array(hits), np.arange(len(hits)), confidence)
+    expected = wilson(sum(hits), len(hits), confidence)
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (expected.value, expected.low, expected.high), abs=1e-9
+    )
+
+
+@SETTINGS
+@given(st.lists(st.booleans(), min_size=2, max_size=50), st.integers(2, 6))
+def test_copies_in_their_films_group_hardly_add_to_what_a_proportion_is_worth(hits: list[bool], copies: int) -> None:
+    groups = np.repeat(np.arange(len(hits)), copies)
+    found = wilson_in_groups(np.repeat(hits, copies), groups, 0.95)
+    once = wilson(sum(hits), len(hits), 0.95)
+    assert found.value == pytest.approx(once.value)
+    assert found.high - found.low >= once.high - once.low - 1e-9  # type: ignore[operator]
+    assert found.high - found.low <= 1.5 * (once.high - once.low)  # type: ignore[operator]
+
+
+def test_a_proportion_in_groups_by_hand() -> None:
+    """Four groups of two with 2, 2, 1 and 0 hits: share 5/8.
+
+    Residuals by group 0.75, 0.75, −0.25, −1.25, their squares 2.75; variance 2.75 / 64 · 4/3 = 0.0573 against
+    5/8 · 3/8 / 7 = 0.0335 of films: the design effect is 1.711, and eight films are worth 4.675.
+    """
+    found = wilson_in_groups(np.array([1, 1, 1, 1, 1, 0, 0, 0], bool), np.arange(8) // 2, 0.95)
+    worth = 8 / ((2.75 / 64 * 4 / 3) / (15 / 64 / 7))
+    assert worth == pytest.approx(4.675, abs=1e-3)
+    z = stats.norm.ppf(0.975)
+    middle = (5 / 8 + z**2 / (2 * worth)) / (1 + z**2 / worth)
+    assert found.value == 5 / 8
+    assert (found.low + found.high) / 2 == pytest.approx(middle)  # type: ignore[operator]
+
+
+def test_where_every_film_is_a_hit_a_group_counts_as_a_film() -> None:
+    found = wilson_in_groups(np.ones(12, bool), np.arange(12) // 3, 0.95)
+    assert (found.value, found.low, found.high) == pytest.approx((1.0, wilson(4, 4, 0.95).low, 1.0))
+    assert wilson_in_groups(np.zeros(0, bool), np.zeros(0, np.int64), 0.95) == UNDEFINED
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "low", "high"),
+    [
+        # Newcombe 1998, Statistics in Medicine 17, 873–890, table II, method 10.
+        ((56, 70), (48, 80), 0.0524, 0.3339),
+        ((9, 10), (3, 10), 0.1705, 0.8090),
+        ((10, 10), (0, 10), 0.6075, 1.0000),
+    ],
+)
+def test_a_difference_of_proportions_as_printed(
+    one: tuple[int, int], other: tuple[int, int], low: float, high: float
+) -> None:
+    found = difference(wilson(*one, 0.95), wilson(*other, 0.95))
+    assert found.value == pytest.approx(one[0] / one[1] - other[0] / other[1])
+    assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_a_difference_from_nothing_is_not_defined() -> None:
+    assert difference(UNDEFINED, wilson(1, 2, 0.95)) == difference(wilson(1, 2, 0.95), UNDEFINED) == UNDEFINED
 
 
 # ---------------------------------------------------------------- DeLong
@@ -281,6 +351,250 @@ def test_its_interval_covers_the_truth_where_films_of_a_group_are_alike() -> Non
         naive.append(low <= truth <= high)
     assert 0.91 < np.mean(covered) < 0.985
     assert np.mean(naive) < 0.85
+
+
+# ---------------------------------------------------------------- shares
+
+
+@SETTINGS
+@given(st.integers(1, 300).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.floats(0.5, 0.999))
+def test_shares_of_0_and_1_have_clopper_and_pearsons_interval(counts: tuple[int, int], confidence: float) -> None:
+    successes, n = counts
+    exact = stats.binomtest(successes, n).proportion_ci(confidence, method="exact")
+    found = mean_share(np.repeat([1.0, 0.0], [successes, n - successes]), confidence, binary=True)
+    assert numbers(found) == pytest.approx((successes / n, exact.low, exact.high), abs=1e-7)
+
+
+def test_the_p_of_other_shares_by_hand() -> None:
+    """100 shares that add up to 2.5, mean in question 0.05; and to 0.25, where Bentkus' bound is the larger."""
+    hoeffding = np.exp(-100 * (0.025 * np.log(0.025 / 0.05) + 0.975 * np.log(0.975 / 0.95)))
+    bentkus = np.e * stats.binom.cdf(3, 100, 0.05)
+    found = p_of_at_most(np.array([2.5, 0.0, 7.0]), 100, 0.05, binary=False)
+    assert found == pytest.approx([min(hoeffding, bentkus), 0.95**100, 1.0])
+    assert bentkus > hoeffding
+    (found,) = p_of_at_most(np.array([40.0]), 100, 0.5, binary=False)
+    assert found == pytest.approx(np.e * stats.binom.cdf(40, 100, 0.5))
+
+
+def test_where_no_share_is_lost_other_shares_are_as_good_as_0_and_1() -> None:
+    found = mean_share(np.ones(59), 0.9, binary=False)
+    assert numbers(found) == pytest.approx((1.0, 0.05 ** (1 / 59), 1.0))
+    assert mean_share(np.zeros(0), 0.9, binary=True) == UNDEFINED
+
+
+def test_thirds_that_add_up_to_a_whole_are_whole() -> None:
+    """Ten times a third three times is 10, not a little more, which would be rounded up to 11."""
+    total = np.array([np.full(30, 1 / 3).sum() + 1e-9])
+    assert p_of_at_most(total, 60, 0.4, binary=False) == p_of_at_most(np.array([10.0]), 60, 0.4, binary=False)
+
+
+@pytest.mark.parametrize("shape", [(8.0, 0.5), (0.1, 0.1), (1.0, 1.0)])
+def test_the_mean_of_shares_is_covered_at_least_as_often_as_said(shape: tuple[float, float]) -> None:
+    rng, truth = np.random.default_rng(0), shape[0] / sum(shape)
+    found = [numbers(mean_share(rng.beta(*shape, 40), 0.9, binary=False)) for _ in range(200)]
+    assert np.mean([low <= truth <= high for _, low, high in found]) >= 0.9
+    assert all(0 <= low <= value <= high <= 1 for value, low, high in found)
+
+
+# ---------------------------------------------------------------- two scores on the same films
+
+
+def naive_difference(labels: Labels, scores: Floats, others: Floats) -> tuple[float, float]:
+    """DeLong 1988 over every pair of films: the difference and its standard error."""
+
+    def psi(of: Floats) -> Floats:
+        positive, negative = of[labels == 1][:, None], of[labels == 0]
+        return np.asarray((positive > negative) + 0.5 * (positive == negative))
+
+    pairs = psi(scores) - psi(others)
+    variances = [pairs.mean(axis=1 - axis).var(ddof=1) / pairs.shape[axis] for axis in (0, 1)]
+    return float(pairs.mean()), float(np.sqrt(sum(variances)))
+
+
+def compared(labels: Labels, scores: Floats, others: Floats, confidence: float = 0.95) -> Difference:
+    return compare_aurocs(labels, scores, others, alone(labels), one_stratum(labels), confidence)
+
+
+def test_the_paired_test_by_hand() -> None:
+    """AUROC 3/4 and 5/6. Differences of the parts: 1/3 and −1/2; −1/2, 1/4 and 0. Variance 25/144 + 7/144."""
+    labels = np.array([1, 1, 0, 0, 0])
+    found = compared(labels, np.array([0.8, 0.4, 0.6, 0.4, 0.2]), np.array([0.7, 0.9, 0.1, 0.8, 0.3]))
+    half = 1.959963985 * np.sqrt(2 / 9)
+    assert numbers(found.auroc) == pytest.approx((-1 / 12, -1.0, -1 / 12 + half))
+    assert found.p == pytest.approx(2 * stats.norm.sf(1 / (4 * np.sqrt(2))))
+
+
+# The 43 complete patients of DeLong et al. 1988 as the SAS/STAT guide lists them: albumin, total protein, Krebs and
+# Goldberg's score (the lower the better the outlook), and whether surgery helped.
+PATIENTS = """
+3.0 5.8 10 0  3.2 6.3 5 1  3.9 6.8 3 1  2.8 4.8 6 0  3.2 5.8 3 1  0.9 4.0 5 0  2.5 5.7 8 0  1.6 5.6 5 1  3.8 5.7 5 1
+3.7 6.7 6 1  3.2 5.4 4 1  3.8 6.6 6 1  4.1 6.6 5 1  3.6 5.7 5 1  4.3 7.0 4 1  3.6 6.7 4 0  2.3 4.4 6 1  4.2 7.6 4 0
+4.0 6.6 6 0  3.5 5.8 6 1  3.8 6.8 7 1  3.0 4.7 8 0  4.5 7.4 5 1  3.7 7.4 5 1  3.1 6.6 6 1  4.1 8.2 6 1  4.3 7.0 5 1
+4.3 6.5 4 1  3.2 5.1 5 1  2.6 4.7 6 1  3.3 6.8 6 0  1.7 4.0 7 0  3.7 6.1 5 1  3.3 6.3 7 1  4.2 7.7 6 1  3.5 6.2 5 1
+2.9 5.7 9 0  2.1 4.8 7 1  2.8 6.2 8 0  4.0 7.0 7 1  3.3 5.7 6 1  3.7 6.9 5 1  3.6 6.6 5 1
+"""
+
+
+def test_the_paired_test_on_delongs_patients() -> None:
+    albumin, protein, score, helped = np.array(PATIENTS.split(), np.float64).reshape(-1, 4).T
+    labels = helped.astype(np.int64)
+    for test, difference, error, p in ((albumin, 0.0108, 0.0953, 0.9102), (protein, -0.0780, 0.1046, 0.4561)):
+        found = compared(labels, test, -score)
+        value, low, high = numbers(found.auroc)
+        assert (value, (high - low) / (2 * 1.959964)) == pytest.approx((difference, error), abs=5e-5)
+        assert found.p == pytest.approx(p, abs=5e-5)
+
+
+@SETTINGS
+@given(scored(), st.data(), st.sampled_from([0.8, 0.95]))
+def test_the_paired_test_is_that_of_all_pairs(
+    films: tuple[Labels, Floats], data: st.DataObject, confidence: float
+) -> None:
+    labels, scores = films
+    others = np.array(data.draw(st.lists(st.integers(0, 12), min_size=len(labels), max_size=len(labels)))) / 13
+    value, error = naive_difference(labels, scores, others)
+    assume(error > 1e-9)
+    half = stats.norm.ppf((1 + confidence) / 2) * error
+    found = compared(labels, scores, others, confidence)
+    assert numbers(found.auroc) == pytest.approx((value, max(-1, value - half), min(1, value + half)), abs=1e-9)
+    assert found.p == pytest.approx(2 * stats.norm.sf(abs(value) / error), abs=1e-9)
+    turned = compared(labels, others, scores, confidence)
+    assert turned.p == pytest.approx(found.p)
+    assert turned.auroc.value == pytest.approx(-value)
+
+
+def test_the_paired_test_agrees_with_swapping_the_scores_of_films() -> None:
+    """Were both models alike, each film's two scores could be swapped: 4,000 random swaps."""
+    rng = np.random.default_rng(3)
+    labels = np.repeat([1, 0], [60, 90])
+    film = rng.normal(labels, 1)
+    scores, others = film + rng.normal(0.1 * labels, 0.6, 150), film + rng.normal(0, 0.6, 150)
+    found = compared(labels, scores, others)
+
+    def auroc(of: Floats) -> Floats:
+        return np.asarray((stats.rankdata(of, axis=1)[:, :60].sum(axis=1) - 60 * 61 / 2) / (60 * 90))
+
+    swap = rng.random((4000, 150)) < 0.5
+    swap[0] = False
+    swapped = auroc(np.where(swap, others, scores)) - auroc(np.where(swap, scores, others))
+    assert found.auroc.value == pytest.approx(swapped[0])
+    assert found.p is not None
+    assert 0.01 < found.p < 0.5
+    assert found.p == pytest.approx((np.abs(swapped) >= abs(swapped[0])).mean(), abs=0.03)
+
+
+def test_its_standard_error_is_that_of_a_bootstrap_over_groups() -> None:
+    rng = np.random.default_rng(4)
+    groups = np.repeat(np.arange(80), rng.integers(1, 5, 80))
+    labels, folds = rng.integers(0, 2, len(groups)), groups % 3
+    patient = rng.normal(0, 0.7, 80)[groups]
+    scores, others = labels + patient + rng.normal(0, 0.7, (2, len(groups)))
+    found = compare_aurocs(labels, scores, others, groups, folds, 0.95)
+    _, low, high = numbers(found.auroc)
+
+    drawn = []
+    for weights in group_weights(groups, labels, 400, 1):
+        rows = np.repeat(np.arange(len(groups)), weights)
+        both = [auroc_in_strata(labels[rows], of[rows], rows, folds[rows], 0.95).value for of in (scores, others)]
+        drawn.append(both[0] - both[1])
+    assert (high - low) / (2 * 1.959964) == pytest.approx(np.std(drawn), rel=0.12)
+
+
+@SETTINGS
+@given(scored(), st.integers(2, 4), st.data())
+def test_copies_in_their_films_group_change_nothing_in_the_paired_test(
+    films: tuple[Labels, Floats], copies: int, data: st.DataObject
+) -> None:
+    labels, scores = films
+    others = np.array(data.draw(st.permutations(scores.tolist())))
+    once = compared(labels, scores, others)
+    many = [np.repeat(values, copies) for values in (labels, scores, others, alone(labels), one_stratum(labels))]
+    found = compare_aurocs(*many, 0.95)
+    assert numbers(found.auroc) == pytest.approx(numbers(once.auroc), abs=1e-9)
+    assert found.p == pytest.approx(once.p, abs=1e-9)
+
+
+def test_films_of_different_strata_are_not_compared() -> None:
+    """A model whose folds' scores lie apart loses nothing within folds, and much in one ranking."""
+    labels, folds = np.tile([1, 0, 1, 0, 0], 12), np.repeat([0, 1], 30)
+    scores = np.random.default_rng(0).normal(labels, 1)
+    shifted = scores + 5 * folds
+    assert numbers(compare_aurocs(labels, scores, shifted, alone(labels), folds, 0.95).auroc)[0] == 0
+    assert numbers(compared(labels, scores, shifted).auroc)[0] > 0.1
+
+
+def test_models_that_always_differ_are_not_taken_for_certain() -> None:
+    """8 positive films, all ranked right by one and wrong by the other: the sign test's p, 2/2⁸."""
+    labels = np.repeat([1, 0], [8, 30])
+    scores = labels + np.linspace(0, 0.5, 38)
+    found, agree = compared(labels, scores, -scores), 0.025 ** (1 / 8)
+    assert numbers(found.auroc) == pytest.approx((1.0, 2 * agree - 1, 1.0))
+    assert found.p == pytest.approx(2 / 2**8)
+    # Right against a coin: 1/2 better everywhere. p is where the interval's end is 0.
+    found = compared(labels, scores, np.zeros(38))
+    assert numbers(found.auroc) == pytest.approx((0.5, 1.5 * agree - 1, 1 - agree / 2))
+    assert found.p == pytest.approx(2 * 1.5**-8)
+    assert compared(labels, scores, np.zeros(38), 1 - found.p).auroc.low == pytest.approx(0, abs=1e-12)
+
+
+def test_a_model_is_no_better_than_itself() -> None:
+    labels = np.array([1, 1, 0, 1, 0])
+    found = compared(labels, np.array([0.1, 0.4, 0.3, 0.9, 0.2]), np.array([0.1, 0.4, 0.3, 0.9, 0.2]))
+    assert (found.auroc.value, found.p) == (0, 1)
+
+
+def test_one_group_of_a_class_says_little_about_a_difference_either() -> None:
+    """AUROC 1 and 1/2 of the only positive film: its part is taken as √(1·0) + √(½·½), whatever they share."""
+    labels = np.array([1, 0, 0, 0, 0])
+    scores, others = np.array([9.0, 1, 2, 3, 4]), np.array([2.5, 1, 2, 3, 4])
+    half = 1.959963985 * np.sqrt(0.25 + np.var([0, 0, 1, 1], ddof=1) / 4)
+    value, low, high = numbers(compared(labels, scores, others).auroc)
+    assert (value, low, high) == pytest.approx((0.5, 0.5 - half, 1.0))
+
+
+def test_without_both_classes_in_a_stratum_there_is_nothing_to_compare() -> None:
+    labels, scores = np.array([1, 1, 0, 0]), np.arange(4.0)
+    found = compare_aurocs(labels, scores, -scores, alone(labels), labels, 0.95)
+    assert found == Difference(UNDEFINED, None)
+
+
+def test_two_models_that_are_alike_differ_as_rarely_as_said() -> None:
+    """400 tests of 60 groups of 4 films in 3 folds, p below 0.05 in 5 % ± 3 standard errors; by films, far more."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(60), 4)
+    labels, folds = (groups % 2).astype(np.int64), groups % 3
+    by_group, by_film = [], []
+    for _ in range(400):
+        scores, others = labels + rng.normal(0, 0.8, (2, 60))[:, groups] + rng.normal(0, 0.6, (2, 240))
+        by_group.append(compare_aurocs(labels, scores, others, groups, folds, 0.95).p)
+        by_film.append(compare_aurocs(labels, scores, others, alone(labels), folds, 0.95).p)
+    assert 0.017 < np.mean(np.array(by_group) < 0.05) < 0.083
+    assert np.mean(np.array(by_film) < 0.05) > 0.15
+
+
+# ---------------------------------------------------------------- over folds
+
+
+def test_aurocs_over_folds_by_hand() -> None:
+    """Fold 0 ranks 3 of 4 pairs, fold 1 both; in one ranking fold 1's scores lie too high. Fold 2 has one class."""
+    labels = np.array([1, 1, 0, 0, 1, 0, 0, 0])
+    scores = np.array([0.2, 0.4, 0.1, 0.3, 0.9, 0.8, 0.7, 0.5])
+    folds = np.array([0, 0, 0, 0, 1, 1, 1, 2])
+    found = auroc_over_folds(labels, scores, alone(labels), folds, 0.95)
+    assert found.folds == {0: 0.75, 1: 1.0}
+    assert (found.mean, found.sd) == pytest.approx((0.875, 0.25 / np.sqrt(2)))
+    assert found.within.value == pytest.approx(5 / 6)
+    # 0.2 outranks one negative film of five, 0.4 two, 0.9 all.
+    assert found.pooled == auroc_in_strata(labels, scores, alone(labels), one_stratum(labels), 0.95)
+    assert found.pooled.value == pytest.approx(8 / 15)
+
+
+def test_one_fold_has_no_deviation_and_none_no_figure() -> None:
+    labels, folds = np.array([1, 0, 1]), np.array([3, 3, 4])
+    found = auroc_over_folds(labels, np.array([0.5, 0.1, 0.2]), alone(labels), folds, 0.95)
+    assert (found.folds, found.mean, found.sd) == ({3: 1.0}, 1.0, None)
+    found = auroc_over_folds(labels, np.array([0.5, 0.1, 0.2]), alone(labels), np.arange(3), 0.95)
+    assert (found.folds, found.mean, found.sd, found.within) == ({}, None, None, UNDEFINED)
 
 
 # ---------------------------------------------------------------- bootstrap over groups

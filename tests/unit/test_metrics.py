@@ -1,14 +1,13 @@
 """Every figure against scikit-learn, and by hand where it has none."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics
 
-from components.evaluation.metrics import NAMES, _Order, by_region, confusion, measure
+from components.evaluation.metrics import NAMES, Order, confusion, measure
 from components.intervals import UNDEFINED, Estimate, Floats, Labels, wilson
 from components.params import EvaluationParams
 
@@ -91,13 +90,29 @@ def test_average_precision_of_weighted_films_is_scikit_learns(films: Films, rand
     labels, scores, _ = films
     weights = np.random.default_rng(random.getrandbits(32)).integers(0, 4, (5, len(labels))).astype(float)  # type: ignore[attr-defined]
     weights[:, :2] += 1  # both classes
-    found = _Order(labels.astype(float), scores).average_precision(weights)
+    found = Order(labels.astype(float), scores).average_precision(weights)
     expected = [metrics.average_precision_score(labels, scores, sample_weight=row) for row in weights]
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
+@settings(deadline=None)
+@given(measurable(), st.randoms(use_true_random=False))
+def test_the_auroc_of_weighted_films_is_scikit_learns(films: Films, random: object) -> None:
+    labels, scores, _ = films
+    weights = np.random.default_rng(random.getrandbits(32)).integers(0, 4, (5, len(labels))).astype(float)  # type: ignore[attr-defined]
+    weights[:, :2] += 1  # both classes
+    found = Order(labels.astype(float), scores).auroc(weights)
+    expected = [metrics.roc_auc_score(labels, scores, sample_weight=row) for row in weights]
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_a_sample_of_one_class_has_no_auroc() -> None:
+    found = Order(np.array([1.0, 0.0]), np.array([0.5, 0.4])).auroc(np.array([[0.0, 2.0], [3.0, 0.0], [1.0, 1.0]]))
+    np.testing.assert_array_equal(found, [np.nan, np.nan, 1.0])
+
+
 def test_a_sample_without_positive_films_has_no_average_precision() -> None:
-    found = _Order(np.array([1.0, 0.0]), np.array([0.5, 0.4])).average_precision(np.array([[0.0, 2.0], [1.0, 1.0]]))
+    found = Order(np.array([1.0, 0.0]), np.array([0.5, 0.4])).average_precision(np.array([[0.0, 2.0], [1.0, 1.0]]))
     np.testing.assert_array_equal(found, [np.nan, 1.0])
 
 
@@ -185,50 +200,3 @@ def test_where_every_film_is_called_positive() -> None:
     assert found["npv"] == UNDEFINED
     assert found["ppv"].value == 0.4
     assert (found["sensitivity"].value, found["specificity"].value) == (1.0, 0.0)
-
-
-# ---------------------------------------------------------------- regions
-
-
-def films_of(*regions: tuple[str | None, list[int], list[float]]) -> pd.DataFrame:
-    parts = [
-        pd.DataFrame({"region": pd.array([region] * len(labels), dtype="string"), "label": labels, "score": scores})
-        for region, labels, scores in regions
-    ]
-    return pd.concat(parts, ignore_index=True)
-
-
-def test_regions_by_hand() -> None:
-    films = films_of(
-        ("wrist", [1, 1, 0], [0.9, 0.4, 0.6]),
-        (None, [1, 0, 0, 0], [0.2, 0.1, 0.7, 0.1]),
-        ("hip", [0, 0], [0.1, 0.8]),
-        ("ankle", [1, 1], [0.5, 0.4]),
-    )
-    rows = by_region(films.sample(frac=1, random_state=3), 0.5, 0.95)
-    # The largest first, names decide between equals; a film of no region is of the region 'unknown'.
-    assert [(row["region"], row["films"], row["positive"]) for row in rows] == [
-        ("unknown", 4, 1),
-        ("wrist", 3, 2),
-        ("ankle", 2, 2),
-        ("hip", 2, 0),
-    ]
-    found = {str(row["region"]): row for row in rows}
-    assert found["wrist"]["sensitivity"] == wilson(1, 2, 0.95)
-    assert found["wrist"]["specificity"] == wilson(0, 1, 0.95)
-    assert found["unknown"]["sensitivity"] == wilson(0, 1, 0.95)
-    assert found["unknown"]["specificity"] == wilson(2, 3, 0.95)
-    aurocs = {region: row["auroc"].value for region, row in found.items()}  # type: ignore[attr-defined]
-    assert aurocs == {"wrist": 0.5, "unknown": pytest.approx(2 / 3), "hip": None, "ankle": None}
-    assert found["hip"]["sensitivity"] == found["hip"]["auroc"] == UNDEFINED
-    assert found["ankle"]["specificity"] == found["ankle"]["auroc"] == UNDEFINED
-
-
-def test_films_of_no_region_at_all() -> None:
-    (row,) = by_region(films_of((None, [1, 0], [0.9, 0.1])), 0.5, 0.95)
-    assert (row["region"], row["films"]) == ("unknown", 2)
-
-
-def test_films_without_a_region_and_films_of_the_region_unknown_are_one_row() -> None:
-    (row,) = by_region(films_of((None, [1], [0.9]), ("unknown", [0], [0.1])), 0.5, 0.95)
-    assert row["films"] == 2

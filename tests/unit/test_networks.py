@@ -1,6 +1,7 @@
 """The networks by name, weights to start from, and the type as a second answer. Keras' own networks are the oracle."""
 
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -185,15 +186,15 @@ def test_a_few_steps_lower_the_loss(name: str) -> None:
     targets = {"finding": fractured[:, None], "map": place, "type": types}
     weights = {"finding": np.ones(8, np.float32), "map": np.ones(8, np.float32), "type": fractured}
     keras.utils.set_random_seed(3)
-    # VGG has no batch normalisation: at a higher rate it dies.
-    rate = 1e-4 if name == "vgg" else 1e-3
-    params = params_of(name, task="fracture_type", learning_rate=rate, warmup_epochs=0, ema=0, dropout=0.0)
+    params = params_of(name, task="fracture_type", learning_rate=1e-3, warmup_epochs=0, ema=0, dropout=0.0)
     network = build_network(64, params, TYPES)
     compile_network(network, params, 100)
-    losses = [network.train_on_batch(films, targets, weights, return_dict=True) for _ in range(8)]
-    # What Keras returns is the mean since the start, so the last of it is less than the first only if most steps were.
+    losses = []
+    for _ in range(15):
+        network.reset_metrics()
+        losses.append(network.train_on_batch(films, targets, weights, return_dict=True))
     for what in ("loss", "finding_loss", "map_loss", "type_loss"):
-        assert float(losses[-1][what]) < 0.95 * float(losses[0][what]), what
+        assert float(losses[-1][what]) < 0.8 * float(losses[0][what]), what
 
 
 BY_JAX = """
@@ -213,13 +214,11 @@ for file in sorted(folder.glob("*.keras")):
 
 def test_jax_answers_as_tensorflow_does(tmp_path: Path) -> None:
     pytest.importorskip("jax")
-    names = ("compact", "plain", "mobilenetv3")
+    names = ("plain", "mobilenetv3")
     films = films_of(2)
     np.save(tmp_path / "films.npy", films)
     for name in names:
         built(name).save(tmp_path / f"{name}.keras")
-    import os
-
     done = subprocess.run(
         [sys.executable, "-c", BY_JAX, str(tmp_path)],
         env={**os.environ, "KERAS_BACKEND": "jax"},
@@ -302,8 +301,8 @@ def test_imagenet_weights_with_their_classifier(tmp_path: Path, caplog: pytest.L
     with caplog.at_level(logging.INFO, logger="components"):
         loaded = load_weights(network, tmp_path / "imagenet.h5")
     assert loaded.unused == ("predictions",)
-    (line,) = caplog.messages
-    assert line == (
+    (line,) = (record for record in caplog.records if record.name == "components.models.weights")
+    assert line.getMessage() == (
         f"weights of {len(loaded.loaded)} layers from imagenet.h5 · not in it, from nothing: map, finding"
         " · not needed: predictions"
     )
@@ -326,9 +325,9 @@ def test_the_deviation_is_that_of_keras_own_preprocessing(name: str) -> None:
         module = {"vgg": "vgg16", "resnet50": "resnet50", "densenet121": "densenet"}[name]
         seen = getattr(keras.applications, module).preprocess_input(colour.copy())
     ours = APPLICATIONS[name].deviation * standard
-    # The channels' own means and deviations differ from the film's by up to a fifth of a deviation.
-    assert np.abs(seen.mean(axis=-1, keepdims=True) - ours).max() < 0.05 * APPLICATIONS[name].deviation
-    assert np.abs(seen - ours).max() < 0.3 * APPLICATIONS[name].deviation
+    grey = seen.mean(axis=-1, keepdims=True)
+    assert np.abs(grey - grey.mean() - ours).max() < 0.02 * np.abs(ours).max()
+    assert np.abs(grey.mean()) < 0.25 * APPLICATIONS[name].deviation  # MobileNetV3: 2 · 0.449 − 1
 
 
 def test_a_stem_for_grey_films_by_hand() -> None:
@@ -424,11 +423,14 @@ def test_files_that_hold_no_weights(tmp_path: Path) -> None:
 
 def test_first_the_heads_learn_alone_then_all() -> None:
     """With the body at rest its batch normalisation is, too: a few films do not move what ImageNet had taught it."""
-    params = params_of("compact", task="fracture_type", warmup_epochs=0, ema=0)
+    params = params_of("plain", task="fracture_type", warmup_epochs=0, ema=0)
     keras.utils.set_random_seed(2)
-    network = build_network(64, params, TYPES)
-    films, seven = films_of(4), np.array([1, 0, 1, 0], np.float32)
-    targets = {"finding": seven[:, None], "map": np.zeros((4, 4, 4, 1)), "type": np.eye(3)[[0, 0, 1, 1]]}
+    network = build_network(32, params, TYPES)
+    finding = np.array([[1], [0], [1], [0]], np.float32)
+    films, targets = (
+        films_of(4, 32),
+        {"finding": finding, "map": np.zeros((4, 2, 2, 1)), "type": np.eye(3)[[0, 0, 1, 1]]},
+    )
 
     def step() -> dict[str, bool]:
         """Which layers a step changes."""
@@ -442,13 +444,9 @@ def test_first_the_heads_learn_alone_then_all() -> None:
         }
 
     set_body_trainable(network, False)
-    assert {name for name, changed in step().items() if changed} == {"finding", "map", "type"}
+    assert {name for name, changed in step().items() if changed} == {"finding", "map", "type", "hidden"}
     set_body_trainable(network, True)
     assert all(step().values())
-
-
-def test_the_dense_layer_of_plain_belongs_to_the_head() -> None:
-    assert {layer.name for layer in head_layers(built("plain"))} == {"finding", "map", "type", "hidden"}
 
 
 # ---------------------------------------------------------------- types

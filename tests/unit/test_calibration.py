@@ -1,0 +1,242 @@
+"""Calibration by hand, against scikit-learn, and as properties that hold for every set of scores."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from scipy.special import expit, logit
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss as scikit_learns_log_loss
+
+from components.models.calibration import (
+    METHODS,
+    Calibration,
+    Floats,
+    Labels,
+    Method,
+    cross_fitted,
+    fit_calibration,
+    log_loss,
+)
+
+SETTINGS = settings(deadline=None, max_examples=60)
+Films = tuple[Floats, Labels, Labels]
+
+
+def simulated(count: int, steepness: float, seed: int = 0) -> Films:
+    """Scores whose logits are `steepness` times too far from 0, labels, folds."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(-1, 1.5, count)
+    labels = (rng.random(count) < expit(logits)).astype(np.int64)
+    return expit(steepness * logits), labels, np.arange(count) % 5
+
+
+@st.composite
+def scored(draw: st.DrawFn) -> Films:
+    """Two folds, both classes in each; scores from 0 to 1 with many ties."""
+    count = draw(st.integers(8, 40))
+    scores = draw(st.lists(st.integers(0, 20), min_size=count, max_size=count))
+    labels = [0, 1, 0, 1, *draw(st.lists(st.integers(0, 1), min_size=count - 4, max_size=count - 4))]
+    folds = [0, 0, 1, 1, *draw(st.lists(st.integers(0, 1), min_size=count - 4, max_size=count - 4))]
+    return np.array(scores) / 20, np.array(labels), np.array(folds)
+
+
+# ---------------------------------------------------------------- properties of all
+
+
+@SETTINGS
+@given(scored(), st.sampled_from(METHODS), st.lists(st.floats(0, 1), min_size=2, max_size=30))
+def test_no_two_films_change_their_order(films: Films, method: Method, new: list[float]) -> None:
+    calibration = fit_calibration(*films, method)
+    said = calibration.apply(np.sort(new))
+    assert (np.diff(said) >= 0).all()
+    if method != "none":
+        assert ((said > 0) & (said < 1)).all()
+
+
+@SETTINGS
+@given(scored(), st.sampled_from(METHODS))
+def test_a_calibration_comes_back_from_json_to_the_last_bit(films: Films, method: Method) -> None:
+    calibration = fit_calibration(*films, method)
+    again = Calibration.model_validate_json(calibration.model_dump_json())
+    assert again == calibration
+    new = np.random.default_rng(0).random(50)
+    np.testing.assert_array_equal(again.apply(new), calibration.apply(new))
+
+
+@SETTINGS
+@given(scored(), st.sampled_from(METHODS))
+def test_the_order_of_films_does_not_matter(films: Films, method: Method) -> None:
+    order = np.random.default_rng(1).permutation(len(films[0]))
+    probabilities = cross_fitted(*films, method)
+    shuffled = cross_fitted(*(values[order] for values in films), method)
+    np.testing.assert_allclose(shuffled, probabilities[order], rtol=1e-6)
+
+
+@SETTINGS
+@given(scored(), st.sampled_from(METHODS))
+def test_a_folds_labels_do_not_reach_its_own_probabilities(films: Films, method: Method) -> None:
+    scores, labels, folds = films
+    probabilities = cross_fitted(scores, labels, folds, method)
+    other = cross_fitted(scores, np.where(folds == 1, 1 - labels, labels), folds, method)
+    np.testing.assert_array_equal(other[folds == 1], probabilities[folds == 1])
+
+
+def test_the_folds_of_cross_fitting_by_hand() -> None:
+    """Isotonic on one film of each class: 1/4 up to its lower score, 3/4 from its upper."""
+    scores, labels = np.array([0.2, 0.6, 0.4, 0.8]), np.array([0, 1, 0, 1])
+    found = cross_fitted(scores, labels, np.array([0, 0, 1, 1]), "isotonic")
+    assert found == pytest.approx([0.25, 0.5, 0.5, 0.75])
+
+
+@SETTINGS
+@given(scored(), st.sampled_from(METHODS))
+def test_the_losses_kept_are_scikit_learns(films: Films, method: Method) -> None:
+    scores, labels, folds = films
+    probabilities = cross_fitted(scores, labels, folds, method)
+    expected = scikit_learns_log_loss(labels, np.clip(probabilities, 1e-6, 1 - 1e-6), labels=[0, 1])
+    assert fit_calibration(scores, labels, folds, "auto").log_loss[method] == pytest.approx(expected)
+
+
+# ---------------------------------------------------------------- temperature
+
+
+@SETTINGS
+@given(scored())
+def test_temperature_is_a_logistic_regression_without_intercept(films: Films) -> None:
+    scores, labels, folds = films
+    logits = logit(np.clip(scores, 1e-6, 1 - 1e-6))[:, None]
+    oracle = LogisticRegression(C=np.inf, fit_intercept=False, tol=1e-10, max_iter=500).fit(logits, labels)
+    slope = oracle.coef_.item()
+    assume(0.06 < slope < 18)
+    assert fit_calibration(scores, labels, folds, "temperature").temperature == pytest.approx(1 / slope, rel=1e-3)
+
+
+def test_temperature_finds_by_how_much_a_model_is_too_sure() -> None:
+    scores, labels, folds = simulated(20_000, 2.5)
+    found = fit_calibration(scores, labels, folds, "temperature")
+    assert found.temperature == pytest.approx(2.5, rel=0.04)
+    inner = scores[(scores > 1e-6) & (scores < 1 - 1e-6)]
+    np.testing.assert_allclose(found.apply(inner), expit(logit(inner) / found.temperature), rtol=1e-9)
+
+
+def test_a_half_stays_a_half_and_certainty_is_not_believed() -> None:
+    found = Calibration(method="temperature", temperature=2.0)
+    assert found.apply(np.array([0.0, 0.5, 0.8, 1.0])) == pytest.approx([1e-3, 0.5, 2 / 3, 1 - 1e-3], rel=1e-2)
+    assert Calibration(method="temperature", temperature=0.05).apply(np.array([0.0, 1.0])).tolist() == [1e-6, 1 - 1e-6]
+
+
+def test_classes_that_are_parted_or_turned_around_stop_at_the_bounds() -> None:
+    scores, folds = np.linspace(0.1, 0.9, 10), np.arange(10) % 2
+    labels = (scores > 0.5).astype(np.int64)
+    assert fit_calibration(scores, labels, folds, "temperature").temperature == pytest.approx(1 / 20, rel=1e-3)
+    assert fit_calibration(scores, 1 - labels, folds, "temperature").temperature == pytest.approx(20, rel=1e-3)
+
+
+# ---------------------------------------------------------------- isotonic
+
+
+def test_isotonic_by_hand() -> None:
+    """0 | 1 0 | 1: shares 0, 1/2, 1, the outer ones as after four films of one class, 1/6 and 5/6; lines between."""
+    found = fit_calibration(
+        np.array([0.1, 0.2, 0.4, 0.8] * 2), np.array([0, 1, 0, 1] * 2), np.repeat([0, 1], 4), "isotonic"
+    )
+    assert found.scores == pytest.approx((0.1, 0.2, 0.4, 0.8))
+    assert found.probabilities == pytest.approx((0.1, 0.5, 0.5, 0.9))  # eight films: 1/10 and 9/10
+    said = found.apply(np.array([0.0, 0.1, 0.15, 0.3, 0.6, 0.8, 1.0]))
+    assert said == pytest.approx([0.1, 0.1, 0.3, 0.5, 0.7, 0.9, 0.9])
+
+
+@SETTINGS
+@given(scored())
+def test_isotonic_is_scikit_learns_clipped(films: Films) -> None:
+    scores, labels, folds = films
+    count = len(scores)
+    new = np.linspace(0, 1, 101)
+    expected = IsotonicRegression(out_of_bounds="clip").fit(scores, labels)
+    found = fit_calibration(scores, labels, folds, "isotonic")
+    at = np.array(found.scores)
+    bounds = 1 / (count + 2), (count + 1) / (count + 2)
+    np.testing.assert_allclose(found.apply(at), np.clip(expected.predict(at), *bounds), atol=1e-12)
+    assert (found.apply(new) >= bounds[0]).all()
+    assert (found.apply(new) <= bounds[1]).all()
+
+
+# ---------------------------------------------------------------- which one
+
+
+def test_auto_takes_temperature_for_a_model_that_is_only_too_sure() -> None:
+    found = fit_calibration(*simulated(400, 2.5), "auto")
+    assert found.method == "temperature"
+    assert found.log_loss["temperature"] < found.log_loss["isotonic"] < found.log_loss["none"]
+
+
+def test_auto_takes_isotonic_where_no_temperature_helps() -> None:
+    """A score that rises with the probability, but is its fourth power."""
+    rng = np.random.default_rng(0)
+    truth = rng.random(4000)
+    labels = (rng.random(4000) < truth).astype(np.int64)
+    found = fit_calibration(truth**4, labels, np.arange(4000) % 5, "auto")
+    assert found.method == "isotonic"
+    assert found.log_loss["isotonic"] < found.log_loss["temperature"] - 0.02
+    grid = np.linspace(0.1, 0.9, 9)
+    np.testing.assert_allclose(found.apply(grid**4), grid, atol=0.06)
+
+
+def test_auto_is_not_taken_in_by_a_good_fit_to_the_films_it_was_fitted_on() -> None:
+    """On its own films isotonic always has the smaller loss than on others: 40 films, 20 draws."""
+    for seed in range(20):
+        scores, labels, folds = simulated(40, 1.0, seed)
+        found = fit_calibration(scores, labels, folds, "auto")
+        isotonic = fit_calibration(scores, labels, folds, "isotonic")
+        assert log_loss(labels, isotonic.apply(scores)) < isotonic.log_loss["isotonic"]
+        best = min(("temperature", "isotonic"), key=lambda name: found.log_loss[name])
+        assert found.method == best
+        assert found.films == 40
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_that_is_named_is_taken_whatever_the_losses(method: Method) -> None:
+    found = fit_calibration(*simulated(100, 2.5), method)
+    assert found.method == method
+    assert set(found.log_loss) == set(METHODS)
+
+
+def test_none_changes_nothing() -> None:
+    scores, labels, folds = simulated(50, 1.0)
+    np.testing.assert_array_equal(fit_calibration(scores, labels, folds, "none").apply(scores), scores)
+    np.testing.assert_array_equal(Calibration().apply(np.array([0.0, 1.0])), [0.0, 1.0])
+
+
+# ---------------------------------------------------------------- errors
+
+
+def test_one_fold_or_one_class_cannot_be_cross_fitted() -> None:
+    scores = np.array([0.1, 0.2, 0.3, 0.4])
+    with pytest.raises(ValueError, match="two folds"):
+        fit_calibration(scores, np.array([0, 1, 0, 1]), np.zeros(4, np.int64), "auto")
+    with pytest.raises(ValueError, match="both classes"):
+        fit_calibration(scores, np.array([0, 1, 0, 0]), np.array([0, 0, 1, 1]), "auto")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"method": "isotonic"},
+        {"method": "isotonic", "scores": [0.1, 0.2], "probabilities": [0.5]},
+        {"method": "isotonic", "scores": [0.2, 0.1], "probabilities": [0.4, 0.5]},
+        {"method": "isotonic", "scores": [0.1, 0.2], "probabilities": [0.5, 0.4]},
+        {"method": "isotonic", "scores": [0.1, 0.2], "probabilities": [0.0, 0.4]},
+        {"method": "isotonic", "scores": [0.1, 0.2], "probabilities": [0.1, 1.0]},
+        {"method": "isotonic", "scores": [0.1, float("nan")], "probabilities": [0.1, 0.2]},
+        {"method": "temperature", "scores": [0.1], "probabilities": [0.1]},
+        {"method": "temperature", "temperature": 0.0},
+        {"method": "platt"},
+        {"slope": 2.0},
+    ],
+)
+def test_a_damaged_calibration_is_refused(damage: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Calibration.model_validate(damage)
