@@ -136,6 +136,14 @@ def first_number(trial: optuna.Trial) -> int:
     return int(history[0]) if history else trial.number
 
 
+def report(trial: optuna.Trial, value: float, step: int, steps: int) -> None:
+    """Say how far a trial is; ends it where it is no use to go on. params.yaml's own values always run to the end."""
+    trial.report(value, step)
+    # Asked of every trial: the pruner notes the value, against which others are measured.
+    if step < steps and trial.should_prune() and not trial.user_attrs.get(OWN):
+        raise optuna.TrialPruned(f"after {step} of {steps}, AUROC {value:.3f}")
+
+
 def work(study: optuna.Study, measure: Callable[[optuna.Trial], float], trials: int, seed: int) -> None:
     """Run trials until so many are complete or pruned, those of other workers among them.
 

@@ -40,8 +40,7 @@ from components.params import (
 from components.search.report import Searched, describe, draw_plots, trials_table
 from components.search.space import Distributions, as_best, distributions, own_values, suggest
 from components.search.step import search
-from components.search.study import OWN, best_trial, finished, open_study, opened, work
-from components.search.trials import _report
+from components.search.study import OWN, best_trial, finished, open_study, opened, report, work
 from components.steps import STEPS
 from tests.conftest import Pipeline
 from tests.unit.conftest import use_store
@@ -267,7 +266,7 @@ def curves(trial: optuna.Trial) -> float:
     """Fifty steps; what is far from 1 is worse from the first."""
     value = bowl(trial)
     for step in range(1, 51):
-        _report(trial, value * step / 50, step, 50)
+        report(trial, value * step / 50, step, 50)
     return value
 
 
@@ -317,7 +316,7 @@ def test_what_cannot_be_drawn_is_said(url: str, tmp_path: Path) -> None:
 
         def measure(trial: optuna.Trial) -> float:
             value = bowl(trial)
-            _report(trial, value, 1, 1)
+            report(trial, value, 1, 1)
             return value
 
         work(study, measure, 1, 7)
@@ -578,13 +577,11 @@ def test_a_killed_search_goes_on_in_the_middle_of_its_trial(
     assert not best.exists()
 
     reported: dict[int, list[int]] = {}
-    report = room._report
-
     def noted(trial: optuna.Trial, value: float, step: int, steps: int) -> None:
         reported.setdefault(trial.number, []).append(step)
         report(trial, value, step, steps)
 
-    monkeypatch.setattr(room, "_report", noted)
+    monkeypatch.setattr(room, "report", noted)
     with caplog.at_level(logging.INFO, logger="components"):
         summary = search(*paths, TWICE, LONG, CLASSICAL)
     assert summary.trials == 2
