@@ -115,7 +115,8 @@ def pruner(steps: int) -> optuna.pruners.BasePruner:
 
     Some trials are looked at later or never, so that what begins slowly has its chance (Li et al. 2018, JMLR 18).
     """
-    return optuna.pruners.HyperbandPruner(max(1, steps // RUNGS), steps, REDUCTION)
+    first = -(-steps // RUNGS)  # rounded up: the third look then falls on the end or behind it, where it saves nothing
+    return optuna.pruners.HyperbandPruner(first, first * RUNGS if steps > RUNGS else steps, REDUCTION)
 
 
 def retry(study: optuna.Study, trial: FrozenTrial) -> None:
@@ -133,6 +134,14 @@ def first_number(trial: optuna.Trial) -> int:
     """The number a trial had before its worker died; its own, where none did."""
     history = trial.study.trials[trial.number].system_attrs.get("retry_history", [])
     return int(history[0]) if history else trial.number
+
+
+def report(trial: optuna.Trial, value: float, step: int, steps: int) -> None:
+    """Say how far a trial is; ends it where it is no use to go on. params.yaml's own values always run to the end."""
+    trial.report(value, step)
+    # Asked of every trial: the pruner notes the value, against which others are measured.
+    if step < steps and trial.should_prune() and not trial.user_attrs.get(OWN):
+        raise optuna.TrialPruned(f"after {step} of {steps}, AUROC {value:.3f}")
 
 
 def work(study: optuna.Study, measure: Callable[[optuna.Trial], float], trials: int, seed: int) -> None:

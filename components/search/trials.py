@@ -20,7 +20,7 @@ from components.models.learn import LearningFilms, learn
 from components.outputs import remove
 from components.params import ClassicalName, ClassicalParams, TrainingParams
 from components.search.space import Distributions, as_best, suggest
-from components.search.study import OWN, first_number
+from components.search.study import first_number, report
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def network_trial(
                 if not math.isfinite(entry["loss"]):
                     raise optuna.TrialPruned("the loss is no number any more")
                 value = float(np.mean([*done, entry["watched_auroc"]]))
-                _report(trial, value, before + epoch + 1, len(folds) * params.epochs)
+                report(trial, value, before + epoch + 1, len(folds) * params.epochs)
 
             _, state = learn(
                 varied,
@@ -97,18 +97,10 @@ def classical_trial(
             estimator = fit_classical(name, *films.described(features, others), tried)
             scores = probabilities(estimator, features.films[asked], float(films.labels(others).mean()))
             done.append(float(roc_auc_score(films.labels(asked), scores)))
-            _report(trial, float(np.mean(done)), len(done), len(folds))
+            report(trial, float(np.mean(done)), len(done), len(folds))
         return float(np.mean(done))
 
     return _recorded(name, searched, measure, lambda trial: None)  # noqa: ARG005
-
-
-def _report(trial: optuna.Trial, value: float, step: int, steps: int) -> None:
-    """Say how far a trial is; ends it where it is no use to go on. params.yaml's own values always run to the end."""
-    trial.report(value, step)
-    # Asked of every trial: the pruner notes the value, against which others are measured.
-    if step < steps and trial.should_prune() and not trial.user_attrs.get(OWN):
-        raise optuna.TrialPruned(f"after {step} of {steps}, AUROC {value:.3f}")
 
 
 def _recorded(model: str, searched: Distributions, measure: Measure, tidy: Callable[[optuna.Trial], None]) -> Measure:

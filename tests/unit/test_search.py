@@ -40,8 +40,7 @@ from components.params import (
 from components.search.report import Searched, describe, draw_plots, trials_table
 from components.search.space import Distributions, as_best, distributions, own_values, suggest
 from components.search.step import search
-from components.search.study import OWN, best_trial, finished, open_study, opened, work
-from components.search.trials import _report
+from components.search.study import OWN, best_trial, finished, open_study, opened, report, work
 from components.steps import STEPS
 from tests.conftest import Pipeline
 from tests.unit.conftest import use_store
@@ -264,36 +263,36 @@ def test_a_study_of_other_films_is_begun_anew_or_refused(url: str) -> None:
 
 
 def curves(trial: optuna.Trial) -> float:
-    """Nine steps; what is far from 1 is worse from the first."""
+    """Fifty steps; what is far from 1 is worse from the first."""
     value = bowl(trial)
-    for step in range(1, 10):
-        _report(trial, value * step / 9, step, 9)
+    for step in range(1, 51):
+        report(trial, value * step / 50, step, 50)
     return value
 
 
 def test_what_is_worse_is_pruned_early_and_the_files_own_values_never(url: str, tmp_path: Path) -> None:
     with opened(url) as storage:
-        study = open_study(storage, "s", "f", 9, alone=True)
+        study = open_study(storage, "s", "f", 50, alone=True)
         for c in (1.0, 9.0, 0.2, 8.0, 0.9):
             study.enqueue_trial({"svm.c": c})
         study.enqueue_trial({"svm.c": 10.0}, user_attrs={OWN: True})
         work(study, curves, 16, 7)
         trials = study.trials
         assert trials[0].state == TrialState.COMPLETE
-        assert (trials[5].state, trials[5].last_step) == (TrialState.COMPLETE, 9)
+        assert (trials[5].state, trials[5].last_step) == (TrialState.COMPLETE, 50)
         pruned = [trial for trial in trials if trial.state == TrialState.PRUNED]
         assert len(pruned) > 3
-        assert {trial.last_step for trial in pruned} <= {1, 3}  # a ninth and a third of the way
+        assert {trial.last_step for trial in pruned} == {6, 18}  # a ninth and a third of the way
         best = best_trial(trials)
         assert best is not None
         assert best.value == max(trial.value for trial in trials if trial.state == TrialState.COMPLETE)
 
-        searched = Searched("svm", study, "folds", 9)
+        searched = Searched("svm", study, "epochs", 50)
         table, info = trials_table([searched]), describe(searched)
         assert list(table["state"]).count("pruned") == info.pruned == len(pruned)
         assert table["done"].sum() == info.done == sum(trial.last_step or 0 for trial in trials)
-        assert info.asked == 16 * 9
-        assert info.saved() == f"{144 - info.done} of 144 folds saved by pruning"
+        assert info.asked == 16 * 50
+        assert info.saved() == f"{800 - info.done} of 800 epochs saved by pruning"
         assert table[table["own_values"]]["svm.c"].tolist() == [10.0]
         assert info.own_auroc == pytest.approx(trials[5].value)
         assert draw_plots(searched, tmp_path, 1) == {}
@@ -317,7 +316,7 @@ def test_what_cannot_be_drawn_is_said(url: str, tmp_path: Path) -> None:
 
         def measure(trial: optuna.Trial) -> float:
             value = bowl(trial)
-            _report(trial, value, 1, 1)
+            report(trial, value, 1, 1)
             return value
 
         work(study, measure, 1, 7)
@@ -578,13 +577,11 @@ def test_a_killed_search_goes_on_in_the_middle_of_its_trial(
     assert not best.exists()
 
     reported: dict[int, list[int]] = {}
-    report = room._report
-
     def noted(trial: optuna.Trial, value: float, step: int, steps: int) -> None:
         reported.setdefault(trial.number, []).append(step)
         report(trial, value, step, steps)
 
-    monkeypatch.setattr(room, "_report", noted)
+    monkeypatch.setattr(room, "report", noted)
     with caplog.at_level(logging.INFO, logger="components"):
         summary = search(*paths, TWICE, LONG, CLASSICAL)
     assert summary.trials == 2
