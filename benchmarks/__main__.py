@@ -16,7 +16,7 @@ from rich.console import Console
 
 from benchmarks.findings import as_markdown, show
 
-NAMES = ("pipeline", "decoding", "memory", "near_copies", "volume", "training", "networks")
+NAMES = ("pipeline", "decoding", "memory", "near_copies", "volume", "training", "networks", "search")
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).with_name("results.md")
 TITLE = (

@@ -134,7 +134,7 @@ class ValidationParams(Section):
 class PreparationParams(Section):
     """Groups, split and the pixel array."""
 
-    image_size: Annotated[int, Field(ge=32, le=1024, multiple_of=32, description="side of a film, pixels")] = 192
+    image_size: Annotated[int, Field(ge=32, le=1024, multiple_of=32, description="side of a film, pixels")] = 128
     test_share: Annotated[float, Field(gt=0, le=0.5, description="share of films in the test set")] = 0.2
     folds: Annotated[int, Field(ge=2, le=20, description="folds of the development films")] = 5
     seed: Seed = 20
@@ -144,7 +144,7 @@ class PreparationParams(Section):
 class AugmentationParams(Section):
     """How a film may be varied and stay the same film. Ranges are ± around no change, drawn evenly."""
 
-    copies: Annotated[int, Field(ge=0, le=100, description="copies of a film of the commoner class")] = 0
+    copies: Annotated[int, Field(ge=0, le=100, description="copies of a film of the commoner class")] = 1
     copies_rarer: Annotated[int, Field(ge=0, le=100, description="copies of a film of the rarer class")] = 1
     online: Annotated[bool, Field(description="vary every film anew each time the training sees it")] = True
     rotation: Annotated[float, Field(ge=0, le=180, description="± degrees")] = 10.0
@@ -184,7 +184,7 @@ class TrainingParams(Section):
         Field(description="all_films: one network, learnt anew from all; ensemble: those of the folds, averaged"),
     ] = "all_films"
     network: Annotated[NetworkName, Field(description="a name in components/models/networks.py")] = "compact"
-    width: Annotated[int, Field(ge=8, le=128, multiple_of=8, description="channels of the first block")] = 16
+    width: Annotated[int, Field(ge=8, le=128, multiple_of=8, description="channels of the first block")] = 8
     dropout: Annotated[float, Field(ge=0, lt=1, description="share dropped before the last layer")] = 0.2
     weights: Annotated[
         str, Field(description="file to start from (.weights.h5, .h5 or .keras), or phantoms; empty: from nothing")
@@ -202,16 +202,16 @@ class TrainingParams(Section):
     map_weight: Annotated[
         float, Field(ge=0, description="how much where the boxes are counts beside whether; 0 ignores boxes")
     ] = 1.0
-    epochs: Annotated[int, Field(ge=1, le=10_000, description="at most")] = 50
+    epochs: Annotated[int, Field(ge=1, le=10_000, description="at most")] = 24
     patience: Annotated[
         int, Field(ge=0, description="epochs without a better AUROC before it stops; 0: all epochs, no film set aside")
-    ] = 25
+    ] = 0
     stopping_share: Annotated[
         float,
         Field(gt=0, lt=0.5, description="share of the films to learn from that is set aside to decide when to stop"),
     ] = 0.125
     batch_size: Annotated[int, Field(ge=2, le=4096, multiple_of=2, description="half of it is positive")] = 16
-    learning_rate: Annotated[float, Field(gt=0, le=1, description="highest rate of AdamW")] = 2e-3
+    learning_rate: Annotated[float, Field(gt=0, le=1, description="highest rate of AdamW")] = 5e-3
     weight_decay: Annotated[float, Field(ge=0, le=1, description="of AdamW")] = 0.05
     warmup_epochs: Annotated[float, Field(ge=0, description="epochs until the highest rate is reached")] = 2.0
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5, description="share of certainty taken off the labels")] = 0.05
@@ -286,6 +286,12 @@ Choice = Annotated[list[bool | int | float | str], Field(min_length=1)]
 Space = dict[str, Range | Choice]
 
 
+def step_of(section: type[Section], key: str) -> int:
+    """What the values of a whole-numbered key are multiples of."""
+    steps = (getattr(bound, "multiple_of", None) for bound in section.model_fields[key].metadata)
+    return int(next((step for step in steps if step), 1))
+
+
 _SEARCHED: dict[str, type[Section]] = {
     "training": TrainingParams,
     "augmentation": AugmentationParams,
@@ -294,14 +300,18 @@ _SEARCHED: dict[str, type[Section]] = {
     "k_nearest": KNearestParams,
     "logistic_regression": LogisticRegressionParams,
 }
+# These say how is measured or what is packaged, or were used before the search began.
+_NOT_SEARCHED: dict[str, tuple[str, ...]] = {
+    "training": ("model", "final", "task", "epochs", "patience", "stopping_share", "precision", "seed"),
+    "augmentation": ("copies", "copies_rarer", "seed", "cores"),
+}
 
 
 class SearchSpace(Section):
     """What is searched: keys of other sections, each with a range or a list of values."""
 
     training: Annotated[Space, Field(description="keys of training")] = {
-        "width": [16, 24],
-        "learning_rate": Range(low=5e-4, high=8e-3, log=True),
+        "learning_rate": Range(low=1e-3, high=1e-2, log=True),
         "weight_decay": Range(low=1e-3, high=0.3, log=True),
         "map_weight": Range(low=0.3, high=3.0, log=True),
     }
@@ -324,20 +334,29 @@ class SearchSpace(Section):
     }
 
     @model_validator(mode="after")
-    def _known(self) -> "SearchSpace":
+    def _possible(self) -> "SearchSpace":
         for name, section in _SEARCHED.items():
+            known = [key for key in section.model_fields if key not in _NOT_SEARCHED.get(name, ())]
             for key, values in getattr(self, name).items():
-                if key not in section.model_fields:
-                    raise ValueError(f"{name}.{key}: unknown key; allowed: {', '.join(section.model_fields)}")
-                whole = section.model_fields[key].annotation is int
-                ends = [values.low, values.high] if isinstance(values, Range) else values
-                for value in ends:
-                    asked = int(value) if whole and isinstance(values, Range) else value
-                    try:
-                        section.model_validate({key: asked})
-                    except ValidationError as error:
-                        raise ValueError(f"{name}.{key} = {value!r}: {error.errors()[0]['msg']}") from None
+                if key not in known:
+                    raise ValueError(f"{name}.{key}: no key that can be searched; those are {', '.join(known)}")
+                _check_values(f"{name}.{key}", section, key, values)
         return self
+
+
+def _check_values(name: str, section: type[Section], key: str, values: "Range | Choice") -> None:
+    ends: list[Any] = [values.low, values.high] if isinstance(values, Range) else list(values)
+    if isinstance(values, Range) and section.model_fields[key].annotation is int:
+        if not all(end.is_integer() for end in (values.low, values.high)):
+            raise ValueError(f"{name}: low and high must be whole numbers")
+        if values.log and step_of(section, key) > 1:
+            raise ValueError(f"{name}: multiples of {step_of(section, key)} cannot be drawn by log; give a list")
+        ends = [int(values.low), int(values.high)]
+    for value in ends:
+        try:
+            section.model_validate({key: value})
+        except ValidationError as error:
+            raise ValueError(f"{name} = {value!r}: {error.errors()[0]['msg']}") from None
 
 
 class SearchParams(Section):
@@ -350,7 +369,7 @@ class SearchParams(Section):
     folds: Annotated[
         int, Field(ge=1, le=20, description="a network is measured on so many folds, unless it is pruned")
     ] = 1
-    epochs: Annotated[int, Field(ge=0, description="of a network on each fold; 0: training.epochs")] = 0
+    epochs: Annotated[int, Field(ge=0, description="of a network on each fold; 0: training.epochs")] = 12
     storage: Annotated[
         str, Field(description="database of the study, an SQLAlchemy URL; several workers may share it. Empty: a file")
     ] = ""
@@ -484,12 +503,18 @@ def describe_keys(kind: type[BaseModel], prefix: str = "") -> dict[str, str]:
 
 
 def flatten(section: BaseModel, prefix: str = "") -> dict[str, Any]:
-    """A section as flat 'key.subkey' → value, the form MLflow's page shows."""
+    """A section as flat 'key.subkey' → value, the form MLflow's page shows; no URL has its password."""
     flat: dict[str, Any] = {}
     for key in type(section).model_fields:
         value = getattr(section, key)
         if isinstance(value, BaseModel):
             flat |= flatten(value, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = value
+            flat[f"{prefix}{key}"] = without_password(value) if isinstance(value, str) else value
     return flat
+
+
+def without_password(url: str) -> str:
+    """A URL without user, password and query; any other text as it is. This form may be shown, logged and stored."""
+    scheme, mark, rest = url.partition("://")
+    return f"{scheme}{mark}{rest.rpartition('@')[2].partition('?')[0]}" if mark else url

@@ -10,6 +10,7 @@ from components.features.step import features
 from components.ingestion.step import ingest
 from components.phantoms.step import phantoms
 from components.preparation.step import prepare
+from components.search.step import search
 from components.training.step import train
 from components.validation.step import validate
 
@@ -20,6 +21,7 @@ FUNCTIONS: tuple[Callable[..., Summary], ...] = (
     prepare,
     augment,
     features,
+    search,
     cross_validate,
     train,
     evaluate,

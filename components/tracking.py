@@ -37,6 +37,7 @@ PARENT = "pipeline"
 STEP, PASS, PROCESS = "osteon.step", "osteon.pass", "osteon.process"
 READ, WROTE = "osteon.read.", "osteon.wrote."
 COMMIT, DIRTY, IMAGE, DATA = "osteon.git.commit", "osteon.git.dirty", "osteon.image", "osteon.data"
+_SHARED_TAGS = (STEP, PROCESS, COMMIT, DIRTY, IMAGE, "mlflow.source.git.commit")  # of a step's run and those below it
 
 
 def tracking_uri() -> str:
@@ -70,36 +71,44 @@ def run_step(step: Step, paths: dict[str, Path], params: Params) -> Summary:
 
 
 def log_metrics(figures: dict[str, float], step: int | None = None) -> None:
-    """Add figures to the run of the step that is running, if one is being recorded."""
+    """Add figures to the innermost run, if one is being recorded: a nested one's, or the step's."""
     if os.environ.get(_RECORDING):
         import mlflow
 
         mlflow.log_metrics(figures, step=step)
 
 
+def log_params(values: dict[str, Any]) -> None:
+    """Add parameters to the innermost run, if one is being recorded."""
+    if os.environ.get(_RECORDING):
+        import mlflow
+
+        mlflow.log_params(values)
+
+
+def set_tag(name: str, value: str) -> None:
+    """Tag the innermost run, if one is being recorded."""
+    if os.environ.get(_RECORDING):
+        import mlflow
+
+        mlflow.set_tag(name, value)
+
+
 @contextmanager
-def nested_run(name: str, params: dict[str, Any] | None = None) -> Iterator[None]:
-    """A run below that of the step that is running, for a part of its work; log_metrics goes to it while it is open.
-
-    Where nothing is recorded, as in a test, it does nothing.
-
-    Args:
-        name: of the run.
-        params: what it is run with, as flat names.
-
-    """
+def nested_run(name: str) -> Iterator[None]:
+    """A run below the step's for a part of its work, such as a trial or a fold; nothing where none is recorded."""
     if not os.environ.get(_RECORDING):
         yield
         return
     import mlflow
 
-    tags = {PROCESS: _process_tag(), **_origin()}
-    # MLflow would put it into its default experiment, whichever the step's is.
-    outer = mlflow.active_run().info.experiment_id
-    mlflow.start_run(experiment_id=outer, run_name=name, nested=True, tags=tags)
+    outer = mlflow.active_run()
+    if outer is None:
+        raise RuntimeError("a run is said to be recorded, and none is open")
+    tags = {tag: outer.data.tags[tag] for tag in _SHARED_TAGS if tag in outer.data.tags}
     status = "FINISHED"
+    mlflow.start_run(experiment_id=outer.info.experiment_id, run_name=name, tags=tags, nested=True)
     try:
-        mlflow.log_params(params or {})
         yield
     except KeyboardInterrupt:
         status = "KILLED"

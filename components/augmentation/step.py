@@ -35,6 +35,8 @@ def augment(
     params: AugmentationParams,
 ) -> AugmentationSummary:
     """Write varied copies of the development films; each keeps its film's id, group and fold."""
+    import logging
+
     from components.films.decoding import over_cores
     from components.films.manifest import boxes_to_text, text_to_boxes
     from components.films.prepared import FILMS, PIXELS, ROW_BYTES, open_prepared, write_pixels, write_rows
@@ -46,6 +48,11 @@ def augment(
     side = prepared.side
     development = prepared.films[~prepared.films["test"]]
     rarer = int(development["label"].mean() <= 0.5)
+    if (params.copies == 0) != (params.copies_rarer == 0):
+        logging.getLogger(__name__).warning(
+            "warning: only films of one class get copies. A copy is a little smoother than a film, so a classical model "
+            "learns to tell copies from films; set augmentation.copies and copies_rarer both to 0, or neither"
+        )
     times = development["label"].map({rarer: params.copies_rarer, 1 - rarer: params.copies})
     copies = development.loc[development.index.repeat(times)]
     copies = copies.assign(copy=copies.groupby(level=0).cumcount() + 1)

@@ -38,7 +38,8 @@ def fit_classical(
 
     Args:
         name: of the model.
-        features: films and copies × features.
+        features: films × features, an array. With copies of one class only, a model learns to tell copies from films
+            (docs/training.md): give both classes' or none.
         labels: 0 or 1, of each.
         groups: of each; copies have their film's.
         params: the section `classical`.

@@ -17,7 +17,7 @@ from components.models.film_features import FilmFeatures
 from components.models.learn import LearningFilms, learn
 from components.models.out_of_fold import HISTORY, INFO, NETWORK, PREDICTIONS, FoldInfo
 from components.models.package import logits_of, save_network
-from components.outputs import remove_traces, whole_folder
+from components.outputs import dvc_hash, remove_traces, whole_folder
 from components.params import ClassicalName, ClassicalParams, TrainingParams
 
 if TYPE_CHECKING:
@@ -136,6 +136,7 @@ def _fingerprint(
         ",".join(films.types),
         str(fold),
         training.model_dump_json(),
+        dvc_hash(Path(training.weights)) if Path(training.weights).is_file() else "",
         classical.model_dump_json(),
         json.dumps(models),
         keras.backend.backend(),

@@ -140,7 +140,8 @@ def learn(
         watched: rows to measure each epoch on. With params.patience they decide when to stop and which epoch is
             kept; with a patience of 0 the last is kept whatever they say.
         epochs: stop after so many; None: params.epochs.
-        on_epoch: told each epoch's number (from 0) and figures; what it raises ends the training.
+        on_epoch: told each epoch's number (from 0) and figures, those of an interrupted call first; what it raises
+            ends the training.
 
     Returns:
         The network and its history.
@@ -154,6 +155,8 @@ def learn(
         remove_traces(checkpoint)  # of other films or parameters
         stopping = watched is not None and params.patience > 0
         state = TrainingState(fingerprint=fingerprint, precision=params.precision, stopping=stopping)
+    for epoch, entry in enumerate(state.history):  # of an interrupted call; this one's listener has not heard of them
+        on_epoch(epoch, entry)
     return fit(lambda: films.build(params), batches, asked, params, state, checkpoint, epochs, on_epoch)
 
 
@@ -167,6 +170,7 @@ def _fingerprint(
         params.model_dump_json(),
         keras.backend.backend(),
         ",".join(films.types),
+        dvc_hash(Path(params.weights)) if Path(params.weights).is_file() else "",
         str(epochs),
         hashlib.sha256(rows.tobytes()).hexdigest(),
         hashlib.sha256(watched.tobytes()).hexdigest() if watched is not None else "",

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -100,8 +102,7 @@ def test_copies_are_of_development_films_and_keep_their_place(pipeline: Pipeline
     for column in ("group", "fold", "label", "sha256", "patient_id"):
         of_source = films.loc[copies.films["film_id"], column].reset_index(drop=True)
         pd.testing.assert_series_equal(copies.films[column].reset_index(drop=True), of_source, check_names=False)
-    rarer = int(prepared.films.loc[~prepared.films["test"], "label"].mean() <= 0.5)
-    assert set(copies.films["label"]) == {rarer}
+    assert sorted(copies.films["film_id"]) == sorted(prepared.films.loc[~prepared.films["test"], "film_id"])
     assert set(copies.films["copy"]) == {1}
     row = copies.films.iloc[0]
     source = prepared.pixels[int(np.flatnonzero(prepared.films["film_id"] == row["film_id"])[0])]
@@ -132,6 +133,15 @@ def test_copies_boxes_are_their_own(pipeline: Pipeline) -> None:
     for _, row in boxed.iterrows():
         of_film = prepared.films.loc[prepared.films["film_id"] == row["film_id"], "boxes"].item()
         assert text_to_boxes(row["boxes"]) != text_to_boxes(of_film)
+
+
+@pytest.mark.parametrize(("copies", "rarer", "warns"), [(0, 1, True), (1, 0, True), (1, 2, False), (0, 0, False)])
+def test_copies_of_one_class_only_are_warned_of(
+    pipeline: Pipeline, tmp_path: Path, caplog: pytest.LogCaptureFixture, copies: int, rarer: int, warns: bool
+) -> None:
+    params = AugmentationParams(copies=copies, copies_rarer=rarer)
+    augment(pipeline.dataset, tmp_path / "a", tmp_path / "a.png", params)
+    assert ("only films of one class get copies" in caplog.text) == warns
 
 
 def test_no_copies_at_all(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -1,0 +1,112 @@
+"""Search: the same study of the network with pruning and without, on phantoms.
+
+Both try the same number of values from the same seed, so the first ten are the same; the seconds are those of the whole
+step in a process of its own, TensorFlow's import and the pictures included.
+"""
+
+import json
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+from benchmarks.findings import Findings, Goal
+from benchmarks.fresh_process import in_fresh_process
+
+FILMS, TRIALS, EPOCHS = 240, 8, 18
+QUICK_FILMS, QUICK_TRIALS, QUICK_EPOCHS = 120, 5, 9
+SIDE, LEAST_SAVED, MOST_LOST = 96, 0.2, 0.02
+
+
+class Tried(NamedTuple):
+    """What search.json says of the network's study, and the step's seconds."""
+
+    info: dict[str, Any]
+    seconds: float
+
+
+def measure(quick: bool) -> Findings:
+    """Prepare once, search twice, compare."""
+    films, trials, epochs = (QUICK_FILMS, QUICK_TRIALS, QUICK_EPOCHS) if quick else (FILMS, TRIALS, EPOCHS)
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        learnt, asked = in_fresh_process(prepare_films, folder, films)
+        found = {name: in_fresh_process(run, folder, name, trials, epochs) for name in ("with", "without")}
+    pruned, whole = found["with"], found["without"]
+    saved = 1 - pruned.seconds / whole.seconds
+    lost = whole.info["auroc"] - pruned.info["auroc"]
+    return Findings(
+        n=f"{trials} trials of up to {epochs} epochs, {learnt} films of {SIDE} pixels to learn from, {asked} to ask",
+        columns=["pruning", "seconds", "epochs", "trials pruned", "best AUROC", "params.yaml's"],
+        rows=[
+            [
+                name,
+                f"{one.seconds:.0f}",
+                f"{one.info['done']} of {one.info['asked']}",
+                str(one.info["pruned"]),
+                f"{one.info['auroc']:.3f}",
+                f"{one.info['own_auroc']:.3f}",
+            ]
+            for name, one in found.items()
+        ],
+        goals=[
+            Goal(f"≥ {LEAST_SAVED:.0%} of the seconds saved: {saved:.0%}", saved >= LEAST_SAVED),
+            Goal(f"the best loses at most {MOST_LOST:g} of AUROC: {lost:+.3f}", lost <= MOST_LOST),
+        ],
+    )
+
+
+def prepare_films(folder: Path, films: int) -> tuple[int, int]:
+    """The steps before search; how many films a trial learns from, and how many it is asked about."""
+    from components.augmentation.step import augment
+    from components.features.step import features
+    from components.films.folds import rows_in, rows_outside
+    from components.films.prepared import open_prepared
+    from components.ingestion.step import ingest
+    from components.params import (
+        AugmentationParams,
+        DataParams,
+        FeatureParams,
+        PhantomParams,
+        PreparationParams,
+        ValidationParams,
+    )
+    from components.phantoms.step import phantoms
+    from components.preparation.step import prepare
+    from components.validation.step import validate
+
+    source, manifest, trusted = folder / "phantoms", folder / "manifest.parquet", folder / "trusted.parquet"
+    phantoms(source, folder / "phantoms.png", PhantomParams(films=films, size=128, fractured=0.5))
+    ingest(source, manifest, DataParams())
+    validate(source, manifest, trusted, folder / "report", ValidationParams())
+    prepare(source, trusted, folder / "prepared", folder / "leaks", PreparationParams(image_size=SIDE, folds=3))
+    augment(folder / "prepared", folder / "augmented", folder / "augmented.png", AugmentationParams())
+    features(folder / "prepared", folder / "augmented", folder / "features", FeatureParams(image_size=SIDE))
+    table = open_prepared(folder / "prepared").films
+    return len(rows_outside(table, 0)), len(rows_in(table, 0))
+
+
+def run(folder: Path, pruning: str, trials: int, epochs: int) -> Tried:
+    """The step search, of the network alone."""
+    from unittest.mock import patch
+
+    import optuna
+
+    from components.params import ClassicalParams, SearchParams, TrainingParams
+    from components.search import study
+    from components.search.step import SEARCH, search
+
+    params = SearchParams(trials=trials, classical_trials=0)
+    training = TrainingParams(width=8, epochs=epochs, precision="float32")
+    params = params.model_copy(
+        update={"space": params.space.model_copy(update={"training": {**params.space.training, "width": [8, 16]}})}
+    )
+    chosen = study.pruner if pruning == "with" else lambda steps: optuna.pruners.NopPruner()  # noqa: ARG005
+    best = folder / pruning
+    start = time.perf_counter()
+    with patch.object(study, "pruner", chosen):
+        search(
+            folder / "prepared", folder / "augmented", folder / "features", best, params, training, ClassicalParams()
+        )
+    (info,) = json.loads((best / SEARCH).read_text(encoding="utf-8"))
+    return Tried(info, time.perf_counter() - start)

@@ -1,0 +1,208 @@
+"""A study in a database: opened, continued, and worked on by one process or by several that come and go."""
+
+import logging
+import time
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from urllib.parse import unquote
+
+import numpy as np
+import optuna
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from components.errors import OsteonError
+from components.params import without_password
+
+log = logging.getLogger(__name__)
+optuna.logging.set_verbosity(optuna.logging.ERROR)  # the steps speak for themselves
+warnings.filterwarnings("ignore", category=ExperimentalWarning)  # heartbeats; since 2021
+
+HEARTBEAT, GRACE = 30, 150  # seconds between two signs of life, and without one until a worker counts as dead
+PAUSE = 5.0  # seconds between two looks at what other workers do
+RETRIES = 3  # of a trial whose worker died; what kills it each time is the trial itself
+REDUCTION = 3  # of Hyperband: of three trials one goes on
+RUNGS = REDUCTION**2  # so the first look comes after a ninth of the work
+
+# User attributes of a study and of a trial.
+FINGERPRINT, PRECISION, OWN = "fingerprint", "precision", "own values"
+
+
+class _NotNeededError(Exception):
+    """Another worker has begun the last trial that was asked for."""
+
+
+@contextmanager
+def opened(url: str) -> Iterator[RDBStorage]:
+    """A database of studies, made where it is missing.
+
+    Raises:
+        OsteonError: it does not answer, now or later. No password is in the text.
+
+    """
+    try:
+        storage = RDBStorage(
+            url,
+            # One file, several writers: each waits for its turn.
+            engine_kwargs={"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None,
+            heartbeat_interval=HEARTBEAT,
+            grace_period=GRACE,
+            heartbeat_stale_trial_callback=retry,
+        )
+    except (SQLAlchemyError, StorageInternalError, ImportError, ValueError) as error:
+        raise _unreachable(url, error) from None
+    try:
+        yield storage
+    except (SQLAlchemyError, StorageInternalError) as error:
+        raise _unreachable(url, error) from None
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def _unreachable(url: str, error: Exception) -> OsteonError:
+    reason = f"{error.__cause__ or error}".splitlines()[0][:200]
+    user, _, password = url.partition("://")[2].rpartition("@")[0].partition(":")
+    for secret in (url, f"{user}:{password}@", password, unquote(password), url.partition("?")[2]):
+        reason = reason.replace(secret, "…") if secret else reason
+    return OsteonError(
+        f"search.storage: the database {without_password(url)} cannot be used ({reason}); "
+        "check the address, that it runs, and that its driver is installed; empty, a file is taken"
+    )
+
+
+def open_study(storage: RDBStorage, name: str, fingerprint: str, steps: int, *, alone: bool) -> optuna.Study:
+    """Make a study, or join or continue one.
+
+    Args:
+        storage: where it is.
+        name: of the study.
+        fingerprint: of all that a trial is measured with, other than its values.
+        steps: that a trial reports after when nothing prunes it.
+        alone: nobody else works on it. Then a study of another fingerprint is begun anew, and a trial that is said to
+            be running is one that was killed.
+
+    Raises:
+        OsteonError: the study of this name is another one.
+
+    """
+    study = optuna.create_study(
+        storage=storage, study_name=name, direction="maximize", pruner=pruner(steps), load_if_exists=True
+    )
+    known = study.user_attrs.get(FINGERPRINT)
+    if known not in (None, fingerprint):
+        if not alone:
+            raise OsteonError(
+                f"search.study: '{name}' in {without_password(storage.url)} was begun with other films, parameters or "
+                "versions, and its figures cannot be compared; give another name, or delete it"
+            )
+        optuna.delete_study(study_name=name, storage=storage)
+        return open_study(storage, name, fingerprint, steps, alone=alone)
+    study.set_user_attr(FINGERPRINT, fingerprint)
+    if alone:
+        for trial in study.get_trials(states=(TrialState.RUNNING,)):
+            study.tell(trial.number, state=TrialState.FAIL)
+            retry(study, trial)
+    return study
+
+
+def pruner(steps: int) -> optuna.pruners.BasePruner:
+    """Hyperband: a trial goes on past a ninth, and past a third, if it is in the best third of those that came there.
+
+    Some trials are looked at later or never, so that what begins slowly has its chance (Li et al. 2018, JMLR 18).
+    """
+    first = -(-steps // RUNGS)  # rounded up: the third look then falls on the end or behind it, where it saves nothing
+    return optuna.pruners.HyperbandPruner(first, first * RUNGS if steps > RUNGS else steps, REDUCTION)
+
+
+def retry(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Queue a trial whose worker died, with the values it had.
+
+    What Hyperband noted of it stays behind: the new trial may be in another bracket, with its looks elsewhere.
+    """
+    trial.system_attrs = {
+        name: value for name, value in trial.system_attrs.items() if not name.startswith("completed_rung_")
+    }
+    RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)(study, trial)
+
+
+def first_number(trial: optuna.Trial) -> int:
+    """The number a trial had before its worker died; its own, where none did."""
+    history = trial.study.trials[trial.number].system_attrs.get("retry_history", [])
+    return int(history[0]) if history else trial.number
+
+
+def report(trial: optuna.Trial, value: float, step: int, steps: int) -> None:
+    """Say how far a trial is; ends it where it is no use to go on. params.yaml's own values always run to the end."""
+    trial.report(value, step)
+    # Asked of every trial: the pruner notes the value, against which others are measured.
+    if step < steps and trial.should_prune() and not trial.user_attrs.get(OWN):
+        raise optuna.TrialPruned(f"after {step} of {steps}, AUROC {value:.3f}")
+
+
+def work(study: optuna.Study, measure: Callable[[optuna.Trial], float], trials: int, seed: int) -> None:
+    """Run trials until so many are complete or pruned, those of other workers among them.
+
+    When all are begun it waits for the others, and takes over what a dead one left.
+
+    Args:
+        study: other processes may work on it too.
+        measure: a trial's value; raises TrialPruned.
+        trials: of the whole study.
+        seed: of the values tried. They depend on it, on the trial's place and on the trials before, so a search that
+            was killed does not try the same again.
+
+    """
+    begun: list[int] = []
+
+    def counted(trial: optuna.Trial) -> float:
+        place = sum(one.number < trial.number for one in _alive(study))
+        if place >= trials:
+            raise _NotNeededError
+        begun.append(trial.number)
+        # By default its first ten trials are drawn evenly; how far they came counts in those after.
+        drawn = np.random.SeedSequence([seed, zlib.crc32(study.study_name.encode()), place]).generate_state(1)
+        study.sampler = optuna.samplers.TPESampler(seed=int(drawn[0]))
+        return measure(trial)
+
+    waiting = False
+    while True:
+        fail_stale_trials(study)
+        alive = _alive(study)
+        if sum(trial.state.is_finished() for trial in alive) >= trials:
+            return
+        if len(alive) < trials or any(trial.state == TrialState.WAITING for trial in alive):
+            try:
+                study.optimize(counted, n_trials=1, catch=(_NotNeededError,))
+            except KeyboardInterrupt:
+                # Optuna says 'failed' of it; to the user it is a pause.
+                retry(study, study.trials[begun[-1]])
+                raise
+        else:
+            if not waiting:
+                log.info("%s: the last trials are other workers'; waiting for them", study.study_name)
+            waiting = True
+            time.sleep(PAUSE)
+
+
+def _alive(study: optuna.Study) -> list[FrozenTrial]:
+    """Every trial that counts: done, under way or queued."""
+    return [trial for trial in study.get_trials(deepcopy=False) if trial.state != TrialState.FAIL]
+
+
+def finished(study: optuna.Study) -> list[FrozenTrial]:
+    """Trials in their order: complete, pruned, and failed ones that nobody took over."""
+    trials = study.get_trials(deepcopy=False)
+    again = {number for trial in trials for number in trial.system_attrs.get("retry_history", ())}
+    # One that failed before it had values was begun by two workers at once and is none.
+    return [trial for trial in trials if trial.state.is_finished() and trial.number not in again and trial.params]
+
+
+def best_trial(trials: list[FrozenTrial]) -> FrozenTrial | None:
+    """The complete trial with the highest value, the earliest of equals; None where none is complete."""
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    return max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
