@@ -577,6 +577,7 @@ def test_a_killed_search_goes_on_in_the_middle_of_its_trial(
     assert not best.exists()
 
     reported: dict[int, list[int]] = {}
+
     def noted(trial: optuna.Trial, value: float, step: int, steps: int) -> None:
         reported.setdefault(trial.number, []).append(step)
         report(trial, value, step, steps)
