@@ -205,7 +205,7 @@ def _parameters(searched: Searched, trials: list[FrozenTrial]) -> "Figure":
         axes.plot(
             range(len(heights)),
             heights,
-            color=colours.cmap(colours.norm(value)),
+            color=colours.to_rgba(np.array([value]))[0],
             linewidth=1 if pruned else 1.8,
             linestyle=":" if pruned else "-",
             marker="o",
