@@ -31,7 +31,7 @@ from components.audit.audit import RESULT
 from components.audit.findings import Audit
 from components.films.audit import ShortcutAudit, read_audit
 from components.films.layouts.fracatlas import MISSING_BETWEEN
-from components.films.pairs import TABLE
+from components.films.leaks import TABLE
 from components.intervals import shown
 from components.models.comparison import TITLES
 from components.validation.step import count_reasons

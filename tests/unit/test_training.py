@@ -45,7 +45,7 @@ CERTAINTY = CertaintyParams(calibration="isotonic", sensitivity=0.9, specificity
 
 def pack(
     experiment: Experiment,
-    model: Path,
+    folder: Path,
     *,
     folds: Path | None = None,
     best: Path | None = None,
@@ -58,7 +58,7 @@ def pack(
         experiment.features,
         best or experiment.best,
         folds or experiment.folds,
-        model,
+        folder,
         experiment.training.model_copy(update=changes),
         CLASSICAL,
         certainty,
