@@ -143,8 +143,8 @@ def test_a_trials_values_go_back_to_their_sections() -> None:
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
-        ("postgresql://ann:s3cret@host:5432/studies", "postgresql://host:5432/studies"),
-        ("postgresql://ann:s3@c/ret@host/studies?password=s3cret", "postgresql://host/studies"),
+        ("postgresql://karl:s3cret@host:5432/studies", "postgresql://host:5432/studies"),
+        ("postgresql://karl:s3@c/ret@host/studies?password=s3cret", "postgresql://host/studies"),
         ("sqlite:////data/study.db", "sqlite:////data/study.db"),
         ("data/phantoms", "data/phantoms"),
     ],
@@ -159,8 +159,8 @@ def test_a_password_is_never_shown(url: str, shown: str) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "postgresql://ann:s3cret@localhost:1/studies",  # no driver here, or nobody answers
-        "nonsense://ann:s3cret@localhost/studies",
+        "postgresql://karl:s3cret@localhost:1/studies",  # no driver here, or nobody answers
+        "nonsense://karl:s3cret@localhost/studies",
         "no url",
         "sqlite:////nowhere/at/all/study.db",
     ],
@@ -169,7 +169,7 @@ def test_a_database_that_cannot_be_used_is_said_without_its_password(url: str) -
     with pytest.raises(OsteonError, match=r"search\.storage: the database .* cannot be used") as said, opened(url):
         pass
     assert "s3cret" not in str(said.value)
-    assert "ann" not in str(said.value)
+    assert "karl" not in str(said.value)
     assert said.value.__cause__ is None
 
 
@@ -323,8 +323,8 @@ def test_what_cannot_be_drawn_is_said(url: str, tmp_path: Path) -> None:
         missing = draw_plots(Searched("svm", study, "folds", 1), tmp_path, 1)
     assert missing == {
         "steps": "a trial has one of folds only",
-        "parameters": "a single trial",
-        "importance": "1 complete trials, 4 are needed",
+        "parameters": "complete trials: 1, needed: 2",
+        "importance": "complete trials: 1, needed: 4",
     }
     assert [path.name for path in tmp_path.glob("*.png")] == ["svm_history.png"]
 
