@@ -2,8 +2,8 @@
 
 Every film gets one copy, of one kind after the other, made from its file at up to 1024 pixels and fitted into a square
 of 256 like the film itself. The search gets all films and all copies. A copy is found when it is in one group with its
-film. The hard pairs are films of one region and one view that follow each other in the set; on phantoms, of different
-patients. The search is timed on phantoms and, where there are any, FracAtlas films, without reading and decoding.
+film. The hard pairs are films of one region and one view that follow each other in the set, of different patients or
+studies. The search is timed on phantoms and, where there are any, FracAtlas films, without reading and decoding.
 """
 
 import math
@@ -199,16 +199,20 @@ def search_set(squares: Squares) -> Found:
 
 
 def hard_pairs(films: "pd.DataFrame") -> Iterator[tuple[int, int]]:
-    """Up to HARD_PAIRS pairs of films with one region and view that follow each other, of different known patients."""
+    """Up to HARD_PAIRS pairs of films with one region and view that follow each other, of different patients.
+
+    Where patients are not known (FracAtlas) they are of different studies as guessed from file numbers; some may be of
+    one patient all the same, so those that are joined are named, to be looked at.
+    """
     rows = films.reset_index(drop=True)
+    whose = rows["patient_id"].fillna(rows["study_id"])
     alike = [table.index.to_list() for _, table in rows.groupby(["region", "view"], dropna=False)]
     pairs = [
         (first, second)
         for steps in range(1, FOLLOWING)
         for members in alike
         for first, second in zip(members, members[steps:], strict=False)
-        if not rows["patient_id"].iloc[first] is rows["patient_id"].iloc[second]  # noqa: E714 – null is not null
-        and rows["patient_id"].fillna(f"?{steps}").iloc[first] != rows["patient_id"].fillna("!").iloc[second]
+        if whose.iloc[first] != whose.iloc[second]
     ]
     return iter(pairs[:HARD_PAIRS])
 

@@ -134,7 +134,7 @@ class ValidationParams(Section):
 class PreparationParams(Section):
     """Groups, split and the pixel array."""
 
-    image_size: Annotated[int, Field(ge=32, le=1024, multiple_of=32, description="side of a film, pixels")] = 192
+    image_size: Annotated[int, Field(ge=32, le=1024, multiple_of=32, description="side of a film, pixels")] = 128
     test_share: Annotated[float, Field(gt=0, le=0.5, description="share of films in the test set")] = 0.2
     folds: Annotated[int, Field(ge=2, le=20, description="folds of the development films")] = 5
     seed: Seed = 20
@@ -184,7 +184,7 @@ class TrainingParams(Section):
         Field(description="all_films: one network, learnt anew from all; ensemble: those of the folds, averaged"),
     ] = "all_films"
     network: Annotated[NetworkName, Field(description="a name in components/models/networks.py")] = "compact"
-    width: Annotated[int, Field(ge=8, le=128, multiple_of=8, description="channels of the first block")] = 16
+    width: Annotated[int, Field(ge=8, le=128, multiple_of=8, description="channels of the first block")] = 8
     dropout: Annotated[float, Field(ge=0, lt=1, description="share dropped before the last layer")] = 0.2
     weights: Annotated[
         str, Field(description="file to start from (.weights.h5, .h5 or .keras), or phantoms; empty: from nothing")
@@ -202,16 +202,16 @@ class TrainingParams(Section):
     map_weight: Annotated[
         float, Field(ge=0, description="how much where the boxes are counts beside whether; 0 ignores boxes")
     ] = 1.0
-    epochs: Annotated[int, Field(ge=1, le=10_000, description="at most")] = 50
+    epochs: Annotated[int, Field(ge=1, le=10_000, description="at most")] = 24
     patience: Annotated[
         int, Field(ge=0, description="epochs without a better AUROC before it stops; 0: all epochs, no film set aside")
-    ] = 25
+    ] = 0
     stopping_share: Annotated[
         float,
         Field(gt=0, lt=0.5, description="share of the films to learn from that is set aside to decide when to stop"),
     ] = 0.125
     batch_size: Annotated[int, Field(ge=2, le=4096, multiple_of=2, description="half of it is positive")] = 16
-    learning_rate: Annotated[float, Field(gt=0, le=1, description="highest rate of AdamW")] = 2e-3
+    learning_rate: Annotated[float, Field(gt=0, le=1, description="highest rate of AdamW")] = 5e-3
     weight_decay: Annotated[float, Field(ge=0, le=1, description="of AdamW")] = 0.05
     warmup_epochs: Annotated[float, Field(ge=0, description="epochs until the highest rate is reached")] = 2.0
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5, description="share of certainty taken off the labels")] = 0.05
@@ -311,8 +311,7 @@ class SearchSpace(Section):
     """What is searched: keys of other sections, each with a range or a list of values."""
 
     training: Annotated[Space, Field(description="keys of training")] = {
-        "width": [16, 24],
-        "learning_rate": Range(low=5e-4, high=8e-3, log=True),
+        "learning_rate": Range(low=1e-3, high=1e-2, log=True),
         "weight_decay": Range(low=1e-3, high=0.3, log=True),
         "map_weight": Range(low=0.3, high=3.0, log=True),
     }
@@ -370,7 +369,7 @@ class SearchParams(Section):
     folds: Annotated[
         int, Field(ge=1, le=20, description="a network is measured on so many folds, unless it is pruned")
     ] = 1
-    epochs: Annotated[int, Field(ge=0, description="of a network on each fold; 0: training.epochs")] = 0
+    epochs: Annotated[int, Field(ge=0, description="of a network on each fold; 0: training.epochs")] = 12
     storage: Annotated[
         str, Field(description="database of the study, an SQLAlchemy URL; several workers may share it. Empty: a file")
     ] = ""

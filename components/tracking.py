@@ -142,7 +142,10 @@ class _Recorder:
         import mlflow
         import psutil
 
-        figures = {name: float(value) for name, value in summary.model_dump().items() if isinstance(value, int | float)}
+        figures: dict[str, float] = {}
+        for name, value in summary.model_dump().items():
+            named = {f"{name}.{key}": one for key, one in value.items()} if isinstance(value, dict) else {name: value}
+            figures |= {key: float(one) for key, one in named.items() if isinstance(one, int | float)}
         figures["seconds"] = time.time() - psutil.Process().create_time()
         mlflow.log_metrics(figures)
         for name, output in self.step.outputs.items():

@@ -34,6 +34,7 @@ class Pipeline:
     trusted: Path
     validation: Path
     dataset: Path
+    leaks: Path
     augmented: Path
 
 
@@ -49,7 +50,7 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def pipeline(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
-    """The data steps' outputs for those films, at 64 pixels, two folds."""
+    """The data steps' outputs for those films, at 64 pixels, three folds."""
     from components.augmentation.step import augment
     from components.ingestion.step import ingest
     from components.preparation.step import prepare
@@ -57,15 +58,28 @@ def pipeline(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeli
 
     folder = tmp_path_factory.mktemp("pipeline")
     made = Pipeline(
-        phantoms, *(folder / name for name in ("m.parquet", "t.parquet", "report", "prepared", "augmented"))
+        phantoms, *(folder / name for name in ("m.parquet", "t.parquet", "report", "prepared", "leaks", "augmented"))
     )
     ingest(phantoms, made.manifest, DataParams())
     validate(phantoms, made.manifest, made.trusted, made.validation, ValidationParams(min_side=32))
-    prepare(
-        phantoms, made.trusted, made.dataset, made.dataset.with_name("leaks"), PreparationParams(image_size=64, folds=3)
-    )
+    prepare(phantoms, made.trusted, made.dataset, made.leaks, PreparationParams(image_size=64, folds=3))
     augment(made.dataset, made.augmented, folder / "sheet.png", AugmentationParams())
     return made
+
+
+@pytest.fixture(scope="session")
+def beside(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """What the step evaluate reads beside model and films: no search, and out-of-fold scores that nobody learnt."""
+    from components.films.prepared import open_prepared
+    from components.models.searched import Best, write_best
+    from tests.making import cross_validated
+
+    folder = tmp_path_factory.mktemp("beside")
+    best = folder / "search"
+    best.mkdir()
+    write_best(best, Best())
+    folds = cross_validated(folder / "folds", open_prepared(pipeline.dataset).films)
+    return {"best": best, "folds": folds, "validation": pipeline.validation, "leaks": pipeline.leaks}
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Films for the tests: files of every kind, and small sets in every layout."""
 
 import io
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from components.films.decoding import Film, letterbox
 from components.films.manifest import as_manifest
 from components.films.near_copies import FilmStack
+from components.models.calibration import Calibration
+from components.models.operating_points import OperatingPoint, OperatingPoints
+from components.params import ClassicalName, ClassicalParams, TrainingParams
 from components.phantoms.exposure import expose
 from components.phantoms.patients import studies
 
@@ -109,33 +113,76 @@ def write(path: Path, data: bytes) -> Path:
     return path
 
 
-def packaged(folder: Path, seed: int = 0, **info: Any) -> Path:
-    """A packaged model for films of 64 pixels that has learned nothing; its weights come from the seed."""
+def points_at(rule_out: float, rule_in: float) -> OperatingPoints:
+    """Operating points at two thresholds, of which nothing is guaranteed."""
+    about = {"target": 0.95, "confidence": 0.9, "guaranteed": False, "kept": 1.0, "groups": 40, "needed": 45}
+    return OperatingPoints(
+        rule_out=OperatingPoint(threshold=rule_out, **about), rule_in=OperatingPoint(threshold=rule_in, **about)
+    )
+
+
+def packaged(
+    folder: Path, seed: int = 0, networks: int = 1, classical: Sequence[ClassicalName] = (), **info: Any
+) -> Path:
+    """A packaged model for films of 64 pixels that has learned nothing; what it says comes from the seed."""
     from components.models.backend import load_keras
 
     keras = load_keras()
+    from components.models.classical import fit_classical, save_classical
+    from components.models.film_features import features_of
     from components.models.networks import build_network
-    from components.models.package import PackageInfo, save_package
-    from components.params import TrainingParams
+    from components.models.package import INFO, PackageInfo, classical_file, network_file, save_network
 
-    keras.utils.set_random_seed(seed)
     usual: dict[str, Any] = {
         "finding": "fractured",
+        "model": "soft_vote" if networks and classical else classical[0] if classical else "network",
         "network": "compact",
+        "networks": networks,
+        "classical": list(classical),
+        "types": [],
+        "map_learnt": False,
         "image_size": 64,
-        "threshold": 0.5,
+        "feature_size": 64,
         "prevalence": 0.4,
+        "calibration": Calibration(),
+        "points": points_at(0.3, 0.7),
+        "threshold": 0.5,
         "films": 80,
         "copies": 0,
-        "epochs": 3,
-        "best_epoch": 2,
-        "validation_fold": 0,
-        "validation_auroc": 0.5,
+        "epochs": [3] * networks,
+        "out_of_fold_auroc": 0.5,
         "fingerprint": "none",
         "precision": "float32",
         "backend": keras.backend.backend(),
         "versions": {"keras": keras.__version__},
     }
     folder.mkdir(parents=True)
-    save_package(folder, build_network(64, TrainingParams(width=8)), PackageInfo(**{**usual, **info}))
+    keras.utils.set_random_seed(seed)
+    for number in range(networks):
+        save_network(folder / network_file(number), build_network(64, TrainingParams(width=8)))
+    noise = np.random.default_rng(seed).integers(0, 256, (40, 64, 64), np.uint8)
+    number = np.arange(len(noise))
+    for name in classical:
+        estimator = fit_classical(name, features_of(noise, 64), number % 2, number, ClassicalParams(components=8))
+        save_classical(folder / classical_file(name), estimator)
+    (folder / INFO).write_text(PackageInfo(**{**usual, **info}).model_dump_json(indent=2), encoding="utf-8")
+    return folder
+
+
+def cross_validated(folder: Path, films: pd.DataFrame) -> Path:
+    """What cross_validate leaves for evaluate to read, with scores drawn by lot for two models and their vote.
+
+    films: of a prepared set.
+    """
+    from components.models.comparison import COMPARISON, compare
+    from components.models.out_of_fold import PREDICTIONS
+
+    asked = films.loc[~films["test"], ["film_id", "group", "label", "fold"]].astype({"label": int, "fold": int})
+    network, svm = np.random.default_rng(3).uniform(0.01, 0.99, (2, len(asked)))
+    scores = {"network": network, "svm": svm, "soft_vote": (network + svm) / 2}
+    predictions = pd.concat([asked.assign(model=name, score=score) for name, score in scores.items()])
+    folder.mkdir(parents=True)
+    predictions.to_parquet(folder / PREDICTIONS, index=False)
+    comparison = compare(predictions, {"network": 60.0, "svm": 1.0}, 0.95)
+    (folder / COMPARISON).write_text(comparison.model_dump_json(), encoding="utf-8")
     return folder

@@ -50,8 +50,8 @@ def augment(
     rarer = int(development["label"].mean() <= 0.5)
     if (params.copies == 0) != (params.copies_rarer == 0):
         logging.getLogger(__name__).warning(
-            "warning: only films of one class get copies. A copy is a little smoother than a film, so a classical model "
-            "learns to tell copies from films; set augmentation.copies and copies_rarer both to 0, or neither"
+            "warning: only films of one class get copies. A copy is a little smoother than a film, so a classical "
+            "model learns to tell copies from films; set augmentation.copies and copies_rarer both to 0, or neither"
         )
     times = development["label"].map({rarer: params.copies_rarer, 1 - rarer: params.copies})
     copies = development.loc[development.index.repeat(times)]

@@ -56,7 +56,16 @@ def cross_validate(
         for fold in numbers:
             with tracking.nested_run(f"fold {fold}"):
                 computed.append(
-                    compute_fold(films, described, fold, folder / FOLD.format(fold), learning, others, params.models)
+                    compute_fold(
+                        films,
+                        described,
+                        fold,
+                        folder / FOLD.format(fold),
+                        learning,
+                        others,
+                        params.models,
+                        on_epoch=lambda epoch, entry: tracking.log_metrics(entry, step=epoch + 1),
+                    )
                 )
         predictions = pd.concat(
             [pd.read_parquet(folder / FOLD.format(fold) / PREDICTIONS) for fold in numbers], ignore_index=True

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.evaluation.certainty import Certainty
 from components.evaluation.explanations import Pointing
+from components.evaluation.fracture_types import TypeFigures
 from components.evaluation.metrics import NAMES
 from components.evaluation.robustness import Flips
 from components.evaluation.studies import HOW
@@ -55,6 +56,7 @@ def render_report(
     audit: ShortcutAudit,
     certainty: Certainty,
     comparison: Comparison,
+    types: list[TypeFigures],
     search: Search,
     joined: dict[str, int],
     hashes: dict[str, str],
@@ -75,6 +77,7 @@ def render_report(
         audit: what of the label can be told without looking at bone.
         certainty: calibration and operating points.
         comparison: of the models, out of fold.
+        types: figures of each type of fracture; empty where the model names none.
         search: what was searched and found.
         joined: sign → pairs of films that were joined into one group.
         hashes: DVC's, of what the figures come from.
@@ -115,6 +118,7 @@ def render_report(
         audit=audit,
         certainty=certainty,
         comparison=comparison,
+        types=types,
         search=search,
         search_pictures={name: base64.b64encode(data).decode() for name, data in search.pictures.items()},
         joined=joined,

@@ -67,6 +67,7 @@ def evaluate(
 
     from components.evaluation.certainty import measure_certainty
     from components.evaluation.figures import curve_tables, draw_figures, draw_reliability
+    from components.evaluation.fracture_types import measure_types
     from components.evaluation.gallery import draw_gallery
     from components.evaluation.metrics import confusion, measure
     from components.evaluation.report import render_report
@@ -113,6 +114,13 @@ def evaluate(
             params,
         )
     certainty = measure_certainty(read_predictions(folds, info.model), info.calibration, info.points, films, params)
+    types = []
+    if info.types:
+        type_scores = np.concatenate([package.type_probabilities(squares) for squares in prepared.blocks(test)])
+        known = films["fracture_type"].where(films["label"] == 1)
+        types = measure_types(
+            [None if pd.isna(one) else str(one) for one in known], type_scores, info.types, params.confidence
+        )
     flips = _robustness(package, prepared, films, groups, params)
     method, maps = explanation_of(package)
     pointing, gallery, failed = _explanations(maps, prepared, films, groups, info.threshold, params.confidence)
@@ -150,6 +158,7 @@ def evaluate(
             "of_several_films": int((studies["films"] > 1).sum()),
             "fusion": params.fusion,
         },
+        "types": {one.name: dataclasses.asdict(one) for one in types},
         "robustness": {
             flip.change: {key: value for key, value in dataclasses.asdict(flip).items() if key != "change"}
             for flip in flips
@@ -193,6 +202,7 @@ def evaluate(
             audit,
             certainty,
             comparison,
+            types,
             read_search(best),
             count_joined(leaks),
             {"prepared films": dvc_hash(dataset), "model": dvc_hash(model)},

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 cv2.setNumThreads(1)
 
-MOST_FEATURES = 64  # of a film
+MOST_FEATURES = 96  # of a film
 DESCRIPTOR = 128  # values of one feature
 LOCAL, FLOOR, GAIN = 12.0, 6.0, 40.0  # of the local contrast: pixels, grey levels, grey levels a standard deviation
 CONTRAST, EDGE = 0.02, 12  # thresholds of the detector; lower than usual, for soft films

@@ -27,8 +27,8 @@ Floats = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
 Frame = tuple[float, float, float, float]  # left, top, right, bottom
 
-SURE = 0.7  # score from which two films are one; benchmarks/near_copies.py measures both sides of it
-WITH_NAME = 0.35  # score from which two films of one name are one
+SURE = 0.66  # score from which two films are one; benchmarks/near_copies.py measures both sides of it
+WITH_NAME = 0.5  # score from which two films of one name are one
 DOUBTFUL = 0.6  # pairs from here on are shown to a person
 
 SIDE = 256  # pixels; all films are compared at this size, whatever theirs is
@@ -36,15 +36,15 @@ SIDE = 256  # pixels; all films are compared at this size, whatever theirs is
 # Of the search.
 NEIGHBOURS = 6  # that each feature asks for
 LEAST_AGREEING = 4  # features that agree, for a candidate
-BEST, MANY_AGREEING = 5, 12  # candidates of a film that are judged, unless so many features agree
+BEST, MANY_AGREEING = 8, 12  # candidates of a film that are judged, unless so many features agree
 SHIFT, TURN, SIZE = 0.1, 0.35, 0.5  # within which they agree: share of the side, radians, octaves
 BLOCK = 128  # films asked for at once
 # Of the judgement.
 MATCHED_WITHIN, FOLLOWED_WITHIN = 4.0, 1.0  # pixels; how far a map may miss a point
 POINTS, POINT_QUALITY, POINT_DISTANCE = 150, 0.003, 6
-FINEST, FINE = 0.8, 6.0  # pixels; finer is noise, and in what is coarser bones of one kind are alike
+FINEST, FINE = 1.0, 4.0  # pixels; finer is noise, and in what is coarser bones of one kind are alike
 PATCH = 8  # pixels around a point that must look alike
-ALIKE = 0.9  # correlation of two patches that look alike
+ALIKE = 0.85  # correlation of two patches that look alike
 MOST_WEIGHT = 6.0  # grey levels of fine structure from which a patch counts fully; noise counts for little
 EDGE = 10  # pixels; what is nearer to a film's edge is not judged
 FEWEST_POINTS = 12

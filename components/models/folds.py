@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ def compute_fold(
     training: TrainingParams,
     classical: ClassicalParams,
     models: list[ClassicalName],
+    on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, entry: None,  # noqa: ARG005
 ) -> FoldInfo:
     """Compute one fold into a folder, or go on where an interrupted call left it; nothing where it is there already.
 
@@ -44,6 +46,7 @@ def compute_fold(
         training: of the network; precision is chosen already.
         classical: of the other models.
         models: which of them.
+        on_epoch: told each epoch's number (from 0) and figures.
 
     """
     fingerprint = _fingerprint(films, features, fold, training, classical, models)
@@ -61,7 +64,7 @@ def compute_fold(
             learning, stopping = set_aside(table, others, training.stopping_share, training.seed + fold)
         log.info("fold %d: %d films to learn from, %d to ask", fold, len(learning), len(asked))
         checkpoint = partial / "checkpoint"
-        network, state = learn(films, learning, training, checkpoint, stopping)
+        network, state = learn(films, learning, training, checkpoint, stopping, on_epoch=on_epoch)
         logits = np.concatenate([logits_of(network, squares) for squares in films.prepared.blocks(asked)])
         scores = {"network": probabilities_of(logits, float(films.labels(learning).mean()))}
         seconds["network"] = time.perf_counter() - start

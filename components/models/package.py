@@ -94,6 +94,10 @@ class Package:
         """Where the networks place the finding: films × h × w, 0 … 1, from the squares that probabilities takes."""
         return np.asarray(np.mean([maps_of(network, squares) for network in self.networks], axis=0))
 
+    def type_probabilities(self, squares: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Of each type of fracture in info.types, if the film is fractured: films × types, the networks' mean."""
+        return np.asarray(np.mean([types_of(network, squares) for network in self.networks], axis=0))
+
     def answers(self, files: Sequence[bytes]) -> "pd.DataFrame":
         """Probability and answer for films as files (JPEG, PNG, TIFF, DICOM, …).
 
@@ -139,6 +143,18 @@ def maps_of(network: Any, squares: NDArray[np.uint8], block: int = 64) -> NDArra
     return np.concatenate(maps)
 
 
+def types_of(network: Any, squares: NDArray[np.uint8], block: int = 64) -> NDArray[np.float64]:
+    """The network's 'type' as probabilities (films × types), from the mean of each film's and its mirror image's."""
+    from scipy.special import softmax
+
+    logits = []
+    for start in range(0, len(squares), block):
+        films = np.ascontiguousarray(squares[start : start + block])[..., None]
+        both = [network.predict_on_batch(seen)["type"] for seen in (films, films[:, :, ::-1])]
+        logits.append(np.mean(both, axis=0, dtype=np.float64))
+    return np.asarray(softmax(np.concatenate(logits), axis=1))
+
+
 def network_file(number: int) -> str:
     """Name of a network's file in a package."""
     return f"network-{number}.keras"
@@ -166,7 +182,7 @@ def open_package(folder: Path) -> Package:
     if not (folder / INFO).is_file():
         raise OsteonError(f"{folder}: no packaged model ({INFO} is missing); run the step train")
     try:
-        info = PackageInfo.model_validate_json((folder / INFO).read_text(encoding="utf-8"))
+        info = PackageInfo.model_validate_json((folder / INFO).read_bytes())
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         reason = " ".join((INFO, *map(str, fault["loc"]))) + f": {fault['msg']}"

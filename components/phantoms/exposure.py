@@ -79,7 +79,8 @@ def expose(
     bone, marrow, box = bone_thickness(limb, degrees, size, shape, centre, fracture)
     flesh = flesh_thickness(limb, degrees, size, shape, centre)
     shadows = [shadow(part, degrees, size, centre) for part in limb.bones]
-    dense = 1 + 0.05 * smooth_noise(rng, shape, 1.6 * size / 256) + 0.04 * smooth_noise(rng, shape, 4.0 * size / 256)
+    # Trabeculae, another pattern on every film: without them bones of two patients would be too much alike.
+    dense = 1 + 0.12 * smooth_noise(rng, shape, 1.6 * size / 256) + 0.09 * smooth_noise(rng, shape, 4.0 * size / 256)
     lines = _thin_lines(shadows, findings, shape, rng)
     steel = _metal(shadows, shape, rng) if findings.metal else np.zeros(shape)
     if findings.ossicle:

@@ -208,7 +208,7 @@ def _parameters(searched: Searched, trials: list[FrozenTrial]) -> "Figure":
         axes.plot(
             range(len(heights)),
             heights,
-            color=GREY if pruned else colours.cmap(colours.norm(trial.value or 0)),
+            color=GREY if pruned else colours.to_rgba(np.array([trial.value]))[0],
             linewidth=1 if pruned else 1.8,
             linestyle=":" if pruned else "-",
             marker="o",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from components.params import Params, flatten
+from components.params import Params, Section, flatten, section_of
 from components.steps import STEPS
 
 HEAVY = {
@@ -183,15 +184,27 @@ def test_the_help_of_a_step_explains_every_path_and_every_parameter(name: str, t
         verb = "reads" if path in step.inputs else "writes"
         assert f"--{path} <path> {verb}: {mark.help} [required]" in text, path
     assert "--params <path> parameter file [default: params.yaml]" in text
-    schema = step.params_kind.model_json_schema()
-    sections = [schema, *schema.get("$defs", {}).values()]
-    meanings = {key: found.get("description") for one in sections for key, found in one["properties"].items()}
-    for key, value in flatten(step.params_kind()).items():
-        (line,) = (line for line in done.stdout.splitlines() if line.strip().startswith(f"{key}: "))
-        assert line.strip().startswith(f"{key}: {value}"), line
-        about = meanings[key.split(".")[-1]]
-        assert about, f"{key} has no description"
-        assert line.endswith(f"  {about}"), line
+    parts = re.split(r"^ *Keys of params\.yaml, section (\w+), with their defaults:\n", done.stdout, flags=re.MULTILINE)
+    explained = dict(zip(parts[1::2], parts[2::2], strict=True))
+    assert list(explained) == [section_of(Params(), kind)[0] for kind in step.sections.values()]
+    for lines, kind in zip(explained.values(), step.sections.values(), strict=True):
+        for key, value in flatten(kind()).items():
+            (line,) = (line for line in lines.splitlines() if line.strip().startswith(f"{key}: "))
+            assert line.strip().startswith(f"{key}: {value}"), line
+            assert line.endswith(f"  {meaning(kind, key)}"), line
+
+
+def meaning(section: type[Section], key: str) -> str:
+    """What the schema says of a key, however deep it lies."""
+    schema = section.model_json_schema()
+    found = schema
+    for part in key.split("."):
+        found = found["properties"][part]
+        about = found.get("description")
+        if "$ref" in found:
+            found = schema["$defs"][found["$ref"].rpartition("/")[2]]
+    assert about, f"{key} has no description"
+    return str(about)
 
 
 def test_params_prints_every_value_in_use(project: Path) -> None:

@@ -65,9 +65,11 @@ def model(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def made(model: Path, pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, EvaluationSummary]:
+def made(
+    model: Path, pipeline: Pipeline, beside: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, EvaluationSummary]:
     report = tmp_path_factory.mktemp("evaluated") / "report"
-    return report, evaluate(model, pipeline.dataset, pipeline.validation, report, PARAMS)
+    return report, evaluated(model, pipeline.dataset, report, beside)
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +81,10 @@ def report(made: tuple[Path, EvaluationSummary]) -> Path:
 def test_films(pipeline: Pipeline) -> pd.DataFrame:
     films = open_prepared(pipeline.dataset).films
     return films[films["test"]].reset_index(drop=True)
+
+
+def evaluated(model: Path, dataset: Path, report: Path, beside: dict[str, Path]) -> EvaluationSummary:
+    return evaluate(model, dataset, **beside, report=report, params=PARAMS)
 
 
 def metrics_of(report: Path) -> dict[str, Any]:
@@ -126,7 +132,9 @@ def test_the_figures_are_those_of_the_predictions(report: Path, test_films: pd.D
     assert test["confusion"]["fp"] == (said & (found["label"] == 0)).sum()
 
 
-def test_only_test_films_are_scored(report: Path, pipeline: Pipeline, model: Path, tmp_path: Path) -> None:
+def test_only_test_films_are_scored(
+    report: Path, pipeline: Pipeline, beside: dict[str, Path], model: Path, tmp_path: Path
+) -> None:
     """Development films that are all black, and labelled the other way, change nothing."""
     prepared = open_prepared(pipeline.dataset)
     test = prepared.films["test"].to_numpy(bool)
@@ -136,7 +144,7 @@ def test_only_test_films_are_scored(report: Path, pipeline: Pipeline, model: Pat
     pixels = np.array(prepared.pixels)
     pixels[~test] = 0
     np.save(dataset / PIXELS, pixels)
-    evaluate(model, dataset, pipeline.validation, tmp_path / "report", PARAMS)
+    evaluated(model, dataset, tmp_path / "report", beside)
     assert metrics_of(tmp_path / "report") == metrics_of(report)
 
 
@@ -182,21 +190,23 @@ def test_robustness_and_explanations_are_measured_on_test_films(report: Path, te
     assert game["tolerance"] == 16  # a cell is 32 pixels at the last layer with places
 
 
-def test_a_map_that_boxes_have_taught_explains_instead(pipeline: Pipeline, model: Path, tmp_path: Path) -> None:
+def test_a_map_that_boxes_have_taught_explains_instead(
+    pipeline: Pipeline, beside: dict[str, Path], model: Path, tmp_path: Path
+) -> None:
     """And where it is the same everywhere no picture of the film is shown, and it is a miss."""
     threshold = open_package(model).info.threshold
     taught = packaged(tmp_path / "model", threshold=threshold, map_learnt=True)
-    evaluate(taught, pipeline.dataset, pipeline.validation, tmp_path / "report", PARAMS)
+    evaluated(taught, pipeline.dataset, tmp_path / "report", beside)
     found = metrics_of(tmp_path / "report")["explanations"]
     assert (found["method"], found["pointing_game"]["tolerance"]) == ("map", 8)
     assert found["pointing_game"]["failed"] == 0
 
     keras = load_keras()
-    network = keras.saving.load_model(taught / "network.keras", compile=False)
+    network = keras.saving.load_model(taught / "network-0.keras", compile=False)
     place = network.get_layer("map")
     place.set_weights([np.zeros_like(one) for one in place.get_weights()])
-    network.save(taught / "network.keras")
-    evaluate(taught, pipeline.dataset, pipeline.validation, tmp_path / "flat", PARAMS)
+    network.save(taught / "network-0.keras")
+    evaluated(taught, pipeline.dataset, tmp_path / "flat", beside)
     metrics = metrics_of(tmp_path / "flat")
     found = metrics["explanations"]
     assert found["pointing_game"]["failed"] == found["pointing_game"]["films"]
@@ -205,13 +215,14 @@ def test_a_map_that_boxes_have_taught_explains_instead(pipeline: Pipeline, model
     assert set(found["not_shown"].values()) == {"the map is the same everywhere"}
     assert not (tmp_path / "flat" / "figures" / "gallery.png").exists()
     page = Page((tmp_path / "flat" / "report.html").read_text(encoding="utf-8"))
-    assert len([tag for tag, _ in page.elements if tag == "img"]) == 4
+    assert len([tag for tag, _ in page.elements if tag == "img"]) == 5
     for film_id in found["not_shown"]:
         assert f"{film_id}: the map is the same everywhere" in page.text
 
 
 def test_the_worst_subgroup_is_named_on_top_and_in_the_summary(
     pipeline: Pipeline,
+    beside: dict[str, Path],
     model: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -234,7 +245,7 @@ def test_the_worst_subgroup_is_named_on_top_and_in_the_summary(
         group=pd.array([f"g{one}" for one in number], dtype="string"),
     )
     report = tmp_path / "report"
-    evaluate(model, dataset, pipeline.validation, report, PARAMS)
+    evaluated(model, dataset, report, beside)
     worst = metrics_of(report)["subgroups"]["worst"]
     assert (worst["attribute"], worst["value"]) == ("source", "<b>far</b>")
     assert f"worse than the rest: {worst['text']}" in caplog.text
@@ -245,6 +256,49 @@ def test_the_worst_subgroup_is_named_on_top_and_in_the_summary(
     assert "No subgroup is shown to be worse" not in text
     print_summary(report)
     assert f"worse than the rest: {worst['text']}" in capsys.readouterr().out
+
+
+def test_answers_and_calibration_are_measured_on_the_films_they_were_not_set_on(report: Path, model: Path) -> None:
+    """The points of `packaged` lie at 0.3 and 0.7; by hand from the predictions."""
+    found, metrics = pd.read_csv(report / "predictions.csv"), metrics_of(report)
+    fractured, rest = (found[found["label"] == label] for label in (1, 0))
+    points = metrics["operating_points"]
+    kept = (fractured["score"] >= 0.3).groupby(fractured["group"]).mean()
+    assert points["sensitivity"]["share"]["value"] == pytest.approx(kept.mean())
+    assert points["sensitivity"]["groups"] == len(kept)
+    kept = (rest["score"] < 0.7).groupby(rest["group"]).mean()
+    assert points["specificity"]["share"]["value"] == pytest.approx(kept.mean())
+    assert points["uncertain"]["value"] == pytest.approx(found["score"].between(0.3, 0.7, inclusive="left").mean())
+    calibration = metrics["calibration"]
+    assert calibration["method"] == open_package(model).info.calibration.method == "none"
+    assert calibration["out_of_fold_before"] == calibration["out_of_fold_after"] != calibration["test"]
+
+
+def test_the_comparison_of_models_is_that_of_the_folds(report: Path, beside: dict[str, Path]) -> None:
+    models = metrics_of(report)["models"]
+    scores = pd.read_parquet(beside["folds"] / "predictions.parquet")
+    assert set(models) == {"network", "svm", "soft_vote"}
+    for name, part in scores.groupby("model"):
+        assert models[name]["pooled"]["value"] == pytest.approx(roc_auc_score(part["label"], part["score"]))
+    page = Page((report / "report.html").read_text(encoding="utf-8")).text
+    assert "network (in this report)" in " ".join(page.split())
+
+
+def test_a_classical_model_is_measured_and_its_films_are_shown_without_heat(
+    pipeline: Pipeline, beside: dict[str, Path], tmp_path: Path
+) -> None:
+    model = packaged(tmp_path / "model", networks=0, classical=("svm",))
+    evaluated(model, pipeline.dataset, tmp_path / "report", beside)
+    found = pd.read_csv(tmp_path / "report" / "predictions.csv")["score"]
+    prepared = open_prepared(pipeline.dataset)
+    squares = prepared.pixels[prepared.films["test"].to_numpy(bool)]
+    np.testing.assert_allclose(found, open_package(model).probabilities(squares), atol=1e-6)
+    explanations = metrics_of(tmp_path / "report")["explanations"]
+    assert explanations == {"method": None, "pointing_game": None, "not_shown": {}}
+    text = " ".join(Page((tmp_path / "report" / "report.html").read_text(encoding="utf-8")).text.split())
+    assert "Not asked: this model gives no map." in text
+    assert "support vector machine (in this report)" in text
+    assert (tmp_path / "report" / "figures" / "gallery.png").exists()
 
 
 def test_the_summary_says_what_the_metrics_say(made: tuple[Path, EvaluationSummary]) -> None:
@@ -260,9 +314,9 @@ def test_the_summary_says_what_the_metrics_say(made: tuple[Path, EvaluationSumma
 
 
 def test_a_second_evaluation_is_the_same_byte_for_byte(
-    report: Path, model: Path, pipeline: Pipeline, tmp_path: Path
+    report: Path, model: Path, pipeline: Pipeline, beside: dict[str, Path], tmp_path: Path
 ) -> None:
-    evaluate(model, pipeline.dataset, pipeline.validation, tmp_path / "again", PARAMS)
+    evaluated(model, pipeline.dataset, tmp_path / "again", beside)
     files = sorted(path.relative_to(report) for path in report.rglob("*") if path.is_file())
     assert files == sorted(path.relative_to(tmp_path / "again") for path in tmp_path.rglob("*") if path.is_file())
     for path in files:
@@ -300,7 +354,7 @@ def test_the_curves_belong_to_the_figures(report: Path) -> None:
 
 def test_the_pictures_open_and_show_something(report: Path) -> None:
     names = sorted(path.name for path in (report / "figures").iterdir())
-    assert names == ["confusion.png", "gallery.png", "precision_recall.png", "roc.png", "scores.png"]
+    assert names == ["confusion.png", "gallery.png", "precision_recall.png", "reliability.png", "roc.png", "scores.png"]
     for name in names:
         with Image.open(report / "figures" / name) as picture:
             grey = np.asarray(picture.convert("L"))
@@ -336,9 +390,11 @@ def test_the_page_shows_the_pictures_with_a_text_for_who_cannot_see_them(report:
         "Precision and recall",
         "Confusion matrix",
         "Probabilities by class",
+        "Reliability out of fold, before and after calibration",
         "The most certain right and wrong films",
     ]
-    for one, name in zip(pictures, ("roc", "precision_recall", "confusion", "scores", "gallery"), strict=True):
+    names = ("roc", "precision_recall", "confusion", "scores", "reliability", "gallery")
+    for one, name in zip(pictures, names, strict=True):
         data = base64.b64decode(str(one["src"]).removeprefix("data:image/png;base64,"), validate=True)
         assert data == (report / "figures" / f"{name}.png").read_bytes()
         Image.open(io.BytesIO(data)).verify()
@@ -358,11 +414,11 @@ def test_the_page_says_every_figure_with_its_interval(report: Path) -> None:
             assert value in text
 
 
-def test_markup_in_names_is_text(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_markup_in_names_is_text(pipeline: Pipeline, beside: dict[str, Path], tmp_path: Path) -> None:
     """The finding, regions and sources come from other people's files."""
     dataset = changed_dataset(pipeline, tmp_path / "d", finding=MARKUP, region=MARKUP, source=MARKUP)
     model = packaged(tmp_path / "model", finding=MARKUP, fingerprint=MARKUP)
-    evaluate(model, dataset, pipeline.validation, tmp_path / "report", PARAMS)
+    evaluated(model, dataset, tmp_path / "report", beside)
     page = Page((tmp_path / "report" / "report.html").read_text(encoding="utf-8"))
     assert page.open == []
     assert "script" not in {tag for tag, _ in page.elements}
@@ -371,10 +427,12 @@ def test_markup_in_names_is_text(pipeline: Pipeline, tmp_path: Path) -> None:
     assert MARKUP in metrics_of(tmp_path / "report")["subgroups"]["by"]["region"]
 
 
-def test_films_without_region_and_figures_that_are_not_defined(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_films_without_region_and_figures_that_are_not_defined(
+    pipeline: Pipeline, beside: dict[str, Path], tmp_path: Path
+) -> None:
     dataset = changed_dataset(pipeline, tmp_path / "d", region=pd.array([None] * 120, dtype="string"))
     model = packaged(tmp_path / "model", threshold=1.1)
-    summary = evaluate(model, dataset, pipeline.validation, tmp_path / "report", PARAMS)
+    summary = evaluated(model, dataset, tmp_path / "report", beside)
     found = metrics_of(tmp_path / "report")
     assert list(found["subgroups"]["by"]["region"]) == ["unknown"]
     assert found["test"]["ppv"] == {"value": None, "low": None, "high": None}
@@ -403,6 +461,7 @@ WARNED: dict[str, Any] = {
 
 def test_where_the_audit_warned_every_report_warns(
     pipeline: Pipeline,
+    beside: dict[str, Path],
     model: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -411,7 +470,7 @@ def test_where_the_audit_warned_every_report_warns(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     report = tmp_path / "report"
-    evaluate(model, pipeline.dataset, audited(tmp_path / "validation", **WARNED), report, PARAMS)
+    evaluated(model, pipeline.dataset, report, {**beside, "validation": audited(tmp_path / "validation", **WARNED)})
     assert WARNED["warning"] in caplog.text
     found = metrics_of(report)
     assert found["shortcuts"] == {
@@ -454,9 +513,11 @@ def test_where_it_did_not_warn_none_does(
     assert "warning" not in capsys.readouterr().out
 
 
-def test_an_audit_that_was_not_asked_is_said_with_its_reason(pipeline: Pipeline, model: Path, tmp_path: Path) -> None:
+def test_an_audit_that_was_not_asked_is_said_with_its_reason(
+    pipeline: Pipeline, beside: dict[str, Path], model: Path, tmp_path: Path
+) -> None:
     validation = audited(tmp_path / "validation", skipped="3 groups have a film fractured, 10 are needed")
-    evaluate(model, pipeline.dataset, validation, tmp_path / "report", PARAMS)
+    evaluated(model, pipeline.dataset, tmp_path / "report", {**beside, "validation": validation})
     assert metrics_of(tmp_path / "report")["shortcuts"]["auroc"] == {"value": None, "low": None, "high": None}
     text = " ".join(Page((tmp_path / "report" / "report.html").read_text(encoding="utf-8")).text.split())
     assert "was not asked: 3 groups have a film fractured, 10 are needed." in text
@@ -466,48 +527,52 @@ def test_an_audit_that_was_not_asked_is_said_with_its_reason(pipeline: Pipeline,
     ("content", "match"), [(None, "no such file; run the step validate first"), ("{}", "run the step validate again")]
 )
 def test_a_validation_without_its_audit(
-    pipeline: Pipeline, model: Path, tmp_path: Path, content: str | None, match: str
+    pipeline: Pipeline, beside: dict[str, Path], model: Path, tmp_path: Path, content: str | None, match: str
 ) -> None:
     if content:
         (tmp_path / SHORTCUTS).write_text(content)
     with pytest.raises(OsteonError, match=match):
-        evaluate(model, pipeline.dataset, tmp_path, tmp_path / "report", PARAMS)
+        evaluated(model, pipeline.dataset, tmp_path / "report", {**beside, "validation": tmp_path})
 
 
 # ---------------------------------------------------------------- what is refused
 
 
-def refused(pipeline: Pipeline, model: Path, dataset: Path, folder: Path, match: str) -> None:
+def refused(beside: dict[str, Path], model: Path, dataset: Path, folder: Path, match: str) -> None:
     with pytest.raises(OsteonError, match=match):
-        evaluate(model, dataset, pipeline.validation, folder / "report", PARAMS)
+        evaluated(model, dataset, folder / "report", beside)
     assert not (folder / "report").exists()
 
 
-def test_a_model_of_another_finding(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_a_model_of_another_finding(pipeline: Pipeline, beside: dict[str, Path], tmp_path: Path) -> None:
     model = packaged(tmp_path / "model", finding="abnormal")
-    refused(pipeline, model, pipeline.dataset, tmp_path, "finds 'abnormal', the films of .* are labelled 'fractured'")
+    refused(beside, model, pipeline.dataset, tmp_path, "finds 'abnormal', the films of .* are labelled 'fractured'")
 
 
-def test_a_model_for_another_size(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_a_model_for_another_size(pipeline: Pipeline, beside: dict[str, Path], tmp_path: Path) -> None:
     model = packaged(tmp_path / "model", image_size=96)
-    refused(pipeline, model, pipeline.dataset, tmp_path, "takes films of 96 pixels, .* has 64; run train again")
+    refused(beside, model, pipeline.dataset, tmp_path, "takes films of 96 pixels, .* has 64; run train again")
 
 
 @pytest.mark.parametrize("label", [0, 1])
-def test_test_films_of_one_class(pipeline: Pipeline, model: Path, tmp_path: Path, label: int) -> None:
+def test_test_films_of_one_class(
+    pipeline: Pipeline, beside: dict[str, Path], model: Path, tmp_path: Path, label: int
+) -> None:
     dataset = changed_dataset(pipeline, tmp_path / "d", label=label)
-    refused(pipeline, model, dataset, tmp_path, r"the \d+ test films are not of both classes")
+    refused(beside, model, dataset, tmp_path, r"the \d+ test films are not of both classes")
 
 
-def test_no_test_films(pipeline: Pipeline, model: Path, tmp_path: Path) -> None:
+def test_no_test_films(pipeline: Pipeline, beside: dict[str, Path], model: Path, tmp_path: Path) -> None:
     dataset = changed_dataset(pipeline, tmp_path / "d", test=False)
-    refused(pipeline, model, dataset, tmp_path, "the 0 test films are not of both classes")
+    refused(beside, model, dataset, tmp_path, "the 0 test films are not of both classes")
 
 
-def test_a_failed_evaluation_leaves_the_former_one(pipeline: Pipeline, model: Path, tmp_path: Path) -> None:
+def test_a_failed_evaluation_leaves_the_former_one(
+    pipeline: Pipeline, beside: dict[str, Path], model: Path, tmp_path: Path
+) -> None:
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "metrics.json").write_text("former")
     with pytest.raises(OsteonError):
         dataset = changed_dataset(pipeline, tmp_path / "d", label=1)
-        evaluate(model, dataset, pipeline.validation, tmp_path / "report", PARAMS)
+        evaluated(model, dataset, tmp_path / "report", beside)
     assert (tmp_path / "report" / "metrics.json").read_text() == "former"

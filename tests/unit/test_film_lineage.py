@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated
 
 import mlflow
-import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
@@ -26,12 +25,12 @@ from components.films.prepared import open_prepared
 from components.models.package import FILMS
 from components.params import EvaluationParams, Params, TrainingParams
 from components.steps import STEPS
-from components.training.step import _rows, _write_films
 from tests.conftest import Pipeline
 from tests.making import packaged
 from tests.unit.conftest import use_store
 
-PARAMS = Params(evaluation=EvaluationParams(resamples=100), training=TrainingParams(validation_fold=1))
+# The seed names the fold whose films chose the model; see pack.
+PARAMS = Params(evaluation=EvaluationParams(resamples=100), training=TrainingParams(seed=1))
 
 
 class Nothing(Summary):
@@ -43,15 +42,15 @@ def pack(
     model: Annotated[Path, Output("the packaged model", "model")],
     params: TrainingParams,
 ) -> Nothing:
-    """A training in which nothing is learned; its list is that of the step train."""
-    prepared = open_prepared(dataset)
-    packaged(model, seed=params.validation_fold)
-    rows = [_rows(prepared, params, validation=chosen) for chosen in (False, True)]
-    _write_films(prepared, *rows, model / FILMS)
-    if params.validation_fold == 0:  # as from another set, in which one of the films has another id
-        text = (model / FILMS).read_text(encoding="utf-8")
-        renamed = prepared.films[(prepared.films["fold"] == 2).fillna(False)]["film_id"].iloc[-1]
-        (model / FILMS).write_text(text.replace(f"\n{renamed},", "\nrenamed,"), encoding="utf-8")
+    """A training in which nothing is learned. One fold chose the model, as it did in Osteon's first version."""
+    films = open_prepared(dataset).films
+    packaged(model, seed=params.seed)
+    films = films.loc[~films["test"], ["film_id", "sha256", "md5", "fold"]]
+    roles = films["fold"].eq(params.seed).map({True: "validation", False: "train"})
+    if params.seed == 0:  # as from another set, in which one of the films has another id
+        last = films.index[films["fold"] == 2][-1]
+        films.loc[last, "film_id"] = "renamed"
+    films.drop(columns="fold").assign(role=roles).to_csv(model / FILMS, index=False)
     return Nothing()
 
 
@@ -75,7 +74,9 @@ class Store:
 
 
 @pytest.fixture(scope="module")
-def made(pipeline: Pipeline, empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+def made(
+    pipeline: Pipeline, beside: dict[str, Path], empty_store: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Store:
     folder = tmp_path_factory.mktemp("seen")
     with pytest.MonkeyPatch.context() as monkeypatch:
         client = use_store(folder, empty_store, monkeypatch)
@@ -89,7 +90,7 @@ def made(pipeline: Pipeline, empty_store: Path, tmp_path_factory: pytest.TempPat
         paths = {
             "model": folder / "first",
             "dataset": pipeline.dataset,
-            "validation": pipeline.validation,
+            **beside,
             "report": folder / "report",
         }
         tracking.run_step(STEPS["evaluate"], paths, PARAMS)
@@ -98,7 +99,7 @@ def made(pipeline: Pipeline, empty_store: Path, tmp_path_factory: pytest.TempPat
 
         # Its own experiment, and every film of fold 1 among those it learned from.
         monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "another")
-        second = trained("second", Params(training=TrainingParams(validation_fold=0)))
+        second = trained("second", Params(training=TrainingParams(seed=0)))
 
         experiment = client.get_experiment_by_name("osteon").experiment_id
         old = client.create_run(experiment, tags={tracking.STEP: "train"}).info.run_id
@@ -118,20 +119,6 @@ def store(made: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 def seen(found: Search) -> list[tuple[str, str]]:
     return [(model.model_id, role) for model, role in found.seen]
-
-
-def test_the_list_names_the_films_that_taught_and_chose_and_no_test_film(pipeline: Pipeline, tmp_path: Path) -> None:
-    prepared = open_prepared(pipeline.dataset)
-    rows = [_rows(prepared, PARAMS.training, validation=chosen) for chosen in (False, True)]
-    _write_films(prepared, *rows, tmp_path / FILMS)
-    written = pd.read_csv(tmp_path / FILMS, dtype=str).set_index("film_id")
-    films = prepared.films.set_index("film_id")
-    development = films[~films["test"]]
-    assert sorted(written.index) == sorted(development.index)
-    expected = np.where(development["fold"] == 1, "validation", "train")
-    assert written.loc[development.index, "role"].tolist() == expected.tolist()
-    assert written["md5"].to_dict() == development["md5"].to_dict()
-    assert written["sha256"].to_dict() == development["sha256"].to_dict()
 
 
 def test_a_film_is_found_in_each_role(store: Store) -> None:

@@ -14,21 +14,28 @@ from numpy.typing import NDArray
 from components.errors import OsteonError
 from components.films.decoding import decode, letterbox
 from components.models.backend import load_keras
+from components.models.calibration import Calibration, probabilities_of
+from components.models.classical import load_classical, probabilities, save_classical
+from components.models.film_features import features_of
 from components.models.package import (
     INFO,
-    NETWORK,
     Package,
     PackageInfo,
+    classical_file,
     example_film,
+    load_network,
     logits_of,
+    maps_of,
+    network_file,
     open_package,
-    probabilities_of,
     requirements,
-    save_package,
+    save_network,
 )
-from tests.making import dicom, dicom_bytes, encoded, packaged, ramp, write
+from tests.making import dicom, dicom_bytes, encoded, packaged, points_at, ramp, write
 
-load_keras()
+NETWORK, SVM = network_file(0), classical_file("svm")
+
+keras = load_keras()
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +46,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def package(folder: Path) -> Package:
     return open_package(folder)
+
+
+@pytest.fixture(scope="module")
+def vote_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two networks and two classical models."""
+    folder = tmp_path_factory.mktemp("vote") / "model"
+    return packaged(folder, networks=2, classical=("svm", "logistic_regression"))
+
+
+@pytest.fixture(scope="module")
+def vote(vote_folder: Path) -> Package:
+    return open_package(vote_folder)
 
 
 def films(count: int) -> NDArray[np.uint8]:
@@ -84,16 +103,16 @@ def test_probabilities_rise_with_the_logit_and_with_the_prevalence(logits: list[
 
 def test_a_films_logit_is_the_mean_of_its_own_and_its_mirror_images(package: Package) -> None:
     squares = films(3)
-    alone = [package.network.predict_on_batch(one[None, ..., None])["finding"].item() for one in squares]
-    mirrored = [package.network.predict_on_batch(one[None, :, ::-1, None])["finding"].item() for one in squares]
-    np.testing.assert_allclose(logits_of(package.network, squares), np.mean([alone, mirrored], axis=0), atol=1e-5)
+    alone = [package.networks[0].predict_on_batch(one[None, ..., None])["finding"].item() for one in squares]
+    mirrored = [package.networks[0].predict_on_batch(one[None, :, ::-1, None])["finding"].item() for one in squares]
+    np.testing.assert_allclose(logits_of(package.networks[0], squares), np.mean([alone, mirrored], axis=0), atol=1e-5)
     assert np.abs(np.subtract(alone, mirrored)).min() > 1e-3  # or the test would show nothing
 
 
 def test_a_film_and_its_mirror_image_have_one_answer(package: Package) -> None:
     squares = films(4)
     np.testing.assert_allclose(
-        logits_of(package.network, squares), logits_of(package.network, squares[:, :, ::-1]), atol=1e-5
+        logits_of(package.networks[0], squares), logits_of(package.networks[0], squares[:, :, ::-1]), atol=1e-5
     )
 
 
@@ -101,7 +120,7 @@ def test_a_film_and_its_mirror_image_have_one_answer(package: Package) -> None:
 def test_the_block_size_changes_nothing(package: Package, block: int) -> None:
     squares = films(7)
     np.testing.assert_allclose(
-        logits_of(package.network, squares, block), logits_of(package.network, squares), atol=1e-5
+        logits_of(package.networks[0], squares, block), logits_of(package.networks[0], squares), atol=1e-5
     )
 
 
@@ -112,19 +131,90 @@ def test_a_memory_map_is_as_good(package: Package, tmp_path: Path) -> None:
     assert package.probabilities(films(0)).shape == (0,)
 
 
+# ---------------------------------------------------------------- scores of several models
+
+
+def test_several_networks_have_the_mean_of_their_logits(vote: Package) -> None:
+    squares = films(4)
+    first, second = (logits_of(network, squares) for network in vote.networks)
+    assert np.abs(first - second).min() > 1e-3  # or the test would show nothing
+    together = dataclasses.replace(with_info(vote, model="network"), estimators={})
+    np.testing.assert_allclose(together.scores(squares), probabilities_of((first + second) / 2, 0.4), atol=1e-9)
+
+
+def test_a_classical_model_is_shown_the_films_at_its_own_size(vote: Package, vote_folder: Path) -> None:
+    squares = films(4)
+    estimator = load_classical(vote_folder / SVM)
+    alone = dataclasses.replace(
+        with_info(vote, model="svm", prevalence=0.1), networks=[], estimators={"svm": estimator}
+    )
+    for size in (32, 64):
+        expected = probabilities(estimator, features_of(squares, size), 0.1)
+        np.testing.assert_allclose(with_info(alone, feature_size=size).scores(squares), expected, atol=1e-9)
+
+
+def test_in_a_vote_the_networks_are_one_voice_and_every_classical_model_another(vote: Package) -> None:
+    squares = films(4)
+    logits = np.mean([logits_of(network, squares) for network in vote.networks], axis=0)
+    features = features_of(squares, 64)
+    others = [probabilities(estimator, features, 0.4) for estimator in vote.estimators.values()]
+    assert len(others) == 2
+    np.testing.assert_allclose(vote.scores(squares), (probabilities_of(logits, 0.4) + sum(others)) / 3, atol=1e-9)
+
+
+def test_the_calibration_comes_after_the_scores(package: Package) -> None:
+    """A temperature of 2 takes the square root of the odds."""
+    scores = package.scores(films(4))
+    np.testing.assert_array_equal(package.probabilities(films(4)), scores)  # 'none'
+    warm = with_info(package, calibration=Calibration(method="temperature", temperature=2.0))
+    odds = np.sqrt(scores / (1 - scores))
+    np.testing.assert_allclose(warm.probabilities(films(4)), odds / (1 + odds), atol=1e-9)
+    np.testing.assert_array_equal(warm.scores(films(4)), scores)
+
+
+def test_the_map_of_a_mirror_image_is_the_maps_mirror_image_and_several_networks_have_the_mean(vote: Package) -> None:
+    squares = films(3)
+    found = vote.maps(squares)
+    assert found.shape == (3, 4, 4)
+    np.testing.assert_allclose(found, vote.maps(squares[:, :, ::-1])[:, :, ::-1], atol=1e-6)
+    one, two = (maps_of(network, squares) for network in vote.networks)
+    np.testing.assert_allclose(found, (one + two) / 2, atol=1e-9)
+    logits = [
+        np.asarray(vote.networks[0].predict_on_batch(seen)["map"][..., 0], float)
+        for seen in (squares[..., None], squares[:, :, ::-1, None])
+    ]
+    np.testing.assert_allclose(one, 1 / (1 + np.exp(-(logits[0] + logits[1][:, :, ::-1]) / 2)), atol=1e-6)
+    assert np.ptp(one) > 1e-3  # or the test would show nothing
+
+
 # ---------------------------------------------------------------- saving and opening
 
 
-def test_a_package_that_was_saved_and_opened_answers_the_same(folder: Path, package: Package, tmp_path: Path) -> None:
-    save_package(tmp_path, package.network, package.info)
+def test_a_package_that_was_saved_and_opened_answers_the_same(vote: Package, tmp_path: Path) -> None:
+    for number, network in enumerate(vote.networks):
+        save_network(tmp_path / network_file(number), network)
+    for name, estimator in vote.estimators.items():
+        save_classical(tmp_path / classical_file(name), estimator)
+    (tmp_path / INFO).write_text(vote.info.model_dump_json())
     again = open_package(tmp_path)
-    assert again.info == package.info
-    np.testing.assert_array_equal(again.probabilities(films(5)), package.probabilities(films(5)))
-    assert sorted(path.name for path in tmp_path.iterdir()) == [NETWORK, INFO]
+    assert again.info == vote.info
+    np.testing.assert_array_equal(again.probabilities(films(5)), vote.probabilities(films(5)))
+
+
+def test_a_saved_network_answers_alike_and_has_no_optimiser(package: Package, tmp_path: Path) -> None:
+    network = keras.models.clone_model(package.networks[0])
+    network.set_weights(package.networks[0].get_weights())
+    network.compile("adam", loss={"finding": "mse"})
+    network.optimizer.build(network.trainable_variables)
+    network.save(tmp_path / "whole.keras")
+    save_network(tmp_path / NETWORK, network)
+    assert (tmp_path / NETWORK).stat().st_size < 0.6 * (tmp_path / "whole.keras").stat().st_size
+    again = load_network(tmp_path / NETWORK)
+    np.testing.assert_array_equal(logits_of(again, films(3)), logits_of(package.networks[0], films(3)))
 
 
 def test_the_prevalence_of_the_package_counts(package: Package) -> None:
-    logits = logits_of(package.network, films(3))
+    logits = logits_of(package.networks[0], films(3))
     for prevalence in (0.1, 0.6):
         expected = probabilities_of(logits, prevalence)
         np.testing.assert_allclose(with_info(package, prevalence=prevalence).probabilities(films(3)), expected)
@@ -134,8 +224,19 @@ def test_a_package_that_is_not_there(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(OsteonError, match=r"nowhere: no packaged model \(package\.json is missing\); run the step tra"):
         open_package(tmp_path / "nowhere")
     shutil.copy(folder / INFO, tmp_path)
-    with pytest.raises(OsteonError, match=r"no packaged model \(network\.keras is missing\)"):
+    with pytest.raises(OsteonError, match=r"no packaged model \(network-0\.keras is missing\)"):
         open_package(tmp_path)
+
+
+def test_a_package_without_its_classical_model_or_with_half_of_it(vote_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(vote_folder, tmp_path / "model")
+    path = tmp_path / "model" / SVM
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(OsteonError, match=r"svm\.skops: damaged model \(.*\); run the step train again$"):
+        open_package(tmp_path / "model")
+    path.unlink()
+    with pytest.raises(OsteonError, match=r"svm\.skops: no such model; run the step train$"):
+        open_package(tmp_path / "model")
 
 
 def changed(data: bytes, at: int) -> bytes:
@@ -208,14 +309,25 @@ def test_answers_for_files_of_several_kinds(package: Package) -> None:
     np.testing.assert_allclose(found["probability"][:4], found["probability"][0], atol=0.02)
 
 
-def test_a_probability_at_the_threshold_is_the_finding(package: Package) -> None:
+def test_below_rule_out_it_is_not_the_finding_from_rule_in_on_it_is_and_between_them_uncertain(
+    package: Package,
+) -> None:
     files = [encoded(film, "PNG") for film in films(4)]
-    probabilities = np.sort(package.answers(files)["probability"])
-    between = with_info(package, threshold=float(probabilities[2]), finding="abnormal")
-    found = between.answers(files).sort_values("probability")
-    assert found["answer"].tolist() == ["not abnormal", "not abnormal", "abnormal", "abnormal"]
-    above = with_info(package, threshold=float(np.nextafter(probabilities[2], 1)))
-    assert above.answers(files)["answer"].value_counts().to_dict() == {"not fractured": 3, "fractured": 1}
+    lowest, second, third, _ = np.sort(package.answers(files)["probability"])
+
+    def said(rule_out: float, rule_in: float) -> list[str]:
+        asked = with_info(package, points=points_at(rule_out, rule_in), finding="abnormal")
+        return asked.answers(files).sort_values("probability")["answer"].tolist()
+
+    assert said(second, third) == ["not abnormal", "uncertain", "abnormal", "abnormal"]
+    assert said(np.nextafter(second, 1), np.nextafter(third, 1)) == [
+        "not abnormal",
+        "not abnormal",
+        "uncertain",
+        "abnormal",
+    ]
+    assert said(second, second) == ["not abnormal", "abnormal", "abnormal", "abnormal"]
+    assert said(lowest, 1.0) == ["uncertain"] * 4
 
 
 def test_no_film_no_answer(package: Package) -> None:
@@ -248,5 +360,5 @@ def test_every_requirement_is_pinned_to_what_is_installed() -> None:
     from importlib.metadata import version
 
     found = dict(one.split("==") for one in requirements())
-    assert {"mlflow", "keras", "tensorflow", "numpy", "pandas", "pydicom"} <= set(found)
+    assert {"mlflow", "keras", "tensorflow", "numpy", "pandas", "pydicom", "scikit-image", "skops"} <= set(found)
     assert found == {name: version(name) for name in found}

@@ -393,6 +393,7 @@ TRAINING = TrainingParams(width=8, epochs=2, batch_size=8, precision="float32")
 SMALL = SearchParams(
     trials=3,
     classical_trials=4,
+    epochs=0,
     space=space(
         training={"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}},
         augmentation={"rotation": {"low": 0.0, "high": 20.0}},
@@ -435,9 +436,9 @@ def test_a_search_writes_the_best_and_how_it_came_to_it(store: tuple[Path, Mlflo
 
     # The file's own values were the first of each.
     first = network.iloc[0]
-    assert (first["training.learning_rate"], first["augmentation.rotation"]) == (2e-3, 10.0)
+    assert (first["training.learning_rate"], first["augmentation.rotation"]) == (TRAINING.learning_rate, 10.0)
     assert (first["state"], first["done"], first["own_values"]) == ("complete", 2, True)
-    assert classical.iloc[0]["logistic_regression.c"] == 0.01
+    assert classical.iloc[0]["logistic_regression.c"] == CLASSICAL.logistic_regression.c
 
     found = read_best(best)
     won = network[network["state"] == "complete"].sort_values("auroc", ascending=False, kind="stable").iloc[0]
@@ -577,6 +578,7 @@ def test_a_killed_search_goes_on_in_the_middle_of_its_trial(
     assert not best.exists()
 
     reported: dict[int, list[int]] = {}
+
     def noted(trial: optuna.Trial, value: float, step: int, steps: int) -> None:
         reported.setdefault(trial.number, []).append(step)
         report(trial, value, step, steps)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -294,6 +295,72 @@ def stopped(
     raise KeyboardInterrupt
 
 
+class Measured(Summary):
+    films: int
+    auroc: dict[str, float]
+
+
+def in_parts(
+    source: Annotated[Path, Input("films", "source")], manifest: Annotated[Path, Output("rows")], params: DataParams
+) -> Measured:
+    """Two parts that end well, and one whose error the step can live with."""
+    for number, loss in enumerate((0.5, 0.25)):
+        with tracking.nested_run(f"fold {number}"):
+            tracking.log_metrics({"loss": 1.0}, step=1)
+            tracking.log_metrics({"loss": loss}, step=2)
+    with suppress(ZeroDivisionError), tracking.nested_run("fold 2"):
+        tracking.log_metrics({"loss": 1 / 0}, step=1)
+    tracking.log_metrics({"whole": 3.0})
+    manifest.write_text("rows")
+    return Measured(films=2, auroc={"network": 0.75, "svm": 0.5})
+
+
+def stopped_in_a_part(
+    source: Annotated[Path, Input("films", "source")], manifest: Annotated[Path, Output("rows")], params: DataParams
+) -> Nothing:
+    """A person stops it in the middle of a part."""
+    with tracking.nested_run("fold 0"):
+        raise KeyboardInterrupt
+
+
+def test_parts_of_a_step_are_runs_below_its_own(client: MlflowClient, phantoms: Path, tmp_path: Path) -> None:
+    tracking.run_step(describe(in_parts), {"source": phantoms, "manifest": tmp_path / "m"}, PARAMS)
+    runs = {run.info.run_name: run for run in runs_of(client)}
+    assert list(runs) == ["in_parts", "fold 0", "fold 1", "fold 2"]
+    outer = runs.pop("in_parts")
+    for run in runs.values():
+        assert run.data.tags["mlflow.parentRunId"] == outer.info.run_id
+        for tag in (tracking.PROCESS, tracking.COMMIT, tracking.DIRTY):
+            assert run.data.tags[tag] == outer.data.tags[tag]
+    assert [run.info.status for run in runs.values()] == ["FINISHED", "FINISHED", "FAILED"]
+    assert outer.info.status == "FINISHED"
+    for name, losses in {"fold 0": [1.0, 0.5], "fold 1": [1.0, 0.25], "fold 2": []}.items():
+        found = client.get_metric_history(runs[name].info.run_id, "loss")
+        assert [(one.step, one.value) for one in found] == [(step + 1, loss) for step, loss in enumerate(losses)]
+    # What follows is the step's own again, and figures by name are figures too.
+    figures = dict(outer.data.metrics)
+    del figures["seconds"]
+    assert figures == {"whole": 3.0, "films": 2.0, "auroc.network": 0.75, "auroc.svm": 0.5}
+
+
+def test_a_step_that_is_stopped_in_a_part_stops_both_runs(client: MlflowClient, phantoms: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        tracking.run_step(describe(stopped_in_a_part), {"source": phantoms, "manifest": tmp_path / "m"}, PARAMS)
+    assert [run.info.status for run in runs_of(client)] == ["KILLED", "KILLED"]
+    assert mlflow.active_run() is None
+
+
+def test_where_nothing_is_recorded_a_part_is_no_run(client: MlflowClient) -> None:
+    with tracking.nested_run("fold 0"):
+        assert mlflow.active_run() is None
+        tracking.log_metrics({"loss": 0.5}, step=1)
+    assert mlflow.active_run() is None
+    experiments = [one.experiment_id for one in client.search_experiments()]
+    assert len(client.search_runs(experiments)) == 0
+    with pytest.raises(ZeroDivisionError), tracking.nested_run("fold 1"):
+        _ = 1 / 0
+
+
 def test_without_a_pass_a_run_stands_alone(client: MlflowClient, phantoms: Path, tmp_path: Path) -> None:
     ingest(phantoms, tmp_path / "out")
     (run,) = runs_of(client)
@@ -525,7 +592,7 @@ def pack(
     params: TrainingParams,
 ) -> Nothing:
     """A training in which nothing is learned."""
-    packaged(model, finding="fractured", threshold=0.5)
+    packaged(model, classical=("svm",))
     return Nothing()
 
 
@@ -543,14 +610,14 @@ LOAD = """
 
 
 def test_a_model_is_logged_measured_and_loads_anywhere(
-    client: MlflowClient, pipeline: Pipeline, tmp_path: Path
+    client: MlflowClient, pipeline: Pipeline, beside: dict[str, Path], tmp_path: Path
 ) -> None:
     model = tmp_path / "out" / "model"
     tracking.run_step(describe(pack), {"dataset": pipeline.dataset, "model": model}, PARAMS)
     paths = {
         "model": model,
         "dataset": pipeline.dataset,
-        "validation": pipeline.validation,
+        **beside,
         "report": tmp_path / "out" / "report",
     }
     summary = tracking.run_step(STEPS["evaluate"], paths, PARAMS)
