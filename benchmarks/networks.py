@@ -7,7 +7,7 @@ and compile, are not counted. Multiplications are those of convolutions and dens
 
 import statistics
 import time
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from benchmarks.findings import Findings
 from benchmarks.fresh_process import in_fresh_process
@@ -26,13 +26,13 @@ class Cost(NamedTuple):
 
 def measure(quick: bool) -> Findings:
     """Time every network that params.yaml can name."""
-    from components.params import NETWORKS, Params
+    from components.params import NetworkName, Params
 
-    params = Params()
+    params, names = Params(), get_args(NetworkName)
     side, batch = params.preparation.image_size, params.training.batch_size
     steps = QUICK_STEPS if quick else STEPS
-    costs = {name: in_fresh_process(cost_of, name, side, batch, steps) for name in NETWORKS}
-    first = costs[NETWORKS[0]]
+    costs = {name: in_fresh_process(cost_of, name, side, batch, steps) for name in names}
+    first = costs[names[0]]
     return Findings(
         n=f"{steps} steps of {batch} films of {side} × {side} pixels, float32",
         columns=[
@@ -55,7 +55,7 @@ def measure(quick: bool) -> Findings:
             for name, cost in costs.items()
         ],
         goals=[],
-        notes=[f"A step: as many times that of {NETWORKS[0]}."],
+        notes=[f"A step: as many times that of {names[0]}."],
     )
 
 

@@ -25,13 +25,15 @@ from ruamel.yaml import YAML
 from benchmarks.findings import Findings, Goal
 
 ROOT = Path(__file__).parents[1]
-MOST_SECONDS, MOST_SECONDS_IDLE = 240, 3
+MOST_SECONDS, MOST_SECONDS_IDLE = 300, 3
 RUNNING = re.compile(r"Running stage '(\w+)'")
-# One worker, so that the step imports what its workers would.
+# One worker, so that the step imports what its workers would; one trial, for a search of none imports less.
 FEW = {
-    **{section: {"cores": 1} for section in ("data", "validation", "preparation", "augmentation")},
+    **{section: {"cores": 1} for section in ("data", "validation", "augmentation", "features", "classical")},
     "phantoms": {"cores": 1, "films": 60},
-    "training": {"epochs": 1},
+    "preparation": {"cores": 1, "folds": 2},
+    "search": {"trials": 1, "classical_trials": 1},
+    "training": {"epochs": 1, "patience": 0},
 }
 
 

@@ -31,8 +31,9 @@ from components.audit.audit import RESULT
 from components.audit.findings import Audit
 from components.films.audit import ShortcutAudit, read_audit
 from components.films.layouts.fracatlas import MISSING_BETWEEN
-from components.films.pairs import TABLE
+from components.films.leaks import TABLE
 from components.intervals import shown
+from components.models.comparison import TITLES
 from components.validation.step import count_reasons
 
 ROOT = Path(__file__).parents[1]
@@ -144,11 +145,16 @@ def interval(figure: dict[str, float | None]) -> str:
     return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
 
 
+def number(figure: float | None) -> str:
+    """'0.812', or nothing."""
+    return "" if figure is None else f"{figure:.3f}"
+
+
 def section(name: str, case: Case, found: dict[str, Any]) -> str:
     """The case's part of the page."""
     test, regions, lineage = found["metrics"]["test"], found["metrics"]["subgroups"]["by"]["region"], found["lineage"]
     steps = {step["step"]: step for step in lineage["steps"]}
-    validated, trained = steps["validate"]["metrics"], steps["train"]["metrics"]
+    validated, crossed, trained = (steps[step]["metrics"] for step in ("validate", "cross_validate", "train"))
     lines = [
         f"## {case.title}",
         "",
@@ -159,10 +165,10 @@ def section(name: str, case: Case, found: dict[str, Any]) -> str:
         "```",
         "",
         f"{validated['films']:,.0f} films, {validated['trusted']:,.0f} trusted. Trained on {trained['films']:,.0f} of "
-        f"them and {trained['copies']:,.0f} varied copies, {trained['epochs']:.0f} epochs, of which "
-        f"epoch {trained['best_epoch']:.0f} had the best AUROC on the validation fold "
-        f"({trained['validation_auroc']:.3f}). Tested on {test['n']:,} films of {test['groups']:,} groups, "
-        f"{test['prevalence']:.1%} of them fractured. Intervals: {test['confidence']:.0%}.",
+        f"them and {trained['copies']:,.0f} varied copies, for the {trained['epochs']:.0f} epochs that "
+        f"{crossed['folds']:.0f} folds found; AUROC out of fold {trained['out_of_fold_auroc']:.3f}. "
+        f"Tested on {test['n']:,} films of {test['groups']:,} groups, {test['prevalence']:.1%} of them fractured. "
+        f"Intervals: {test['confidence']:.0%}.",
         "",
         f"![ROC on the test films](pictures/{name}_roc.png)",
         "",
@@ -172,6 +178,14 @@ def section(name: str, case: Case, found: dict[str, Any]) -> str:
     methods = {"auroc": "DeLong"} | dict.fromkeys(("sensitivity", "specificity", "ppv", "npv", "accuracy"), "Wilson")
     for key, title in ROWS.items():
         lines.append(f"| {title} | {interval(test[key])} | {methods.get(key, 'bootstrap over groups')} |")
+    lines += ["", "| out of fold, each model | AUROC, all folds | mean of the folds | sd |", "|---|---|---|---|"]
+    for model, row in found["metrics"]["models"].items():
+        lines.append(f"| {TITLES[model]} | {interval(row['pooled'])} | {number(row['mean'])} | {number(row['sd'])} |")
+    points = found["metrics"]["operating_points"]
+    lines += ["", "| answers on the test films | |", "|---|---|"]
+    lines.append(f"| sensitivity of 'rule out', by group | {interval(points['sensitivity']['share'])} |")
+    lines.append(f"| specificity of 'rule in', by group | {interval(points['specificity']['share'])} |")
+    lines.append(f"| share of films answered 'uncertain' | {interval(points['uncertain'])} |")
     lines += ["", "| region | films | fractured | AUROC | sensitivity | specificity |", "|---|---|---|---|---|---|"]
     for region, row in regions.items():
         figures = " | ".join(interval(row[key]) for key in ("auroc", "sensitivity", "specificity"))
@@ -183,7 +197,7 @@ def section(name: str, case: Case, found: dict[str, Any]) -> str:
     lines += [f"| together | {sum(one['seconds'] for one in steps.values()) / 60:.2f} |", ""]
     lines += [
         f"Measured {datetime.now(UTC):%Y-%m-%d} at commit {lineage['commit'][0][:10]} on {os.cpu_count()} cores "
-        f"({platform.machine()}, no GPU unless said), {trained['images_per_second']:.0f} images/s in training.",
+        f"({platform.machine()}, no GPU unless said).",
         "",
         "<details><summary>All parameters</summary>",
         "",
@@ -345,7 +359,7 @@ def audit_section(found: Audit, pairs: pd.DataFrame, when: str) -> str:
 HEAD = """# Results
 
 Written by `python -m benchmarks.results`; not by hand. The test films are whole groups (patient, study, copies) that
-training, early stopping and the threshold never saw.
+search, cross-validation, training, calibration and thresholds never saw.
 
 """
 

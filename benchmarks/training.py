@@ -1,7 +1,9 @@
-"""Training: Osteon's step train against the way notebooks do it, on the same films, machine and occasion.
+"""Training: a network learnt Osteon's way against the way notebooks do it, on the same films, machine and occasion.
 
 Both see the same prepared films (the embedded ones, params.yaml's size), learn from the same folds, choose their best
-epoch by the AUROC on the same validation fold and are scored once on the same test films.
+epoch by the AUROC on the same fold and are scored once on the same test films. Osteon's way is what search,
+cross_validate and train have in common (components/models/learn.py), with the parameters of params.yaml; what it costs
+to do that for several folds is in the benchmark pipeline.
 
 The notebook's way: the films as PNG in a folder for each class, ImageDataGenerator.flow_from_directory with rescale,
 shear, zoom and mirror, and four full-resolution 3×3 convolutions (stride 1, 32 to 256 channels), each with batch norm
@@ -25,6 +27,7 @@ from benchmarks.fresh_process import in_fresh_process
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 TIMES_AS_FAST, CONFIDENCE = 4.0, 0.95
+FOLD = 0  # chooses the epoch
 CLASSES = ["not_fractured", "fractured"]  # their numbers are 0 and 1
 
 
@@ -93,8 +96,7 @@ def prepare_films(folder: Path, quick: bool) -> str:
     augment(folder / "prepared", folder / "augmented", folder / "augmented.png", params.augmentation)
     prepared = open_prepared(folder / "prepared")
     learnt, validated, tested = (
-        write_png_folder(folder / "png" / part, prepared, chosen)
-        for part, chosen in rows_of(prepared, params.training.validation_fold).items()
+        write_png_folder(folder / "png" / part, prepared, chosen) for part, chosen in rows_of(prepared).items()
     )
     return (
         f"{learnt} embedded films of {prepared.side} × {prepared.side} pixels to learn from, {validated} to validate, "
@@ -102,14 +104,15 @@ def prepare_films(folder: Path, quick: bool) -> str:
     )
 
 
-def rows_of(prepared: Any, validation_fold: int) -> dict[str, Any]:
-    """Row numbers of the films to learn from, to validate and to test on."""
+def rows_of(prepared: Any) -> dict[str, Any]:
+    """Row numbers of the films to learn from, to choose the epoch by and to test on."""
     import numpy as np
 
-    test = prepared.films["test"].to_numpy(bool)
-    validation = (prepared.films["fold"] == validation_fold).fillna(False).to_numpy(bool)
-    parts = {"train": ~test & ~validation, "validation": validation, "test": test}
-    return {part: np.flatnonzero(chosen) for part, chosen in parts.items()}
+    from components.films.folds import rows_in, rows_outside
+
+    films = prepared.films
+    test = np.flatnonzero(films["test"].to_numpy(bool))
+    return {"train": rows_outside(films, FOLD), "validation": rows_in(films, FOLD), "test": test}
 
 
 def write_png_folder(folder: Path, prepared: Any, rows: Any) -> int:
@@ -125,24 +128,34 @@ def write_png_folder(folder: Path, prepared: Any, rows: Any) -> int:
 
 
 def train_osteon(folder: Path, quick: bool) -> Trained:
-    """The step train with the default parameters, and the packaged model on the test films."""
-    from components.films.prepared import open_prepared
-    from components.models.package import open_package
+    """One network with the default parameters."""
+    import statistics
+
+    start = time.perf_counter()
+    from components.models.backend import load_keras
+
+    load_keras()
+    from components.models.learn import learn, open_learning_films, with_precision
+    from components.models.package import logits_of
+    from components.models.searched import Best
     from components.params import load_params
-    from components.training.step import train
 
     params = load_params(PARAMS).training
     if quick:
         params = params.model_copy(update={"epochs": 4})
-    start = time.perf_counter()
-    summary = train(folder / "prepared", folder / "augmented", folder / "model", params)
+    films = open_learning_films(folder / "prepared", folder / "augmented", params, Best())
+    rows = rows_of(films.prepared)
+    params = with_precision(films, rows["train"], params)
+    network, state = learn(films, rows["train"], params, folder / "checkpoint", rows["validation"])
     seconds = time.perf_counter() - start
-    prepared = open_prepared(folder / "prepared")
-    test = rows_of(prepared, params.validation_fold)["test"]
-    scores = open_package(folder / "model").probabilities(prepared.pixels[test])
-    labels = prepared.films["label"].to_numpy(int)[test]
-    # The step's median is over all epochs; the slow first one can only lower it.
-    return Trained(summary.images_per_second, seconds, summary.epochs, summary.best_epoch, labels, scores)
+    return Trained(
+        images_per_second=statistics.median(entry["films_per_second"] for entry in state.history[1:]),
+        seconds=seconds,
+        epochs=state.epochs,
+        best_epoch=state.kept_epoch() + 1,
+        labels=films.labels(rows["test"]),
+        scores=logits_of(network, films.prepared.pixels[rows["test"]]),
+    )
 
 
 def train_notebook(folder: Path, least_seconds: float) -> Trained:

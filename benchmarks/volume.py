@@ -1,13 +1,15 @@
 """Many films: speed and peak memory of every step with 1,000, 10,000 and 100,000 films of 224 pixels.
 
 500 phantoms are drawn once; a film is one of them with noise of its own (evenly ±8 grey levels), as JPEG of quality 90.
-Each repeat has patients of its own. Train shows an epoch of the smallest network (width 8), and the pass over the
-validation fold; all other parameters are the defaults, at 224 pixels.
+Each repeat has patients of its own. A network is the smallest (width 8) and learns for one epoch, of two folds in
+cross_validate and of all films in train; all other parameters are the defaults, at 224 pixels, classical models (which
+learn from classical.max_films) included. Nothing is searched: a trial does what a fold does.
 
 Each step runs in a process of its own and works in threads. Its memory is the highest that ever was resident at once
 (VmHWM), libraries, mapped files and TensorFlow included. Its seconds are all of them, imports and compiling included.
-Images are what it handles: all films; augment: the copies; train: films and copies of the epoch and the validation
-fold; evaluate: the test films.
+Images are what it handles: all films; augment: the copies; features: both; cross_validate: films and copies that each
+fold's network is shown, and the films that it is asked about; train: the films and copies of the epoch; evaluate: the
+test films.
 """
 
 import math
@@ -25,7 +27,7 @@ FILMS, QUICK_FILMS = (1_000, 10_000, 100_000), (200, 400, 800)
 PHANTOMS, QUICK_PHANTOMS = 500, 100
 SIDE, NOISE, QUALITY = 224, 8, 90
 MOST_MEMORY = 2048  # MiB
-STEPS = ("ingest", "validate", "prepare", "augment", "train", "evaluate")
+STEPS = ("ingest", "validate", "prepare", "augment", "features", "cross_validate", "train", "evaluate")
 
 
 class Measured(NamedTuple):
@@ -136,12 +138,20 @@ def make_films(phantoms: Path, folder: Path, count: int) -> int:
 def run_step(step: str, folder: Path) -> Measured:
     """Run one step in this process."""
     from components.augmentation.step import augment
+    from components.cross_validation.step import cross_validate
     from components.evaluation.step import evaluate
+    from components.features.step import features
     from components.ingestion.step import ingest
+    from components.models.out_of_fold import read_folds
+    from components.models.searched import Best, write_best
     from components.params import (
         AugmentationParams,
+        CertaintyParams,
+        ClassicalParams,
+        CrossValidationParams,
         DataParams,
         EvaluationParams,
+        FeatureParams,
         PreparationParams,
         TrainingParams,
         ValidationParams,
@@ -151,24 +161,36 @@ def run_step(step: str, folder: Path) -> Measured:
     from components.validation.step import validate
 
     films, manifest, trusted = folder / "films", folder / "manifest.parquet", folder / "trusted.parquet"
-    prepared, augmented, model = folder / "prepared", folder / "augmented", folder / "model"
+    prepared, augmented, described = folder / "prepared", folder / "augmented", folder / "features"
+    validation, leaks, best, folds, model = (folder / name for name in ("report", "leaks", "best", "folds", "model"))
+    training = TrainingParams(width=8, epochs=1, patience=0)
     start = time.perf_counter()
     match step:
         case "ingest":
             images = ingest(films, manifest, DataParams()).films
         case "validate":
-            images = validate(films, manifest, trusted, folder / "report", ValidationParams()).films
+            images = validate(films, manifest, trusted, validation, ValidationParams()).films
         case "prepare":
-            images = prepare(
-                films, trusted, prepared, prepared.with_name("leaks"), PreparationParams(image_size=SIDE)
-            ).films
+            images = prepare(films, trusted, prepared, leaks, PreparationParams(image_size=SIDE, folds=2)).films
         case "augment":
             images = augment(prepared, augmented, folder / "copies.png", AugmentationParams()).copies
+        case "features":
+            found = features(prepared, augmented, described, FeatureParams())
+            images = found.films + found.copies
+        case "cross_validate":
+            best.mkdir()
+            write_best(best, Best())
+            comparison = folder / "comparison"
+            given = (CrossValidationParams(), training, ClassicalParams())
+            asked = cross_validate(prepared, augmented, described, best, folds, comparison, *given).films
+            images = asked + sum(one.films + one.copies for one in read_folds(folds))
         case "train":
-            done = train(prepared, augmented, model, TrainingParams(width=8, epochs=1))
-            images = done.films + done.copies + films_to_validate_on(prepared)
+            params = (training, ClassicalParams(), CertaintyParams())
+            done = train(prepared, augmented, described, best, folds, model, *params)
+            images = done.films + done.copies
         case _:
-            images = evaluate(model, prepared, folder / "evaluation", EvaluationParams()).films
+            report = folder / "evaluation"
+            images = evaluate(model, prepared, best, folds, validation, leaks, report, EvaluationParams()).films
     return Measured(images, time.perf_counter() - start, peak_memory())
 
 
@@ -177,10 +199,3 @@ def count_groups(prepared: Path) -> int:
     import pandas as pd
 
     return int(pd.read_parquet(prepared / "films.parquet", columns=["group"])["group"].nunique())
-
-
-def films_to_validate_on(prepared: Path) -> int:
-    """Films of fold 0."""
-    import pandas as pd
-
-    return int((pd.read_parquet(prepared / "films.parquet", columns=["fold"])["fold"] == 0).sum())

@@ -14,8 +14,9 @@ from components.audit.gap import find_gap
 from components.audit.squares import ReadableSquares, write_squares
 from components.errors import OsteonError
 from components.films.groups import group_films
+from components.films.leaks import TABLE
 from components.films.near_copies import FilmStack
-from components.films.pairs import PICTURE, TABLE, find_pairs, joined_rows, write_pairs
+from components.films.pairs import PICTURE, find_pairs, joined_rows, write_pairs
 from components.films.prepared import PIXELS, PixelFile
 from components.outputs import whole_folder
 from components.params import DataParams

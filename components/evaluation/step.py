@@ -74,7 +74,7 @@ def evaluate(
     from components.evaluation.studies import fuse_studies
     from components.evaluation.subgroups import attributes_of, measure_subgroups, worst_of
     from components.films.audit import read_audit
-    from components.films.pairs import count_joined
+    from components.films.leaks import count_joined
     from components.films.prepared import open_prepared
     from components.models.comparison import read_comparison
     from components.models.out_of_fold import read_predictions

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from components.errors import OsteonError
 from components.films.groups import components, shared_names, with_first_of_its_kind
+from components.films.leaks import TABLE
 from components.films.near_copies import SURE, WITH_NAME, FilmStack, Overlay, compare, find_near_copies
 from components.progress import progress
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TABLE, PICTURE = "pairs.csv", "least_certain.png"
+PICTURE = "least_certain.png"
 SHOWN = 20  # pairs on the picture
 ORDINARY = 8  # a name of more films than that, all of them different, is no name
 
@@ -72,22 +72,6 @@ def find_pairs(films: "pd.DataFrame", stack: FilmStack, cores: int) -> "pd.DataF
 def joined_rows(pairs: "pd.DataFrame") -> NDArray[np.int64]:
     """The joined pairs' row numbers, n × 2, as group_films takes them."""
     return pairs.loc[pairs["joined"], ["first", "second"]].to_numpy(np.int64)
-
-
-def count_joined(folder: Path) -> dict[str, int]:
-    """Sign → pairs that were joined by it, the most first, from what write_pairs wrote.
-
-    Raises:
-        OsteonError: it is not there.
-
-    """
-    import pandas as pd
-
-    try:
-        pairs = pd.read_csv(folder / TABLE)
-    except FileNotFoundError:
-        raise OsteonError(f"{folder}: {TABLE} is missing; run the step prepare") from None
-    return {str(sign): int(count) for sign, count in pairs.loc[pairs["joined"], "sign"].value_counts().items()}
 
 
 def _same_names(

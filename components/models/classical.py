@@ -38,8 +38,8 @@ def fit_classical(
 
     Args:
         name: of the model.
-        features: films × features, an array or a map of one; more than max_films are drawn from. With copies of one
-            class only, a model learns to tell copies from films (docs/training.md): give both classes' or none.
+        features: films × features, an array. With copies of one class only, a model learns to tell copies from films
+            (docs/training.md): give both classes' or none.
         labels: 0 or 1, of each.
         groups: of each; copies have their film's.
         params: the section `classical`.
@@ -56,9 +56,6 @@ def fit_classical(
     from sklearn.preprocessing import StandardScaler
     from sklearn.utils.class_weight import compute_sample_weight
 
-    if len(labels) > params.max_films:
-        drawn = np.sort(np.random.default_rng(params.seed).choice(len(labels), params.max_films, replace=False))
-        features, labels, groups = features[drawn], labels[drawn], groups[drawn]
     fewest = min(len(np.unique(groups[labels == label])) for label in (0, 1))
     if fewest < 2:
         raise OsteonError(f"{name}: each class needs films of two groups at least to learn from; add films")

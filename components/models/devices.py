@@ -1,4 +1,4 @@
-"""The one room that knows TensorFlow: how it uses several GPUs. Other backends need nothing here."""
+"""How several GPUs are used, TensorFlow's way and JAX's."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any

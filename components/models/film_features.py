@@ -3,7 +3,7 @@
 Gain and offset of a film are taken out where they matter, as in the networks' first layer.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +56,11 @@ class FilmFeatures:
     films: NDArray[np.float32]
     copies: NDArray[np.float32]
     info: FeatureInfo
+
+    def blocks(self, rows: NDArray[np.int64], block: int = 4096) -> Iterator[NDArray[np.float32]]:
+        """The features of some films, not more than a block of them in memory."""
+        for start in range(0, len(rows), block):
+            yield self.films[rows[start : start + block]]
 
 
 def features_of(squares: NDArray[np.uint8], image_size: int) -> NDArray[np.float32]:

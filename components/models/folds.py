@@ -17,7 +17,7 @@ from components.models.film_features import FilmFeatures
 from components.models.learn import LearningFilms, learn
 from components.models.out_of_fold import HISTORY, INFO, NETWORK, PREDICTIONS, FoldInfo
 from components.models.package import logits_of, save_network
-from components.outputs import remove_traces, whole_folder
+from components.outputs import dvc_hash, remove_traces, whole_folder
 from components.params import ClassicalName, ClassicalParams, TrainingParams
 
 if TYPE_CHECKING:
@@ -69,11 +69,13 @@ def compute_fold(
         scores = {"network": probabilities_of(logits, float(films.labels(learning).mean()))}
         seconds["network"] = time.perf_counter() - start
 
-        learnt, labels, groups = films.described(features, others)
+        learnt, labels, groups = films.described(features, others, classical)
         for name in models:
             start = time.perf_counter()
             estimator = fit_classical(name, learnt, labels, groups, classical)
-            scores[name] = probabilities(estimator, features.films[asked], prevalence)
+            scores[name] = np.concatenate(
+                [probabilities(estimator, described, prevalence) for described in features.blocks(asked)]
+            )
             seconds[name] = time.perf_counter() - start
         if models:
             scores["soft_vote"] = soft_vote(scores)
@@ -134,6 +136,7 @@ def _fingerprint(
         ",".join(films.types),
         str(fold),
         training.model_dump_json(),
+        dvc_hash(Path(training.weights)) if Path(training.weights).is_file() else "",
         classical.model_dump_json(),
         json.dumps(models),
         keras.backend.backend(),

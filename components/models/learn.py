@@ -16,12 +16,13 @@ from components.films.folds import Rows, copies_of, development_rows
 from components.films.prepared import PreparedFilms, open_prepared
 from components.models.batches import FilmBatches, TrainingBatches, types_to_learn
 from components.models.checkpoint import TrainingState, read_state
+from components.models.devices import describe_devices
 from components.models.film_features import FilmFeatures
 from components.models.fit import choose_precision, fit
 from components.models.networks import build_network
 from components.models.searched import Best
 from components.outputs import dvc_hash, remove_traces
-from components.params import AugmentationParams, TrainingParams
+from components.params import AugmentationParams, ClassicalParams, TrainingParams
 
 log = logging.getLogger(__name__)
 
@@ -58,15 +59,23 @@ class LearningFilms:
         """0 or 1 of some of the films."""
         return self.prepared.films["label"].to_numpy(np.int64)[rows]
 
-    def described(self, features: FilmFeatures, rows: Rows) -> tuple[NDArray[np.float32], NDArray[np.int64], Any]:
-        """Features, labels and groups of some of the films and of their copies, for a classical model to learn from."""
+    def described(
+        self, features: FilmFeatures, rows: Rows, params: ClassicalParams
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64], Any]:
+        """Features, labels and groups of some of the films and of their copies, for a classical model to learn from.
+
+        Of more than params.max_films some are drawn, before any is read: all would not fit into memory.
+        """
         copies = self.copies_of(rows)
         tables = [self.prepared.films.iloc[rows], self.copies.films.iloc[copies]]
-        return (
-            np.concatenate([features.films[rows], features.copies[copies]]),
-            np.concatenate([table["label"].to_numpy(np.int64) for table in tables]),
-            np.concatenate([table["group"].to_numpy(object) for table in tables]),
-        )
+        labels = np.concatenate([table["label"].to_numpy(np.int64) for table in tables])
+        groups = np.concatenate([table["group"].to_numpy(object) for table in tables])
+        taken = np.arange(len(labels))
+        if len(taken) > params.max_films:
+            taken = np.sort(np.random.default_rng(params.seed).choice(taken, params.max_films, replace=False))
+        of_films, of_copies = taken[taken < len(rows)], taken[taken >= len(rows)] - len(rows)
+        found = np.concatenate([features.films[rows[of_films]], features.copies[copies[of_copies]]])
+        return found, labels[taken], groups[taken]
 
 
 def open_learning_films(dataset: Path, augmented: Path, params: TrainingParams, best: Best) -> LearningFilms:
@@ -87,6 +96,14 @@ def open_learning_films(dataset: Path, augmented: Path, params: TrainingParams, 
         raise OsteonError(f"{dataset} has films of {prepared.side} pixels, {augmented} of {copies.side}; run augment")
     limits = AugmentationParams.model_validate_json((augmented / "augmentation.json").read_text(encoding="utf-8"))
     learnt = prepared.films.iloc[development_rows(prepared.films)]
+    log.info(
+        "%s · %d films and %d copies of %d×%d pixels",
+        describe_devices(),
+        len(learnt),
+        len(copies.films),
+        prepared.side,
+        prepared.side,
+    )
     return LearningFilms(
         prepared,
         copies,

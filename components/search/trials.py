@@ -94,9 +94,10 @@ def classical_trial(
         done: list[float] = []
         for fold in folds:
             asked, others = rows_in(table, fold), rows_outside(table, fold)
-            estimator = fit_classical(name, *films.described(features, others), tried)
-            scores = probabilities(estimator, features.films[asked], float(films.labels(others).mean()))
-            done.append(float(roc_auc_score(films.labels(asked), scores)))
+            estimator = fit_classical(name, *films.described(features, others, tried), tried)
+            prevalence = float(films.labels(others).mean())
+            scores = [probabilities(estimator, described, prevalence) for described in features.blocks(asked)]
+            done.append(float(roc_auc_score(films.labels(asked), np.concatenate(scores))))
             report(trial, float(np.mean(done)), len(done), len(folds))
         return float(np.mean(done))
 

@@ -104,7 +104,7 @@ def train(
             state.write_history(folder / HISTORY)
             save_network(folder / network_file(0), network)
         for name in names:
-            estimator = fit_classical(name, *films.described(described, rows), others)
+            estimator = fit_classical(name, *films.described(described, rows, others), others)
             save_classical(folder / classical_file(name), estimator)
         films.prepared.films.iloc[rows][["film_id", "sha256", "md5"]].assign(role="train").to_csv(
             folder / FILMS, index=False, lineterminator="\n"

@@ -14,8 +14,12 @@ ROOT = Path(__file__).parents[2]
 FEW = {
     "phantoms": {"films": 72, "size": 96, "fractured": 0.5},
     "validation": {"min_side": 32},
-    "preparation": {"image_size": 64, "folds": 3},
-    "training": {"width": 8, "epochs": 3, "batch_size": 8, "precision": "float32"},
+    "preparation": {"image_size": 64, "folds": 2},
+    "features": {"image_size": 64},
+    "search": {"trials": 0, "classical_trials": 0},
+    "cross_validation": {"models": ["svm", "logistic_regression"]},
+    "training": {"width": 8, "epochs": 2, "patience": 0, "batch_size": 8, "precision": "float32"},
+    "classical": {"components": 8},
     "evaluation": {"resamples": 200},
 }
 

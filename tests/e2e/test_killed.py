@@ -14,7 +14,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from components.models.backend import load_keras
+from components.models.package import open_package
 from components.outputs import dvc_hash, partial_path
 from components.steps import STEPS
 from tests.e2e.conftest import Project, make_project
@@ -50,18 +50,22 @@ def step_process(repro: subprocess.Popen[bytes], name: str) -> psutil.Process | 
 def wait_for_the_middle(repro: subprocess.Popen[bytes], project: Project, name: str) -> psutil.Process:
     """Until the step has begun to write: half of its output lies there under its temporary name.
 
-    A manifest is written in a moment nobody can hit from outside; that step is caught when its run has begun.
+    A manifest is written in a moment nobody can hit from outside, and so is a search of no trials; these steps are
+    caught when their run has begun.
     """
     outputs = [partial_path(project.folder / out) for out in outputs_of(name)]
-    if name == "train":  # after the first epoch, before the last
+    # After the first epoch, before the last; of the second fold, when the first is done.
+    if name == "train":
         outputs = [outputs[0] / "checkpoint" / "state.json"]
+    if name == "cross_validate":
+        outputs = [partial_path(outputs[0] / "fold-1") / "checkpoint" / "state.json"]
     seen: psutil.Process | None = None
     since = time.monotonic()
     while time.monotonic() - since < 180:
         seen = seen or step_process(repro, name)
         if seen is not None and any(output.exists() for output in outputs):
             return seen
-        if seen is not None and name == "ingest" and has_a_run(project, name):
+        if seen is not None and name in ("ingest", "search") and has_a_run(project, name):
             return seen
         assert repro.poll() is None, f"dvc repro ended before {name} was caught"
         time.sleep(0.002)
@@ -95,24 +99,32 @@ def test_a_run_killed_in_every_stage_ends_as_one_that_was_not(finished: Project,
         for output in outputs_of(name):
             assert not (project.folder / output).exists() or name == "validate", f"{output} looks whole, but is not"
         assert stages_locked(project) == list(STEPS)[:number]
+        if name == "cross_validate":
+            done = (partial_path(project.folder / outputs_of(name)[0]) / "fold-0" / "fold.json").read_bytes()
     project.done("dvc", "repro")
 
     whole, again = lock_of(finished), lock_of(project)
-    for name in ("phantoms", "ingest", "validate", "prepare", "augment"):
+    for name in ("phantoms", "ingest", "validate", "prepare", "augment", "features"):
         ours, theirs = ({out["path"]: out["md5"] for out in lock[name]["outs"]} for lock in (again, whole))
         ours.pop("reports/validation", None)  # Data Docs carry the time
         theirs.pop("reports/validation", None)
         assert ours == theirs, name
     assert not [path for path in project.folder.rglob(".*.partial") if ".dvc" not in path.parts]
 
-    # The training went on from its checkpoint and came to the same weights.
-    histories = [pd.read_csv(one.folder / "artifacts/model/history.csv").to_numpy(float) for one in (finished, project)]
-    np.testing.assert_allclose(histories[0], histories[1], rtol=1e-3, atol=1e-4)
-    keras = load_keras()
-    weights = [
-        keras.saving.load_model(one.folder / "artifacts/model/network.keras", compile=False).get_weights()
-        for one in (finished, project)
+    # No fold was computed twice (its seconds would differ), and the one that was killed came to the same scores.
+    folds = [one.folder / "artifacts/cross_validation" for one in (finished, project)]
+    assert (folds[1] / "fold-0/fold.json").read_bytes() == done
+    scores = [
+        pd.read_parquet(folder / "predictions.parquet").sort_values(["model", "film_id"])["score"] for folder in folds
     ]
+    np.testing.assert_allclose(scores[0], scores[1], atol=1e-3)
+
+    # The training went on from its checkpoint and came to the same weights.
+    models = [one.folder / "artifacts/model" for one in (finished, project)]
+    assert sorted(path.name for path in models[0].iterdir()) == sorted(path.name for path in models[1].iterdir())
+    histories = [pd.read_csv(model / "history.csv").to_numpy(float) for model in models]
+    np.testing.assert_allclose(histories[0], histories[1], rtol=1e-3, atol=1e-4)
+    weights = [open_package(model).networks[0].get_weights() for model in models]
     for a, b in zip(*weights, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
     scores = [pd.read_csv(one.folder / "reports/evaluation/predictions.csv")["score"] for one in (finished, project)]
@@ -128,6 +140,9 @@ def test_a_run_killed_in_every_stage_ends_as_one_that_was_not(finished: Project,
     )
     states = json.loads(runs.strip().splitlines()[-1])
     assert {state for name, state in states if name in STEPS} == {"FINISHED", "KILLED"}
+    # A killed step's parts, too.
+    assert [state for name, state in states if name == "fold 0"] == ["FINISHED", "FINISHED"]
+    assert sorted(state for name, state in states if name == "fold 1") == ["FINISHED", "KILLED"]
     assert sorted(name for name, state in states if state == "KILLED" and name in STEPS) == sorted(STEPS)
     assert all(state != "RUNNING" for _, state in states)
 

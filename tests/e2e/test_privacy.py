@@ -172,6 +172,7 @@ def test_no_identity_comes_out_anywhere(tmp_path: Path) -> None:
         data={"root": str(root), "layout": "dicom"},
         validation={"max_quarantined": 0.5},
         preparation={"folds": 2, "test_share": 0.33},
+        cross_validation={"models": ["logistic_regression"]},
         training={"epochs": 1},
     )
     repro = project.run("dvc", "repro", "evaluate")

@@ -57,7 +57,7 @@ def test_every_step_says_what_it_did(finished: Project) -> None:
     assert "OSTEON_IDENTITY_KEY" not in log  # phantoms are nobody: no key is needed, and none is made
     assert not (finished.folder / ".osteon").exists()
     assert "Traceback" not in log
-    assert log.count("images/s") >= 3  # a line an epoch
+    assert log.count("images/s") == 6  # a line an epoch: two folds, and the network of all films
 
 
 def test_a_second_run_finds_nothing_to_do_and_says_so(finished: Project) -> None:
@@ -109,10 +109,9 @@ def test_a_film_leads_to_the_model_and_the_model_to_dvcs_hash_of_every_film(fini
     assert sorted(row["film_id"] for row in listed) == sorted(films.index)
     for row in listed:
         film = films.loc[row["film_id"]]
-        role = "test" if film["test"] else "validation" if film["fold"] == 0 else "train"
-        assert row["role"] == role
+        assert row["role"] == ("test" if film["test"] else "train")
         assert row["md5"] == dvc_hash(finished.folder / "data/phantoms" / paths[row["film_id"]])
-    for role, said in {"train": "trained on it", "validation": "chosen by it", "test": "measured on it"}.items():
+    for role, said in {"train": "trained on it", "test": "measured on it"}.items():
         film_id = next(row["film_id"] for row in listed if row["role"] == role)
         out = finished.done("osteon", "lineage", "--film", str(Path("data/phantoms") / paths[film_id]))
         assert said in out
@@ -152,6 +151,11 @@ def test_one_parent_and_a_nested_run_for_each_step_and_the_model_answers_elsewhe
         assert parents[0].data.params["training.width"] == "8"
         assert 0 <= parents[0].data.metrics["evaluate.auroc"] <= 1
         assert all(run.inputs.dataset_inputs for run in nested if run.info.run_name not in ("phantoms",))
+        (crossed,) = [run for run in nested if run.info.run_name == "cross_validate"]
+        assert 0 <= crossed.data.metrics["auroc.svm"] <= 1
+        below = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == crossed.info.run_id]
+        assert sorted(run.info.run_name for run in below) == ["fold 0", "fold 1"]
+        assert all("loss" in run.data.metrics for run in below)
         (train,) = [run for run in nested if run.info.run_name == "train"]
         (model,) = train.outputs.model_outputs
         logged = mlflow.get_logged_model(model.model_id)
@@ -197,6 +201,21 @@ def test_the_model_gives_a_film_the_score_it_had_in_the_evaluation(finished: Pro
     files = [(finished.folder / "data/phantoms" / films["path"][name]).read_bytes() for name in chosen]
     answers = open_package(finished.folder / "artifacts/model").answers(files)
     np.testing.assert_allclose(answers["probability"], [scores[name] for name in chosen], atol=2e-5)
+
+
+def test_the_folds_are_those_of_the_films_and_the_model_is_calibrated_on_them(finished: Project) -> None:
+    films = pd.read_parquet(finished.folder / "data/prepared/films.parquet")
+    scores = pd.read_parquet(finished.folder / "artifacts/cross_validation/predictions.parquet")
+    assert set(scores["model"]) == {"network", "svm", "logistic_regression", "soft_vote"}
+    development = films[~films["test"]].set_index("film_id")
+    for _, part in scores.groupby("model"):
+        assert sorted(part["film_id"]) == sorted(development.index)
+        assert (part["fold"].to_numpy() == development.loc[part["film_id"], "fold"].to_numpy(int)).all()
+    info = json.loads((finished.folder / "artifacts/model/package.json").read_text(encoding="utf-8"))
+    assert info["calibration"]["films"] == info["films"] == len(development)
+    assert info["points"]["rule_out"]["threshold"] <= info["points"]["rule_in"]["threshold"]
+    metrics = json.loads((finished.folder / "reports/evaluation/metrics.json").read_text(encoding="utf-8"))
+    assert metrics["models"]["network"]["pooled"]["value"] == pytest.approx(info["out_of_fold_auroc"])
 
 
 def test_a_change_of_one_parameter_runs_only_what_it_concerns(finished: Project) -> None:

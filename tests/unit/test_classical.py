@@ -3,6 +3,7 @@
 import json
 import zipfile
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from components.models.classical import (
     soft_vote,
 )
 from components.models.film_features import features_of
-from components.params import CLASSICAL, ClassicalName, ClassicalParams, KNearestParams, RandomForestParams, SvmParams
+from components.params import ClassicalName, ClassicalParams, KNearestParams, RandomForestParams, SvmParams
 
 PARAMS = ClassicalParams(components=8, random_forest=RandomForestParams(trees=40), cores=2)
 Films = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]
@@ -40,7 +41,7 @@ def films(count: int = 400, seed: int = 0, positive: float = 0.3, features: int 
     return found.astype(np.float32), labels, np.arange(count) // 2
 
 
-every_model = pytest.mark.parametrize("name", CLASSICAL)
+every_model = pytest.mark.parametrize("name", get_args(ClassicalName))
 
 
 # ---------------------------------------------------------------- by hand
@@ -154,16 +155,10 @@ def test_a_class_in_one_group_alone() -> None:
 
 
 @every_model
-def test_the_same_twice_and_as_many_films_as_asked_for(name: ClassicalName) -> None:
+def test_the_same_twice(name: ClassicalName) -> None:
     features, labels, groups = films()
-    params = PARAMS.model_copy(update={"max_films": 150})
-    first, second = (fit_classical(name, features, labels, groups, params) for _ in range(2))
+    first, second = (fit_classical(name, features, labels, groups, PARAMS) for _ in range(2))
     np.testing.assert_array_equal(probabilities(first, features, 0.3), probabilities(second, features, 0.3))
-    assert first["scale"].n_samples_seen_ == 150
-    drawn = np.sort(np.random.default_rng(params.seed).choice(400, 150, replace=False))
-    np.testing.assert_allclose(first["scale"].mean_, features[drawn].mean(axis=0), atol=1e-5)
-    other = fit_classical(name, features, labels, groups, params.model_copy(update={"seed": 1}))
-    assert (other["scale"].mean_ != first["scale"].mean_).all()
 
 
 @every_model

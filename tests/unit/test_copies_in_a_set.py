@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from components.films.leaks import TABLE
 from components.films.manifest import write_manifest
-from components.films.pairs import PICTURE, TABLE
+from components.films.pairs import PICTURE
 from components.films.prepared import FILMS
 from components.outputs import dvc_hash, partial_path
 from components.params import PreparationParams

@@ -1,5 +1,6 @@
 """One fold after the other, every model on the same films; what is kept, what is computed again, what is compared."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -9,19 +10,29 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from components import tracking
 from components.cross_validation.step import cross_validate
 from components.cross_validation.table import table_of
 from components.errors import OsteonError
 from components.films.folds import rows_in, rows_outside
 from components.films.prepared import open_prepared
+from components.models import folds as room
+from components.models.classical import fit_classical, probabilities
 from components.models.comparison import compare, read_comparison
+from components.models.film_features import open_features
 from components.models.folds import compute_fold
+from components.models.learn import LearningFilms, open_learning_films
 from components.models.out_of_fold import PREDICTIONS, FoldInfo, read_folds, read_predictions
+from components.models.searched import read_best
 from components.outputs import dvc_hash
 from components.params import ClassicalParams, CrossValidationParams
 from tests.conftest import Experiment
 
+# One worker makes the experiment's folds for all tests that look at them.
+pytestmark = pytest.mark.xdist_group("experiment")
+
 MODELS = ["network", "svm", "logistic_regression", "soft_vote"]
+CLASSICAL = ClassicalParams(components=8)
 
 
 def run(experiment: Experiment, folder: Path, **changes: object) -> None:
@@ -34,7 +45,7 @@ def run(experiment: Experiment, folder: Path, **changes: object) -> None:
         folder / "report",
         CrossValidationParams(models=["svm", "logistic_regression"]),
         experiment.training.model_copy(update=changes),
-        ClassicalParams(components=8),
+        CLASSICAL,
     )
 
 
@@ -68,6 +79,28 @@ def test_the_network_of_a_fold_gives_the_folds_scores(experiment: Experiment) ->
     found = probabilities_of(logits_of(network, prepared.pixels[rows]), learnt)
     kept = read_predictions(experiment.folds, "network").set_index("film_id")["score"]
     np.testing.assert_allclose(kept.loc[prepared.films["film_id"].iloc[rows]], found, atol=1e-5)
+
+
+def test_a_classical_model_of_a_fold_learns_from_the_others_films_and_copies(experiment: Experiment) -> None:
+    films, features = learning_films(experiment), open_features(experiment.features)
+    others, asked = (rows(films.prepared.films, 1) for rows in (rows_outside, rows_in))
+    copies = films.copies.films["fold"].ne(1).to_numpy(bool)
+    learnt = pd.concat([films.prepared.films.iloc[others], films.copies.films[copies]])
+    estimator = fit_classical(
+        "svm",
+        np.concatenate([features.films[others], features.copies[copies]]),
+        learnt["label"].to_numpy(np.int64),
+        learnt["group"].to_numpy(object),
+        CLASSICAL,
+    )
+    prevalence = films.prepared.films["label"].iloc[others].mean()
+    kept = read_predictions(experiment.folds, "svm").set_index("film_id")["score"]
+    np.testing.assert_allclose(
+        kept.loc[films.prepared.films["film_id"].iloc[asked]],
+        probabilities(estimator, features.films[asked], prevalence),
+        atol=1e-9,
+    )
+    np.testing.assert_array_equal(np.concatenate(list(features.blocks(asked, 7))), features.films[asked])
 
 
 def test_the_comparison_says_what_scikit_learn_says(experiment: Experiment) -> None:
@@ -110,77 +143,157 @@ def test_copies_of_a_folds_films_are_not_learnt_from(experiment: Experiment) -> 
         assert info.set_aside == 0
 
 
+def learning_films(experiment: Experiment) -> LearningFilms:
+    return open_learning_films(
+        experiment.pipeline.dataset, experiment.pipeline.augmented, experiment.training, read_best(experiment.best)
+    )
+
+
+def of_fold(experiment: Experiment, folder: Path, fold: int, **changes: object) -> FoldInfo:
+    """One fold's network alone."""
+    training = experiment.training.model_copy(update=changes)
+    return compute_fold(
+        learning_films(experiment), open_features(experiment.features), fold, folder, training, CLASSICAL, []
+    )
+
+
+def test_classical_models_are_shown_films_and_copies_or_so_many_of_them_drawn(experiment: Experiment) -> None:
+    films, features = learning_films(experiment), open_features(experiment.features)
+    rows = rows_outside(films.prepared.films, 1)
+    copies = np.flatnonzero(films.copies.films["film_id"].isin(films.prepared.films["film_id"].iloc[rows]))
+    everything = np.concatenate([features.films[rows], features.copies[copies]])
+    tables = pd.concat([films.prepared.films.iloc[rows], films.copies.films.iloc[copies]])
+    found, labels, groups = films.described(features, rows, CLASSICAL)
+    np.testing.assert_array_equal(found, everything)
+    assert labels.tolist() == tables["label"].tolist()
+    assert groups.tolist() == tables["group"].tolist()
+
+    few = CLASSICAL.model_copy(update={"max_films": 40})
+    found, labels, groups = films.described(features, rows, few)
+    drawn = np.sort(np.random.default_rng(few.seed).choice(len(everything), 40, replace=False))
+    assert (drawn < len(rows)).any()
+    assert (drawn >= len(rows)).any()
+    np.testing.assert_array_equal(found, everything[drawn])
+    assert labels.tolist() == tables["label"].iloc[drawn].tolist()
+    assert groups.tolist() == tables["group"].iloc[drawn].tolist()
+    other, _, _ = films.described(features, rows, few.model_copy(update={"seed": 1}))
+    assert (other != found).any()
+
+
 def test_films_set_aside_for_stopping_are_not_of_the_fold_that_is_asked(
     experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from components.models import folds as room
+    class SeenError(Exception):
+        pass
 
     seen = []
     real = room.learn
 
     def spy(films, rows, params, checkpoint, watched=None, **rest):  # type: ignore[no-untyped-def]
         seen.append((rows, watched))
+        if len(seen) < 3:
+            raise SeenError
         return real(films, rows, params, checkpoint, watched, **rest)
 
     monkeypatch.setattr(room, "learn", spy)
-    run(experiment, tmp_path, patience=1, epochs=1)
-    prepared = open_prepared(experiment.pipeline.dataset)
+    for fold in (0, 1):
+        with pytest.raises(SeenError):
+            of_fold(experiment, tmp_path / f"{fold}", fold, patience=1, epochs=1)
+    info = of_fold(experiment, tmp_path / "2", 2, patience=1, epochs=1)
+    films = open_prepared(experiment.pipeline.dataset).films
+    groups = films["group"].to_numpy(str)
     for fold, (rows, watched) in enumerate(seen):
-        others = rows_outside(prepared.films, fold)
-        assert sorted([*rows, *watched]) == others.tolist()
-        groups = prepared.films["group"].to_numpy(str)
+        assert sorted([*rows, *watched]) == rows_outside(films, fold).tolist()
         assert not set(groups[rows]) & set(groups[watched])
-    assert [info.set_aside for info in read_folds(tmp_path / "folds")] == [len(watched) for _, watched in seen]
+    rows, watched = seen[2]
+    assert (info.films, info.set_aside, info.epochs) == (len(rows), len(watched), 1)
+    assert pd.read_csv(tmp_path / "2" / "history.csv")["watched_auroc"].between(0, 1).all()
+    # Without classical models there is nobody to vote with.
+    scores = pd.read_parquet(tmp_path / "2" / PREDICTIONS)
+    assert scores["model"].tolist() == ["network"] * len(rows_in(films, 2))
 
 
-def test_a_killed_cross_validation_computes_no_fold_twice(
+def test_a_killed_cross_validation_goes_on_in_the_fold_it_was_in(
     experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from components.cross_validation import step
-    from components.models import folds as room
+    """Two folds are done; the third is killed after its first epoch."""
+    partial = tmp_path / ".folds.partial"
+    for fold in (0, 1):
+        shutil.copytree(experiment.folds / f"fold-{fold}", partial / f"fold-{fold}")
+    (partial / "fold-9").mkdir()  # of another number of folds
+    shown: list[int | None] = []
 
-    asked: list[int] = []
-
-    def killed_in_fold_2(films, features, fold, *rest):  # type: ignore[no-untyped-def]
-        asked.append(fold)
-        if fold == 2 and asked.count(2) == 1:
+    def killed_after_the_first_epoch(figures: dict[str, float], step: int | None = None) -> None:
+        shown.append(step)
+        if len(shown) == 1:
             raise KeyboardInterrupt
-        return compute_fold(films, features, fold, *rest)
 
-    monkeypatch.setattr(room, "compute_fold", killed_in_fold_2)
+    monkeypatch.setattr(tracking, "log_metrics", killed_after_the_first_epoch)
+    stamps = {fold: (partial / f"fold-{fold}" / "network.keras").stat().st_mtime_ns for fold in (0, 1)}
     with pytest.raises(KeyboardInterrupt):
         run(experiment, tmp_path)
     assert not (tmp_path / "folds").exists()
-    partial = tmp_path / ".folds.partial"
-    stamps = {fold: (partial / f"fold-{fold}" / "network.keras").stat().st_mtime_ns for fold in (0, 1)}
-    (partial / "fold-9").mkdir()  # of another number of folds
-    run(experiment, tmp_path)
-    assert step.__name__  # the step looks the function up anew in each call
-    after = {fold: (tmp_path / "folds" / f"fold-{fold}" / "network.keras").stat().st_mtime_ns for fold in (0, 1)}
-    assert stamps == after
-    assert not partial.exists()
-    assert sorted(path.name for path in (tmp_path / "folds").iterdir() if path.is_dir()) == [
-        "fold-0",
-        "fold-1",
-        "fold-2",
-    ]
-    assert asked == [0, 1, 2, 0, 1, 2]
+    with caplog.at_level("INFO", logger="components"):
+        run(experiment, tmp_path)
+    assert [f"fold {fold}: computed already" in caplog.text for fold in range(3)] == [True, True, False]
+    assert "continuing after epoch 1" in caplog.text
+    assert shown[-1] == 2
+    assert stamps == {
+        fold: (tmp_path / "folds" / f"fold-{fold}" / "network.keras").stat().st_mtime_ns for fold in (0, 1)
+    }
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folds", "report"]
+    for folder in (experiment.folds, *(experiment.folds / f"fold-{fold}" for fold in range(3))):
+        again = tmp_path / "folds" / folder.relative_to(experiment.folds)
+        assert sorted(path.name for path in again.iterdir()) == sorted(path.name for path in folder.iterdir())
+    # The end is that of a call that nobody killed.
+    order = ["model", "film_id"]
+    ours, theirs = (
+        pd.read_parquet(folder / PREDICTIONS).sort_values(order, ignore_index=True)
+        for folder in (tmp_path / "folds", experiment.folds)
+    )
+    pd.testing.assert_frame_equal(ours, theirs, atol=1e-3)
 
 
-def test_a_fold_of_other_parameters_is_computed_again(experiment: Experiment, tmp_path: Path) -> None:
-    """Left by a killed call with one epoch; the new call asks for two."""
-    left = tmp_path / ".folds.partial" / "fold-0"
-    shutil.copytree(experiment.folds / "fold-0", left)
-    content = json.loads((left / "fold.json").read_text())
-    (left / "fold.json").write_text(json.dumps({**content, "epochs": 77, "fingerprint": "another"}))
-    run(experiment, tmp_path)
-    assert FoldInfo.model_validate_json((tmp_path / "folds/fold-0/fold.json").read_bytes()).epochs == 2
-
-
-def test_the_data_steps_do_not_change_what_they_read(experiment: Experiment, tmp_path: Path) -> None:
+def test_a_fold_of_other_parameters_is_computed_again_and_nothing_that_was_read_changes(
+    experiment: Experiment, tmp_path: Path
+) -> None:
+    """Left by a killed call with another number of epochs."""
     before = dvc_hash(experiment.pipeline.dataset), dvc_hash(experiment.features)
+    for fold in range(3):
+        left = tmp_path / ".folds.partial" / f"fold-{fold}"
+        shutil.copytree(experiment.folds / f"fold-{fold}", left)
+    content = json.loads((tmp_path / ".folds.partial" / "fold-0" / "fold.json").read_text())
+    other = {**content, "epochs": 77, "fingerprint": "another"}
+    (tmp_path / ".folds.partial" / "fold-0" / "fold.json").write_text(json.dumps(other))
     run(experiment, tmp_path)
+    infos = read_folds(tmp_path / "folds")
+    assert infos[0].model_dump(exclude={"seconds"}) == {
+        key: value for key, value in content.items() if key != "seconds"
+    }
+    assert infos[0].seconds != content["seconds"]
+    assert infos[1:] == read_folds(experiment.folds)[1:]
     assert (dvc_hash(experiment.pipeline.dataset), dvc_hash(experiment.features)) == before
+
+
+def test_what_a_fold_was_computed_from_decides_whether_it_is_computed_again(experiment: Experiment) -> None:
+    """By the fingerprint: each thing that changes the result changes it."""
+    features = open_features(experiment.features)
+    films = learning_films(experiment)
+    usual = (films, features, 1, experiment.training, CLASSICAL, ["svm"])
+    info = features.info.model_copy(update={"image_size": 96})
+    others = [
+        (0, dataclasses.replace(films, fingerprint="other films")),
+        (0, dataclasses.replace(films, limits=films.limits.model_copy(update={"rotation": 1.5}))),
+        (0, dataclasses.replace(films, types=["oblique", "transverse"])),
+        (1, dataclasses.replace(features, info=info)),
+        (2, 2),
+        (3, experiment.training.model_copy(update={"learning_rate": 0.1})),
+        (4, CLASSICAL.model_copy(update={"components": 9})),
+        (5, []),
+    ]
+    made = [room._fingerprint(*(*usual[:place], value, *usual[place + 1 :])) for place, value in others]
+    assert len({room._fingerprint(*usual), *made}) == 1 + len(others)
+    assert room._fingerprint(*usual) == room._fingerprint(*usual)
 
 
 def test_missing_and_damaged_results_are_said(tmp_path: Path, experiment: Experiment) -> None:

@@ -438,10 +438,10 @@ PATIENTS = """
 def test_the_paired_test_on_delongs_patients() -> None:
     albumin, protein, score, helped = np.array(PATIENTS.split(), np.float64).reshape(-1, 4).T
     labels = helped.astype(np.int64)
-    for test, less, error, p in ((albumin, 0.0108, 0.0953, 0.9102), (protein, -0.0780, 0.1046, 0.4561)):
+    for test, expected, error, p in ((albumin, 0.0108, 0.0953, 0.9102), (protein, -0.0780, 0.1046, 0.4561)):
         found = compared(labels, test, -score)
         value, low, high = numbers(found.auroc)
-        assert (value, (high - low) / (2 * 1.959964)) == pytest.approx((less, error), abs=5e-5)
+        assert (value, (high - low) / (2 * 1.959964)) == pytest.approx((expected, error), abs=5e-5)
         assert found.p == pytest.approx(p, abs=5e-5)
 
 

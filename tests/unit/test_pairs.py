@@ -9,10 +9,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from components.errors import OsteonError
 from components.films.contact_sheet import CAPTION_HEIGHT
 from components.films.groups import group_films
+from components.films.leaks import TABLE, count_joined
 from components.films.near_copies import DOUBTFUL, SURE, WITH_NAME, FilmStack, compare
-from components.films.pairs import COLUMNS, ORDINARY, PICTURE, SHOWN, TABLE, find_pairs, joined_rows, write_pairs
+from components.films.pairs import COLUMNS, ORDINARY, PICTURE, SHOWN, find_pairs, joined_rows, write_pairs
 from tests.making import manifest_of, phantom_films, stack_of
 
 Pixels = NDArray[np.uint8]
@@ -288,3 +290,14 @@ def test_only_identical_films_need_no_picture_either(films: list[Pixels], tmp_pa
     table, stack = made_set([(films[WRIST], {}), (films[WRIST], {})])
     write_pairs(tmp_path, find_pairs(table, stack, 1), table, stack)
     assert [path.name for path in tmp_path.iterdir()] == [TABLE]
+
+
+def test_a_report_tells_how_many_pairs_were_joined_by_each_sign(tmp_path: Path) -> None:
+    with pytest.raises(OsteonError, match=r"pairs\.csv is missing; run the step prepare$"):
+        count_joined(tmp_path)
+    rows = ["sign,joined", "near copy,True", "same bytes,True", "near copy,True", "near copy,False", "same name,False"]
+    (tmp_path / TABLE).write_text("\n".join(rows))
+    assert count_joined(tmp_path) == {"near copy": 2, "same bytes": 1}
+    assert list(count_joined(tmp_path)) == ["near copy", "same bytes"]
+    (tmp_path / TABLE).write_text("sign,joined\n")
+    assert count_joined(tmp_path) == {}
