@@ -454,7 +454,10 @@ def test_a_search_writes_the_best_and_how_it_came_to_it(store: tuple[Path, Mlflo
     assert infos["network"]["done"] == network["done"].sum()
     assert infos["logistic_regression"]["not_drawn"]["steps"] == "a trial has one of folds only"
     plots = {path.stem for path in (best / "plots").iterdir()}
-    assert {"network_history", "network_steps", "network_parameters"} <= plots
+    drawable = {"history", "steps", "parameters", "importance"}
+    for model, info in infos.items():
+        assert {name for name in drawable if f"{model}_{name}" in plots} == drawable - set(info["not_drawn"])
+    assert {"network_history", "network_steps"} <= plots
 
 
 def test_a_classical_trials_figure_is_the_models_auroc_on_the_fold(
