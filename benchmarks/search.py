@@ -96,11 +96,8 @@ def run(folder: Path, pruning: str, trials: int, epochs: int) -> Tried:
     from components.search import study
     from components.search.step import SEARCH, search
 
-    params = SearchParams(trials=trials, classical_trials=0)
-    training = TrainingParams(width=8, epochs=epochs, precision="float32")
-    params = params.model_copy(
-        update={"space": params.space.model_copy(update={"training": {**params.space.training, "width": [8, 16]}})}
-    )
+    params = SearchParams(trials=trials, classical_trials=0, epochs=epochs)
+    training = TrainingParams(width=8, precision="float32")
     chosen = study.pruner if pruning == "with" else lambda steps: optuna.pruners.NopPruner()  # noqa: ARG005
     best = folder / pruning
     start = time.perf_counter()

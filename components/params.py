@@ -5,6 +5,7 @@ the file, the key, the value and what is allowed.
 """
 
 import difflib
+import json
 import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -253,10 +254,12 @@ class ClassicalParams(Section):
     """The classical models: PCA of the features, then one of four."""
 
     components: Annotated[int, Field(ge=2, le=2048, description="of the PCA")] = 64
-    svm: SvmParams = SvmParams()
-    random_forest: RandomForestParams = RandomForestParams()
-    k_nearest: KNearestParams = KNearestParams()
-    logistic_regression: LogisticRegressionParams = LogisticRegressionParams()
+    svm: Annotated[SvmParams, Field(description="keys of the support vector machine")] = SvmParams()
+    random_forest: Annotated[RandomForestParams, Field(description="keys of the forest")] = RandomForestParams()
+    k_nearest: Annotated[KNearestParams, Field(description="key of the nearest neighbours")] = KNearestParams()
+    logistic_regression: Annotated[LogisticRegressionParams, Field(description="key of logistic regression")] = (
+        LogisticRegressionParams()
+    )
     max_films: Annotated[
         int,
         Field(
@@ -374,7 +377,7 @@ class SearchParams(Section):
         str, Field(description="database of the study, an SQLAlchemy URL; several workers may share it. Empty: a file")
     ] = ""
     study: Annotated[str, Field(min_length=1, description="name of the study in the database")] = "osteon"
-    space: SearchSpace = SearchSpace()
+    space: Annotated[SearchSpace, Field(description="what is tried")] = SearchSpace()
     seed: Seed = 20
 
 
@@ -503,12 +506,17 @@ def describe_keys(kind: type[BaseModel], prefix: str = "") -> dict[str, str]:
 
 
 def flatten(section: BaseModel, prefix: str = "") -> dict[str, Any]:
-    """A section as flat 'key.subkey' → value, the form MLflow's page shows; no URL has its password."""
+    """A section as flat 'key.subkey' → value, the form MLflow's page shows; no URL has its password.
+
+    Keys that stand in the file alone (those of a search space) stay together, as JSON.
+    """
     flat: dict[str, Any] = {}
     for key in type(section).model_fields:
         value = getattr(section, key)
         if isinstance(value, BaseModel):
             flat |= flatten(value, f"{prefix}{key}.")
+        elif isinstance(value, dict):
+            flat[f"{prefix}{key}"] = json.dumps(value, default=dict)
         else:
             flat[f"{prefix}{key}"] = without_password(value) if isinstance(value, str) else value
     return flat

@@ -21,7 +21,7 @@ import matplotlib.pyplot as plt
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LEAST_FOR_IMPORTANCE = 4  # complete trials
+LEAST_FOR_PARAMETERS, LEAST_FOR_IMPORTANCE = 2, 4  # complete trials
 MARKS = {TrialState.COMPLETE: ("o", BLUE), TrialState.PRUNED: ("x", GREY), TrialState.FAIL: ("+", GREY)}
 
 
@@ -134,7 +134,7 @@ def draw_plots(searched: Searched, folder: Path, seed: int) -> dict[str, str]:
         for name, draw, reason in (
             ("history", _history, "no trial got anywhere" if not trials else ""),
             ("steps", _steps, f"a trial has one of {searched.unit} only" if searched.steps < 2 else ""),
-            ("parameters", _parameters, "a single trial" if len(trials) < 2 else ""),
+            ("parameters", _parameters, _too_few(complete, LEAST_FOR_PARAMETERS)),
             ("importance", _importance(searched.study, seed), _no_importance(complete)),
         ):
             if reason:
@@ -193,19 +193,22 @@ def _steps(searched: Searched, trials: list[FrozenTrial]) -> "Figure":
 
 
 def _parameters(searched: Searched, trials: list[FrozenTrial]) -> "Figure":
-    """Parallel coordinates: a line a trial through its values, coloured by AUROC."""
+    """Parallel coordinates: a line a trial through its values, coloured by AUROC.
+
+    Pruned ones are grey: their AUROC was that of a network half learnt.
+    """
     names = sorted({name for trial in trials for name in trial.params})
     figure, axes = plt.subplots(figsize=(1.6 + 1.25 * len(names), 3.8), layout="constrained")
-    values = [trial.intermediate_values[trial.last_step or 0] for trial in trials]
-    colours = mpl.cm.ScalarMappable(mpl.colors.Normalize(min(values), max(values)), cmap="viridis")
+    complete = [trial.value for trial in trials if trial.value is not None and trial.state == TrialState.COMPLETE]
+    colours = mpl.cm.ScalarMappable(mpl.colors.Normalize(min(complete), max(complete)), cmap="viridis")
     distributions = {name: distribution for trial in trials for name, distribution in trial.distributions.items()}
-    for trial, value in sorted(zip(trials, values, strict=True), key=lambda pair: pair[1]):
+    for trial in sorted(trials, key=lambda one: (one.state == TrialState.COMPLETE, one.value or 0)):
         heights = [_height(trial.params[name], distributions[name]) for name in names if name in trial.params]
         pruned = trial.state != TrialState.COMPLETE
         axes.plot(
             range(len(heights)),
             heights,
-            color=colours.to_rgba(np.array([value]))[0],
+            color=GREY if pruned else colours.to_rgba(np.array([trial.value]))[0],
             linewidth=1 if pruned else 1.8,
             linestyle=":" if pruned else "-",
             marker="o",
@@ -220,7 +223,7 @@ def _parameters(searched: Searched, trials: list[FrozenTrial]) -> "Figure":
     axes.set(xlim=(-0.2, len(names) - 0.5), ylim=(-0.06, 1.06))
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    axes.set_title(f"{searched.model}: what was tried (dotted: pruned)", fontsize=10)
+    axes.set_title(f"{searched.model}: what was tried (grey: pruned)", fontsize=10)
     figure.colorbar(colours, ax=axes, label="AUROC", pad=0.02)
     return figure
 
@@ -242,9 +245,13 @@ def _ticks(distribution: Any) -> list[tuple[float, str]]:
     return [(0.0, f"{distribution.low:g}"), (1.0, f"{distribution.high:g}{' (log)' if distribution.log else ''}")]
 
 
+def _too_few(complete: list[FrozenTrial], least: int) -> str:
+    return f"complete trials: {len(complete)}, needed: {least}" if len(complete) < least else ""
+
+
 def _no_importance(complete: list[FrozenTrial]) -> str:
-    if len(complete) < LEAST_FOR_IMPORTANCE:
-        return f"{len(complete)} complete trials, {LEAST_FOR_IMPORTANCE} are needed"
+    if reason := _too_few(complete, LEAST_FOR_IMPORTANCE):
+        return reason
     if len({trial.value for trial in complete}) < 2:
         return "all complete trials have the same AUROC"
     return ""

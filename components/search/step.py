@@ -197,7 +197,6 @@ def _write(folder: Path, found: "list[Searched]", precision: dict[str, str], see
     import json
     import logging
 
-    from components import tracking
     from components.models.searched import write_best
     from components.search.report import describe, draw_plots, trials_table
     from components.search.space import as_best
@@ -215,8 +214,6 @@ def _write(folder: Path, found: "list[Searched]", precision: dict[str, str], see
         log.info("%s", info.line())
         for name, reason in missing.items():
             log.info("%s: no picture of %s: %s", searched.model, name, reason)
-        if info.auroc is not None:
-            tracking.log_metrics({f"auroc.{searched.model}": info.auroc})
     write_best(folder, as_best(values))
     trials_table(found).to_csv(folder / TRIALS, index=False, float_format="%.6g", lineterminator="\n")
     content = json.dumps([info.model_dump() for info in infos], indent=2)

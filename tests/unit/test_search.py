@@ -143,8 +143,8 @@ def test_a_trials_values_go_back_to_their_sections() -> None:
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
-        ("postgresql://ann:s3cret@host:5432/studies", "postgresql://host:5432/studies"),
-        ("postgresql://ann:s3@c/ret@host/studies?password=s3cret", "postgresql://host/studies"),
+        ("postgresql://karl:s3cret@host:5432/studies", "postgresql://host:5432/studies"),
+        ("postgresql://karl:s3@c/ret@host/studies?password=s3cret", "postgresql://host/studies"),
         ("sqlite:////data/study.db", "sqlite:////data/study.db"),
         ("data/phantoms", "data/phantoms"),
     ],
@@ -159,8 +159,8 @@ def test_a_password_is_never_shown(url: str, shown: str) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "postgresql://ann:s3cret@localhost:1/studies",  # no driver here, or nobody answers
-        "nonsense://ann:s3cret@localhost/studies",
+        "postgresql://karl:s3cret@localhost:1/studies",  # no driver here, or nobody answers
+        "nonsense://karl:s3cret@localhost/studies",
         "no url",
         "sqlite:////nowhere/at/all/study.db",
     ],
@@ -169,7 +169,7 @@ def test_a_database_that_cannot_be_used_is_said_without_its_password(url: str) -
     with pytest.raises(OsteonError, match=r"search\.storage: the database .* cannot be used") as said, opened(url):
         pass
     assert "s3cret" not in str(said.value)
-    assert "ann" not in str(said.value)
+    assert "karl" not in str(said.value)
     assert said.value.__cause__ is None
 
 
@@ -323,8 +323,8 @@ def test_what_cannot_be_drawn_is_said(url: str, tmp_path: Path) -> None:
         missing = draw_plots(Searched("svm", study, "folds", 1), tmp_path, 1)
     assert missing == {
         "steps": "a trial has one of folds only",
-        "parameters": "a single trial",
-        "importance": "1 complete trials, 4 are needed",
+        "parameters": "complete trials: 1, needed: 2",
+        "importance": "complete trials: 1, needed: 4",
     }
     assert [path.name for path in tmp_path.glob("*.png")] == ["svm_history.png"]
 
@@ -393,6 +393,7 @@ TRAINING = TrainingParams(width=8, epochs=2, batch_size=8, precision="float32")
 SMALL = SearchParams(
     trials=3,
     classical_trials=4,
+    epochs=0,
     space=space(
         training={"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}},
         augmentation={"rotation": {"low": 0.0, "high": 20.0}},
@@ -435,9 +436,9 @@ def test_a_search_writes_the_best_and_how_it_came_to_it(store: tuple[Path, Mlflo
 
     # The file's own values were the first of each.
     first = network.iloc[0]
-    assert (first["training.learning_rate"], first["augmentation.rotation"]) == (2e-3, 10.0)
+    assert (first["training.learning_rate"], first["augmentation.rotation"]) == (TRAINING.learning_rate, 10.0)
     assert (first["state"], first["done"], first["own_values"]) == ("complete", 2, True)
-    assert classical.iloc[0]["logistic_regression.c"] == 0.01
+    assert classical.iloc[0]["logistic_regression.c"] == CLASSICAL.logistic_regression.c
 
     found = read_best(best)
     won = network[network["state"] == "complete"].sort_values("auroc", ascending=False, kind="stable").iloc[0]
@@ -453,7 +454,10 @@ def test_a_search_writes_the_best_and_how_it_came_to_it(store: tuple[Path, Mlflo
     assert infos["network"]["done"] == network["done"].sum()
     assert infos["logistic_regression"]["not_drawn"]["steps"] == "a trial has one of folds only"
     plots = {path.stem for path in (best / "plots").iterdir()}
-    assert {"network_history", "network_steps", "network_parameters"} <= plots
+    drawable = {"history", "steps", "parameters", "importance"}
+    for model, info in infos.items():
+        assert {name for name in drawable if f"{model}_{name}" in plots} == drawable - set(info["not_drawn"])
+    assert {"network_history", "network_steps"} <= plots
 
 
 def test_a_classical_trials_figure_is_the_models_auroc_on_the_fold(
