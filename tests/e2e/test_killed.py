@@ -50,11 +50,12 @@ def step_process(repro: subprocess.Popen[bytes], name: str) -> psutil.Process | 
 def wait_for_the_middle(repro: subprocess.Popen[bytes], project: Project, name: str) -> psutil.Process:
     """Until the step has begun to write: half of its output lies there under its temporary name.
 
-    A manifest is written in a moment nobody can hit from outside, and so is a search of no trials; these steps are
-    caught when their run has begun.
+    A manifest is written in a moment nobody can hit from outside; that step is caught when its run has begun.
     """
     outputs = [partial_path(project.folder / out) for out in outputs_of(name)]
     # After the first epoch, before the last; of the second fold, when the first is done.
+    if name == "search":
+        outputs = [outputs[0] / "trials" / "trial-0" / "fold-0" / "state.json"]
     if name == "train":
         outputs = [outputs[0] / "checkpoint" / "state.json"]
     if name == "cross_validate":
@@ -65,7 +66,7 @@ def wait_for_the_middle(repro: subprocess.Popen[bytes], project: Project, name: 
         seen = seen or step_process(repro, name)
         if seen is not None and any(output.exists() for output in outputs):
             return seen
-        if seen is not None and name in ("ingest", "search") and has_a_run(project, name):
+        if seen is not None and name == "ingest" and has_a_run(project, name):
             return seen
         assert repro.poll() is None, f"dvc repro ended before {name} was caught"
         time.sleep(0.002)
@@ -110,6 +111,14 @@ def test_a_run_killed_in_every_stage_ends_as_one_that_was_not(finished: Project,
         theirs.pop("reports/validation", None)
         assert ours == theirs, name
     assert not [path for path in project.folder.rglob(".*.partial") if ".dvc" not in path.parts]
+
+    # The trial that was killed was taken up under another number, and came to the same.
+    found = [(one.folder / "artifacts/search/best.yaml").read_text(encoding="utf-8") for one in (finished, project)]
+    assert found[0] == found[1]
+    trials = pd.concat(pd.read_csv(one.folder / "artifacts/search/trials.csv") for one in (finished, project))
+    assert trials["state"].tolist() == ["complete", "complete"]
+    assert trials["trial"].tolist() == [0, 1]
+    np.testing.assert_allclose(*trials["auroc"], atol=1e-3)
 
     # No fold was computed twice (its seconds would differ), and the one that was killed came to the same scores.
     folds = [one.folder / "artifacts/cross_validation" for one in (finished, project)]

@@ -57,7 +57,7 @@ def test_every_step_says_what_it_did(finished: Project) -> None:
     assert "OSTEON_IDENTITY_KEY" not in log  # phantoms are nobody: no key is needed, and none is made
     assert not (finished.folder / ".osteon").exists()
     assert "Traceback" not in log
-    assert log.count("images/s") == 6  # a line an epoch: two folds, and the network of all films
+    assert log.count("images/s") == 8  # a line an epoch: a trial, two folds, and the network of all films
 
 
 def test_a_second_run_finds_nothing_to_do_and_says_so(finished: Project) -> None:
