@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FOLDS = 5  # for the sigmoid
 BLOCK = 4096  # films whose scores are computed together
+SVM_CACHE = 500  # MiB
 
 
 def fit_classical(
@@ -65,24 +66,31 @@ def fit_classical(
     reduced = reduction.fit_transform(scale.fit_transform(features))
     folds = StratifiedGroupKFold(min(FOLDS, fewest), shuffle=True, random_state=params.seed)
     splits = list(folds.split(reduced, labels, groups))
-    model = _unfitted(name, reduced, min(len(taught) for taught, _ in splits), params)
+    cores = params.cores or cpu_count()
+    model = _unfitted(name, reduced, min(len(taught) for taught, _ in splits), params, min(cores, len(splits)))
     calibrated = CalibratedClassifierCV(model, method="sigmoid", cv=splits, ensemble=False)
     # Threads: the models compute in C with Python's lock released, and a process would take seconds to start.
     # Here and not as the forest's n_jobs: its answers would then be sums in whatever order its threads end.
-    with parallel_config("threading", n_jobs=params.cores or cpu_count()), _weights_in_the_sigmoid_alone():
+    with parallel_config("threading", n_jobs=cores), _weights_in_the_sigmoid_alone():
         calibrated.fit(reduced, labels, sample_weight=compute_sample_weight("balanced", labels))
     calibrated.cv = None  # the rows of the folds: of no use any more, and they would be written with the model
     return Pipeline([("scale", scale), ("pca", reduction), (name, calibrated)])
 
 
-def _unfitted(name: ClassicalName, reduced: NDArray[np.float32], fewest: int, params: ClassicalParams) -> Any:
-    """The model, for features after the PCA. fewest: films that it is shown at once at least."""
+def _unfitted(
+    name: ClassicalName, reduced: NDArray[np.float32], fewest: int, params: ClassicalParams, at_once: int
+) -> Any:
+    """The model, for features after the PCA.
+
+    fewest: films that it is shown at once at least. at_once: how many of it learn at the same time.
+    """
     if name == "svm":
         from sklearn.svm import SVC
 
         # By the variance there is, so that 1 suits any number of components and any features.
         gamma = params.svm.gamma / (reduced.shape[1] * float(reduced.var()))
-        return SVC(C=params.svm.c, gamma=gamma, cache_size=500)
+        # The kernel's cache, MiB, fills up with 20,000 films: all that learn at once share it.
+        return SVC(C=params.svm.c, gamma=gamma, cache_size=SVM_CACHE / at_once)
     if name == "random_forest":
         from sklearn.ensemble import RandomForestClassifier
 

@@ -92,15 +92,16 @@ def train(
                 shutil.copyfile(folds / FOLD.format(one.fold) / NETWORK, folder / network_file(number))
         else:
             # All films learn, so none is left to decide when to stop: it stops where the folds did.
-            epochs = [round(float(np.mean([one.epochs for one in computed])))]
+            found_epochs = round(float(np.mean([one.epochs for one in computed])))
             network, state = learn(
                 films,
                 rows,
                 learning,
                 checkpoint,
-                epochs=epochs[0],
+                epochs=found_epochs,
                 on_epoch=lambda epoch, entry: tracking.log_metrics(entry, step=epoch + 1),
             )
+            epochs = [state.epochs]
             state.write_history(folder / HISTORY)
             save_network(folder / network_file(0), network)
         for name in names:
