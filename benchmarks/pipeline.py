@@ -32,7 +32,7 @@ FEW = {
     **{section: {"cores": 1} for section in ("data", "validation", "augmentation", "features", "classical")},
     "phantoms": {"cores": 1, "films": 60},
     "preparation": {"cores": 1, "folds": 2},
-    "search": {"trials": 1, "classical_trials": 1},
+    "search": {"trials": 1, "classical_trials": 1, "epochs": 1},
     "training": {"epochs": 1, "patience": 0},
 }
 

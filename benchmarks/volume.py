@@ -115,7 +115,7 @@ def make_films(phantoms: Path, folder: Path, count: int) -> int:
     turn = (np.arange(count) // len(drawn)).astype(str)
     rows["path"] = [f"{number // 1000:03}/{number:06}.jpg" for number in range(count)]
     rows["film_id"] = rows["path"]
-    for column in ("patient_id", "study_id"):
+    for column in ("patient_pseudonym", "study_pseudonym"):
         rows[column] = rows[column] + "-" + turn
     for parent in {str(Path(path).parent) for path in rows["path"]}:
         (folder / parent).mkdir(parents=True)

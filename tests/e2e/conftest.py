@@ -16,7 +16,7 @@ FEW = {
     "validation": {"min_side": 32},
     "preparation": {"image_size": 64, "folds": 2},
     "features": {"image_size": 64},
-    "search": {"trials": 1, "classical_trials": 0},
+    "search": {"trials": 1, "classical_trials": 0, "epochs": 2},
     "cross_validation": {"models": ["svm", "logistic_regression"]},
     "training": {"width": 8, "epochs": 2, "patience": 0, "batch_size": 8, "precision": "float32"},
     "classical": {"components": 8},
