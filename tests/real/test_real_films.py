@@ -169,7 +169,7 @@ def test_films_published_twice_are_found_and_their_neighbours_are_not_joined(rea
         assert not joined[pair].mirrored
         assert joined[pair].rotation == pytest.approx(0, abs=0.5)
         assert joined[pair].scale == pytest.approx(1, abs=0.01)
-    # What was published twice lies far apart in the set: films beside each other are others. Of these a few are one limb
-    # exposed twice, as a look at them shows, which is to stay on one side of a split as well.
+    # What was published twice lies far apart in the set: films beside each other are others. Of these a few are one
+    # limb exposed twice, as a look at them shows, which is to stay on one side of a split as well.
     near = {(one, other) for one, other in joined if abs(int(one[3:]) - int(other[3:])) <= 100}
     assert near <= {("IMG0001364", "IMG0001365"), ("IMG0001365", "IMG0001366"), ("IMG0001380", "IMG0001382")}
