@@ -141,7 +141,7 @@ def test_a_colour_dicom_is_refused_with_the_reason(real_data: Path) -> None:
         decode(film(real_data, "HTJ2KLossless_08_RGB.dcm"), max_megapixels=80)
 
 
-def test_films_published_twice_are_found_and_their_neighbours_are_not_joined(real_data: Path) -> None:
+def test_films_published_twice_are_found_and_of_their_neighbours_only_limbs_exposed_twice(real_data: Path) -> None:
     """Nobody said so: found by looking at what the search finds. The films around them are of the same bones."""
     from components.films.near_copies import SURE, FilmStack, find_near_copies
 
@@ -169,5 +169,9 @@ def test_films_published_twice_are_found_and_their_neighbours_are_not_joined(rea
         assert not joined[pair].mirrored
         assert joined[pair].rotation == pytest.approx(0, abs=0.5)
         assert joined[pair].scale == pytest.approx(1, abs=0.01)
-    # What was published twice lies far apart in the set: films beside each other are others.
-    assert all(abs(int(one[3:]) - int(other[3:])) > 100 for one, other in joined)
+    # What was published twice lies far apart in the set: films beside each other are others. Of these a few are one
+    # limb exposed twice, as a look at them shows, which is to stay on one side of a split as well.
+    near = {(one, other) for one, other in joined if abs(int(one[3:]) - int(other[3:])) <= 100}
+    exposed_twice = {("IMG0001364", "IMG0001365"), ("IMG0001365", "IMG0001366"), ("IMG0001380", "IMG0001382")}
+    assert ("IMG0001365", "IMG0001366") in near
+    assert near <= exposed_twice

@@ -1,10 +1,8 @@
 """The audit of a folder: made folders with known copies, leaks and labels."""
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from components.audit.tables import print_audit
 from components.cli import app
 from components.errors import OsteonError
 from components.params import ClassNames, DataParams, PhantomParams
+from tests.command import osteon
 from tests.making import dicom, dicom_bytes, encoded, manifest_of, write
 
 Film = NDArray[np.uint8]
@@ -85,26 +84,16 @@ def found(leaking: Path) -> Audit:
     return audit_folder(leaking, None, DataParams(), None)
 
 
-def osteon(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "COLUMNS": "110"}
-    for name in ("OSTEON_DEBUG", "OSTEON_IDENTITY_KEY", "FORCE_COLOR"):
-        environment.pop(name, None)
-    return subprocess.run(
-        [sys.executable, "-m", "components.cli", "audit", *words],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+def audited(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """The command, which must need no key of the user's."""
+    return osteon(folder, "audit", *words, unset=("OSTEON_IDENTITY_KEY",))
 
 
 # ---------------------------------------------------------------- the command
 
 
 def test_a_clean_split_ends_with_0(clean: Path, tmp_path: Path) -> None:
-    done = osteon(tmp_path, str(clean))
+    done = audited(tmp_path, str(clean))
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == (
         "No leak found: no two of the splits train, test share a copy; 32 source films behind 32 images."
@@ -114,7 +103,7 @@ def test_a_clean_split_ends_with_0(clean: Path, tmp_path: Path) -> None:
 
 
 def test_copies_across_the_split_end_with_3(leaking: Path, tmp_path: Path) -> None:
-    done = osteon(tmp_path, str(leaking), "--out", "found")
+    done = audited(tmp_path, str(leaking), "--out", "found")
     assert done.returncode == 3, done.stderr
     assert done.stdout.splitlines()[-1] == (
         "The given splits leak: 6 of 14 test films (43%) have a copy among the train films."
@@ -137,10 +126,10 @@ def test_json_is_all_that_is_printed_and_the_exit_code_stays(leaking: Path, foun
 
 
 def test_misuse_ends_with_2_and_says_what(tmp_path: Path) -> None:
-    done = osteon(tmp_path, ".", "--layout", "zip")
+    done = audited(tmp_path, ".", "--layout", "zip")
     assert done.returncode == 2
     assert "no layout zip; there are annotations, dicom," in done.stderr
-    done = osteon(tmp_path, "nowhere")
+    done = audited(tmp_path, "nowhere")
     assert (done.returncode, done.stderr) == (2, "error: nowhere: no such folder\n")
 
 
@@ -217,7 +206,7 @@ def test_a_patient_on_two_sides_is_a_leak_and_stays_unnamed(drawn: list[Film], t
             f"{number}.png,yes,{'Müller-4711' if number in (1, 5) else number},{'train' if number < 4 else 'test'}"
         )
     write(tmp_path / "set" / "manifest.csv", "\n".join(rows).encode())
-    done = osteon(tmp_path, "set", "--out", "found")
+    done = audited(tmp_path, "set", "--out", "found")
     assert done.returncode == 3
     assert done.stdout.splitlines()[-1] == "The given splits leak: 1 patient is in both train and test."
     assert "ller-4711" not in done.stdout + done.stderr

@@ -1,10 +1,8 @@
 """The command as a person meets it: in a process of its own."""
 
 import json
-import os
 import re
 import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import pytest
 
 from components.params import Params, Section, flatten, section_of
 from components.steps import STEPS
+from tests.command import osteon, python
 
 HEAVY = {
     "numpy",
@@ -28,25 +27,6 @@ HEAVY = {
 }
 
 
-def started(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "COLUMNS": "110"}
-    for name in ("OSTEON_DEBUG", "FORCE_COLOR", "GITHUB_ACTIONS"):
-        environment.pop(name, None)
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-
-
-def osteon(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return started(["-m", "components.cli", *words], folder)
-
-
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A folder with a parameter file in which everything has its default."""
@@ -57,7 +37,7 @@ def project(tmp_path: Path) -> Path:
 def patched(folder: Path, patch: str, *words: str) -> subprocess.CompletedProcess[str]:
     """The command with something replaced before it starts."""
     code = f"import sys; from components import cli, tracking\nsys.argv[0] = 'osteon'\n{patch}\ncli.main()"
-    return started(["-c", code, *words], folder)
+    return python(folder, "-c", code, *words)
 
 
 INGEST = ("ingest", "--source", "nowhere", "--manifest", "m.parquet")
@@ -241,7 +221,7 @@ def test_the_command_line_loads_nothing_heavy(tmp_path: Path) -> None:
         import components.cli
         print(sorted({HEAVY!r} & set(sys.modules)))
     """)
-    done = started(["-c", code], tmp_path)
+    done = python(tmp_path, "-c", code)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
 
 

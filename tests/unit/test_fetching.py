@@ -24,6 +24,7 @@ from components.errors import OsteonError
 from components.fetching import fetch, list_sources, read_sources
 from components.films.layouts import read_layout
 from components.params import DataParams
+from tests.command import osteon
 from tests.making import encoded, ramp
 
 FILM = encoded(ramp(), "PNG")
@@ -193,22 +194,13 @@ def test_without_a_published_checksum_it_says_so_and_the_first_that_came_must_co
 
 
 def test_the_command_fetches_and_lists(table: Path) -> None:
-    def osteon(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "components.cli", "fetch", *words],
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    listed = osteon()
+    listed = osteon(Path.cwd(), "fetch")
     assert listed.returncode == 0
     assert listed.stdout.split()[:6] == ["a-set", "2", "films", "0", "MB", "CC-BY-4.0"]
-    done = osteon("a-set")
+    done = osteon(Path.cwd(), "fetch", "a-set")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[0] == "A set: 2 films, 0 MB"
-    wrong = osteon("aset")
+    wrong = osteon(Path.cwd(), "fetch", "aset")
     assert wrong.returncode == 2
     assert wrong.stderr == "error: data/sources.yaml has no set aset; did you mean a-set?\n"
 

@@ -1,11 +1,9 @@
 """Which models saw a film: real models in a real store, in two experiments, and once behind a real server."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -25,6 +23,7 @@ from components.films.prepared import open_prepared
 from components.models.package import FILMS
 from components.params import EvaluationParams, Params, TrainingParams
 from components.steps import STEPS
+from tests.command import osteon
 from tests.conftest import Pipeline
 from tests.making import packaged
 from tests.unit.conftest import use_store
@@ -196,20 +195,13 @@ def test_an_evaluation_leads_to_the_model_it_measured(store: Store) -> None:
     assert len(films_of(run.info.run_id)) == len(store.films)
 
 
-def osteon(store: Store, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "components.cli", "lineage", *words],
-        cwd=store.folder,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "60"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def told_of(store: Store, *words: str) -> subprocess.CompletedProcess[str]:
+    return osteon(store.folder, "lineage", *words, columns=60)
 
 
 def test_the_command_answers_in_words_and_in_json(store: Store) -> None:
     film = store.of(fold=1)
-    done = osteon(store, "--film", str(film["film_id"]))
+    done = told_of(store, "--film", str(film["film_id"]))
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[:3] == [f"film    {film['film_id']}", f"sha256  {film['sha256']}", f"md5     {film['md5']}"]
@@ -218,25 +210,25 @@ def test_the_command_answers_in_words_and_in_json(store: Store) -> None:
     )
     assert lines[-2] == "2 of 2 models saw it"
     assert lines[-1].startswith(f"unknown {store.old}, made 20")
-    told = json.loads(osteon(store, "--film", str(film["md5"]), "--json").stdout)
+    told = json.loads(told_of(store, "--film", str(film["md5"]), "--json").stdout)
     assert [(one["model"], one["role"]) for one in told["seen"]] == [
         (store.first, "validation"),
         (store.second, "train"),
     ]
-    listed = osteon(store, "models:/fracture/1", "--films").stdout.splitlines()
+    listed = told_of(store, "models:/fracture/1", "--films").stdout.splitlines()
     assert listed[0] == "film_id,sha256,md5,role"
     assert f"{film['film_id']},{film['sha256']},{film['md5']},validation" in listed
 
 
 def test_a_film_that_nobody_saw_is_an_answer_and_no_error(store: Store) -> None:
-    done = osteon(store, "--film", "never")
+    done = told_of(store, "--film", "never")
     assert done.returncode == 0
     assert done.stdout.splitlines()[0] == "no model of this store saw never, of 2 that keep a list"
 
 
 @pytest.mark.parametrize("words", [(), ("run", "--film", "f"), ("--film", "f", "--films")])
 def test_the_command_wants_one_thing(store: Store, words: tuple[str, ...]) -> None:
-    done = osteon(store, *words)
+    done = told_of(store, *words)
     assert done.returncode == 2
     assert "give RUN_OR_MODEL" in done.stderr
 

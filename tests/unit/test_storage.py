@@ -4,7 +4,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 from components.errors import OsteonError
 from components.storage import SETTINGS as ALL
 from components.storage import Finding, check, init, parse_place
+from tests.command import osteon
 from tests.s3 import KEYS, S3, UNSET, error, s3_server
 from tests.unit.conftest import free_port
 
@@ -479,31 +479,21 @@ def test_check_does_not_make_the_bucket(s3: S3, project: Path) -> None:
 # ---------------------------------------------------------------- the command
 
 
-def osteon(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "components.cli", "storage", *words],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def test_the_command_and_its_exit_codes(s3: S3, project: Path) -> None:
-    done = osteon("init", URL, "--endpoint-url", s3.endpoint)
+    done = osteon(project, "storage", "init", URL, "--endpoint-url", s3.endpoint)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0] == "✓ bucket films: made"
     assert lines[-1] == "  now: git add .dvc/config && git commit -m 'DVC remote' && dvc push"
-    assert osteon("check").returncode == 0
+    assert osteon(project, "storage", "check").returncode == 0
     s3.client.put_bucket_versioning(Bucket="films", VersioningConfiguration={"Status": "Suspended"})
-    done = osteon("check")
+    done = osteon(project, "storage", "check")
     assert done.returncode == 2
     assert "✗ versioning: missing; `osteon storage init` sets it" in done.stdout.splitlines()
     assert done.stderr == "error: 1 thing is not as it should be, marked ✗ above\n"
     s3.gate.answers["s3:PutBucketVersioning"] = error(403, "AccessDenied")
     s3.gate.answers["s3:GetLifecycleConfiguration"] = error(403, "AccessDenied")
-    done = osteon("init")
+    done = osteon(project, "storage", "init")
     assert done.returncode == 2
     assert done.stderr == "error: 2 things are not as they should be, marked ✗ above\n"
     assert "sesame" not in done.stdout + done.stderr
