@@ -6,11 +6,10 @@ import matplotlib as mpl
 import pandas as pd
 
 from components.models.comparison import Comparison
+from components.pages.style import BLUE, GREY
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
-
-BLUE, GREY = "#2b6cb0", "#a0aec0"
 
 
 def table_of(comparison: Comparison) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 from components.evaluation.metrics import confusion
 from components.intervals import Estimate
 from components.models.reliability import Reliability
+from components.pages.style import BLUE, GREY, ORANGE, STYLE
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -18,19 +19,6 @@ import matplotlib.pyplot as plt
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#a0aec0"
-STYLE: dict[Any, Any] = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#4a5568",
-    "axes.labelcolor": "#2d3748",
-    "xtick.color": "#4a5568",
-    "ytick.color": "#4a5568",
-    "figure.dpi": 144,
-    "savefig.facecolor": "white",
-}
 
 
 def curve_tables(films: pd.DataFrame, threshold: float, finding: str) -> dict[str, pd.DataFrame]:

@@ -12,9 +12,10 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from components.evaluation.explanations import EACH, KINDS, peak_of
-from components.evaluation.figures import ORANGE, STYLE, save_figure
+from components.evaluation.figures import save_figure
 from components.films.manifest import Box
 from components.intervals import Floats
+from components.pages.style import ORANGE, STYLE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -3,6 +3,7 @@
 Each ends in a sigmoid that turns its scores into probabilities, learnt from films of groups it had not seen.
 """
 
+import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from components.params import ClassicalName, ClassicalParams
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
+
+log = logging.getLogger(__name__)
 
 FOLDS = 5  # for the sigmoid
 BLOCK = 4096  # films whose scores are computed together
@@ -73,6 +76,11 @@ def fit_classical(
     # Here and not as the forest's n_jobs: its answers would then be sums in whatever order its threads end.
     with parallel_config("threading", n_jobs=cores), _weights_in_the_sigmoid_alone():
         calibrated.fit(reduced, labels, sample_weight=compute_sample_weight("balanced", labels))
+    for sigmoid in calibrated.calibrated_classifiers_[0].calibrators:
+        if sigmoid.a_ > 0:
+            # On films not seen, higher scores meant less. Of the sigmoids that do not fall the level one fits best.
+            log.warning("%s: what it learnt says nothing about films that it had not seen", name)
+            sigmoid.a_ = sigmoid.b_ = 0.0
     calibrated.cv = None  # the rows of the folds: of no use any more, and they would be written with the model
     return Pipeline([("scale", scale), ("pca", reduction), (name, calibrated)])
 

@@ -134,9 +134,9 @@ class _EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
         save_checkpoint(self.checkpoint, self.model, self.kept, self.state)
         log.info(
             "epoch %*d of %d · loss %.3f · AUROC %.3f%s · %.0f images/s",
-            len(str(self.training.epochs)),
+            len(str(self.params["epochs"])),
             epoch + 1,
-            self.training.epochs,
+            self.params["epochs"],
             entry["loss"],
             entry["auroc"],
             f", on films not learnt from {entry['watched_auroc']:.3f}" if watched else "",

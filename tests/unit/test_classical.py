@@ -44,6 +44,18 @@ def films(count: int = 400, seed: int = 0, positive: float = 0.3, features: int 
 every_model = pytest.mark.parametrize("name", get_args(ClassicalName))
 
 
+@every_model
+def test_a_model_that_ranks_unseen_films_the_wrong_way_says_what_is_known_without_it(
+    name: ClassicalName, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Few films of noise: the fold that is left out has more of the label that the others have less of."""
+    groups = np.repeat(np.arange(12), 2)
+    features = np.random.default_rng(0).standard_normal((24, 64)).astype(np.float32)
+    model = fit_classical(name, features, groups % 2, groups, PARAMS)
+    np.testing.assert_allclose(probabilities(model, features, 0.3), 0.3)
+    assert caplog.messages == [f"{name}: what it learnt says nothing about films that it had not seen"]
+
+
 # ---------------------------------------------------------------- by hand
 
 
