@@ -51,7 +51,7 @@ def test_a_model_that_ranks_unseen_films_the_wrong_way_says_what_is_known_withou
     """Few films of noise: the fold that is left out has more of the label that the others have less of."""
     groups = np.repeat(np.arange(12), 2)
     features = np.random.default_rng(0).standard_normal((24, 64)).astype(np.float32)
-    model = fit_classical(name, features, groups % 2, groups, PARAMS)
+    model = fit_classical(name, features, groups % 2, groups, ClassicalParams(cores=2))
     np.testing.assert_allclose(probabilities(model, features, 0.3), 0.3)
     assert caplog.messages == [f"{name}: what it learnt says nothing about films that it had not seen"]
 
