@@ -1,6 +1,6 @@
 """Run the pipeline on a set of films and write what came out into docs/results.md.
 
-    python -m benchmarks.results                   both sets, the shortcuts, the audit
+    python -m benchmarks.results                   both sets, the shortcuts, the audit; not the ablation
     python -m benchmarks.results --only phantoms   one; the other parts of the page stay
     python -m benchmarks.results --only shortcuts  no training: a minute
     python -m benchmarks.results --only audit      the search for copies: four minutes
@@ -17,9 +17,7 @@ import re
 import shlex
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,16 +25,17 @@ from typing import Any
 
 import pandas as pd
 
+from benchmarks.fresh_clone import ROOT, fresh_clone
 from components.audit.audit import RESULT
 from components.audit.findings import Audit
 from components.films.audit import ShortcutAudit, read_audit
 from components.films.layouts.fracatlas import MISSING_BETWEEN
 from components.films.leaks import TABLE
 from components.intervals import shown
-from components.models.comparison import TITLES
+from components.models.comparison import TITLES as MODEL_TITLES
+from components.outputs import whole_file
 from components.validation.step import count_reasons
 
-ROOT = Path(__file__).parents[1]
 PAGE, PICTURES = ROOT / "docs" / "results.md", ROOT / "docs" / "pictures"
 ROWS = {
     "auroc": "AUROC",
@@ -88,49 +87,27 @@ CASES = {
 }
 
 
-def command(case: Case) -> str:
-    """What a person types for the case."""
-    if not case.settings:
-        return "dvc repro"
-    words = [f'-S "{key}={value}"' if "$" in value else f"-S {key}={value}" for key, value in case.settings.items()]
-    return " \\\n  ".join(["dvc exp run evaluate", *words])
-
-
-@contextmanager
-def done_in_a_clone(typed: str) -> Iterator[tuple[Path, dict[str, str]]]:
-    """A fresh clone of HEAD in which a command has run, and the environment it ran in."""
-    with tempfile.TemporaryDirectory() as scratch:
-        clone = Path(scratch) / "osteon"
-        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
-        environment["PYTHONPATH"] = str(clone)  # the clone's code, whichever is installed
-        if real := os.environ.get("OSTEON_REAL_DATA"):
-            environment["OSTEON_REAL_DATA"] = str(Path(real).resolve())
-        subprocess.run(["bash", "-ec", typed], cwd=clone, env=environment, check=True)
-        yield clone, environment
+def command_of(stage: str, settings: Mapping[str, str]) -> str:
+    """What a person types for a stage with other parameters."""
+    if not settings:
+        return f"dvc repro {stage}"
+    words = [f'-S "{key}={value}"' if "$" in value else f"-S {key}={value}" for key, value in settings.items()]
+    return " \\\n  ".join([f"dvc exp run {stage}", *words])
 
 
 def run(case: Case) -> dict[str, Any]:
     """Run it; all that the page shows."""
-    with done_in_a_clone(command(case)) as (clone, environment):
-        evaluation = clone / "reports" / "evaluation"
-        shown = subprocess.run(
-            ["osteon", "summary"], cwd=clone, env=environment, check=True, capture_output=True, text=True
-        ).stdout
+    with fresh_clone() as clone:
+        clone.run(command_of("evaluate", case.settings))
+        evaluation = clone.folder / "reports" / "evaluation"
+        shown = clone.output("osteon summary")
         name = next(key for key, one in CASES.items() if one is case)
         PICTURES.mkdir(exist_ok=True)
         (PICTURES / f"{name}_roc.png").write_bytes((evaluation / "figures" / "roc.png").read_bytes())
         found = re.search(r"^run +(\w+)", shown, re.MULTILINE)
         assert found is not None, shown  # noqa: S101 – our own output
-        lineage = subprocess.run(
-            ["osteon", "lineage", found[1], "--json"],
-            cwd=clone,
-            env=environment,
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
-        reasons = count_reasons(pd.read_csv(clone / "reports" / "validation" / "quarantine.csv", dtype="string"))
+        lineage = clone.output(f"osteon lineage {found[1]} --json")
+        reasons = count_reasons(pd.read_csv(clone.folder / "reports" / "validation" / "quarantine.csv", dtype="string"))
         return {
             "metrics": json.loads((evaluation / "metrics.json").read_text(encoding="utf-8")),
             "lineage": json.loads(lineage),
@@ -161,7 +138,7 @@ def section(name: str, case: Case, found: dict[str, Any]) -> str:
         case.about,
         "",
         "```sh",
-        command(case),
+        command_of("evaluate", case.settings),
         "```",
         "",
         f"{validated['films']:,.0f} films, {validated['trusted']:,.0f} trusted. Trained on {trained['films']:,.0f} of "
@@ -180,7 +157,9 @@ def section(name: str, case: Case, found: dict[str, Any]) -> str:
         lines.append(f"| {title} | {interval(test[key])} | {methods.get(key, 'bootstrap over groups')} |")
     lines += ["", "| out of fold, each model | AUROC, all folds | mean of the folds | sd |", "|---|---|---|---|"]
     for model, row in found["metrics"]["models"].items():
-        lines.append(f"| {TITLES[model]} | {interval(row['pooled'])} | {number(row['mean'])} | {number(row['sd'])} |")
+        lines.append(
+            f"| {MODEL_TITLES[model]} | {interval(row['pooled'])} | {number(row['mean'])} | {number(row['sd'])} |"
+        )
     points = found["metrics"]["operating_points"]
     lines += ["", "| answers on the test films | |", "|---|---|"]
     lines.append(f"| sensitivity of 'rule out', by group | {interval(points['sensitivity']['share'])} |")
@@ -229,8 +208,9 @@ def audits() -> dict[str, ShortcutAudit]:
     found = {}
     for name, typed in SHORTCUT_COMMANDS.items():
         print(f"$ {typed}", flush=True)
-        with done_in_a_clone(typed) as (clone, _):
-            found[name] = read_audit(clone / "reports" / "validation")
+        with fresh_clone() as clone:
+            clone.run(typed)
+            found[name] = read_audit(clone.folder / "reports" / "validation")
     return found
 
 
@@ -297,10 +277,11 @@ AUDIT_COMMAND = 'osteon audit "$OSTEON_REAL_DATA/fracatlas" --layout fracatlas -
 def audit_fracatlas() -> tuple[Audit, pd.DataFrame, str]:
     """What the command finds, its pairs, and when and at which commit."""
     print(f"$ {AUDIT_COMMAND}", flush=True)
-    with done_in_a_clone(AUDIT_COMMAND) as (clone, _):
-        folder = clone / "reports" / "audit"
+    with fresh_clone() as clone:
+        clone.run(AUDIT_COMMAND)
+        folder = clone.folder / "reports" / "audit"
         found = Audit.model_validate_json((folder / RESULT).read_bytes())
-        return found, pd.read_csv(folder / TABLE), measured(clone)
+        return found, pd.read_csv(folder / TABLE), measured(clone.folder)
 
 
 def audit_section(found: Audit, pairs: pd.DataFrame, when: str) -> str:
@@ -358,34 +339,49 @@ def audit_section(found: Audit, pairs: pd.DataFrame, when: str) -> str:
 
 HEAD = """# Results
 
-Written by `python -m benchmarks.results`; not by hand. The test films are whole groups (patient, study, copies) that
-search, cross-validation, training, calibration and thresholds never saw.
+Written by `python -m benchmarks.results` and `python -m benchmarks.ablation`; not by hand. The test films are whole
+groups (patient, study, copies) that search, cross-validation, training, calibration and thresholds never saw.
 
 """
+ABLATION = "ablation"  # benchmarks/ablation.py
+ABLATION_TITLE = "FracAtlas: what each choice is worth"
+TITLES = {
+    **{name: case.title for name, case in CASES.items()},
+    ABLATION: ABLATION_TITLE,
+    SHORTCUTS: SHORTCUTS_TITLE,
+    AUDIT: AUDIT_TITLE,
+}
+
+
+def write_part(name: str, part: str) -> None:
+    """Write one part of the page; the others stay, all in the order of TITLES."""
+    old = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+    parts = []
+    for one, title in TITLES.items():
+        if one == name:
+            parts.append(part)
+        elif kept := re.search(rf"^## {re.escape(title)}$.*?(?=^## |\Z)", old, re.MULTILINE | re.DOTALL):
+            parts.append(kept[0].rstrip() + "\n")
+    with whole_file(PAGE) as path:
+        path.write_text(HEAD + "\n".join(parts), encoding="utf-8")
+    print(f"wrote {PAGE.relative_to(ROOT)}", flush=True)
 
 
 def main() -> None:
-    """Run what was asked for and write the page anew; what was not run stays."""
+    """Run what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=[*CASES, SHORTCUTS, AUDIT], help="run one part")
     only = parser.parse_args().only
     if only != "phantoms" and not os.environ.get("OSTEON_REAL_DATA"):
         sys.exit("OSTEON_REAL_DATA is not set: it names the folder that holds fracatlas/; or give --only phantoms")
-    old = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
-    parts = []
-    titles = {name: case.title for name, case in CASES.items()}
-    for name, title in {**titles, SHORTCUTS: SHORTCUTS_TITLE, AUDIT: AUDIT_TITLE}.items():
-        if only in (None, name) and name == SHORTCUTS:
-            parts.append(shortcut_section(audits()))
-        elif only in (None, name) and name == AUDIT:
-            parts.append(audit_section(*audit_fracatlas()))
-        elif only in (None, name):
-            print(f"$ {shlex.join(shlex.split(command(CASES[name])))}", flush=True)
-            parts.append(section(name, CASES[name], run(CASES[name])))
-        elif kept := re.search(rf"^## {re.escape(title)}$.*?(?=^## |\Z)", old, re.MULTILINE | re.DOTALL):
-            parts.append(kept[0].rstrip() + "\n")
-    PAGE.write_text(HEAD + "\n".join(parts), encoding="utf-8")
-    print(f"wrote {PAGE.relative_to(ROOT)}")
+    for name in [only] if only else [*CASES, SHORTCUTS, AUDIT]:
+        if name == SHORTCUTS:
+            write_part(name, shortcut_section(audits()))
+        elif name == AUDIT:
+            write_part(name, audit_section(*audit_fracatlas()))
+        else:
+            print(f"$ {shlex.join(shlex.split(command_of('evaluate', CASES[name].settings)))}", flush=True)
+            write_part(name, section(name, CASES[name], run(CASES[name])))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,191 @@
+"""The ablation: one choice changed at a time, each row a cross-validation on FracAtlas of its own.
+
+    python -m benchmarks.ablation                  every row that is not there yet
+    python -m benchmarks.ablation plain "no copies, no variation"   these, anew
+
+Written into docs/results.md. A row's scores are kept in build/ablation, so that rows can be computed one by one over
+days and still be compared film by film; `python -m benchmarks.ablation --page` only writes the page.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from benchmarks.fresh_clone import ROOT, fresh_clone
+from benchmarks.results import ABLATION, ABLATION_TITLE, command_of, measured, write_part
+from components.intervals import shown
+from components.models.comparison import REFERENCE, ModelRow, compare
+from components.models.out_of_fold import PREDICTIONS, read_folds, read_predictions
+
+KEPT = ROOT / "build" / "ablation"
+CONFIDENCE = 0.95
+# Small enough that a row takes minutes on two cores; three folds, so that each network learns from two thirds.
+SETTINGS = {
+    "data.root": "$OSTEON_REAL_DATA/fracatlas",
+    "data.layout": "fracatlas",
+    "preparation.image_size": "128",
+    "preparation.folds": "3",
+    "search.trials": "0",
+    "search.classical_trials": "0",
+    "cross_validation.models": "[]",
+    "training.width": "16",
+    "training.epochs": "30",
+    "training.batch_size": "32",
+}
+# A network that has learnt from phantoms, which cost nothing and have a box on every break.
+LEARN_FROM_PHANTOMS = """dvc exp run train -S phantoms.films=6000 -S preparation.image_size=128 \\
+  -S preparation.folds=2 -S search.trials=0 -S search.classical_trials=0 -S cross_validation.models=[] \\
+  -S training.width=16 -S training.epochs=10 -S training.batch_size=32
+mkdir -p build && cp artifacts/model/network-0.keras build/phantoms.keras
+git checkout --quiet params.yaml"""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is said otherwise than in SETTINGS, and what has to be done before."""
+
+    settings: Mapping[str, str]
+    before: str = ""
+
+
+FIRST = "as above"
+CHOICES = {
+    FIRST: Choice({}),
+    "no copies, no variation": Choice(
+        {"augmentation.copies": "0", "augmentation.copies_rarer": "0", "augmentation.online": "false"},
+    ),
+    "copies only": Choice({"augmentation.online": "false"}),
+    "variation only": Choice({"augmentation.copies": "0", "augmentation.copies_rarer": "0"}),
+    "without outlines": Choice({"training.map_weight": "0"}),
+    "plain": Choice({"training.network": "plain"}),
+    "width 8": Choice({"training.width": "8"}),
+    "width 24": Choice({"training.width": "24"}),
+    "96 pixels": Choice({"preparation.image_size": "96"}),
+    "192 pixels": Choice({"preparation.image_size": "192"}),
+    "after phantoms": Choice({"training.weights": "build/phantoms.keras"}, LEARN_FROM_PHANTOMS),
+    "classical models": Choice(
+        {"cross_validation.models": "[svm,random_forest,k_nearest,logistic_regression]", "training.epochs": "1"},
+    ),
+}
+
+
+def settings_of(name: str) -> dict[str, str]:
+    """All that a row says otherwise than params.yaml."""
+    return SETTINGS | dict(CHOICES[name].settings)
+
+
+def compute(name: str) -> None:
+    """Run a row and keep its scores."""
+    typed = "\n".join([CHOICES[name].before, command_of("cross_validate", settings_of(name))]).strip()
+    print(f"\n# {name}\n$ {typed}", flush=True)
+    with fresh_clone() as clone:
+        clone.run(typed)
+        folds = clone.folder / "artifacts" / "cross_validation"
+        seconds: dict[str, float] = {}
+        for fold in read_folds(folds):
+            for model, spent in fold.seconds.items():
+                seconds[model] = seconds.get(model, 0.0) + spent
+        partial = KEPT / f".{name}"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        shutil.copyfile(folds / PREDICTIONS, partial / PREDICTIONS)
+        said = {"seconds": seconds, "measured": measured(clone.folder)}
+        (partial / "row.json").write_text(json.dumps(said), encoding="utf-8")
+        shutil.rmtree(KEPT / name, ignore_errors=True)
+        partial.rename(KEPT / name)
+
+
+def models_of(name: str) -> list[str]:
+    """Which models of its cross-validation a row shows."""
+    if name != "classical models":
+        return [REFERENCE]
+    return [
+        model
+        for model in pd.read_parquet(KEPT / name / PREDICTIONS)["model"].unique()
+        if "_vote" not in model and model != REFERENCE
+    ]
+
+
+def section() -> str:
+    """The part of the page, of all rows that are kept."""
+    tables, minutes, when = [], {}, {}
+    for name in CHOICES:
+        if not (KEPT / name).is_dir():
+            continue
+        said = json.loads((KEPT / name / "row.json").read_text(encoding="utf-8"))
+        for model in models_of(name):
+            # compare() sets all others against the one that is called the reference.
+            row = REFERENCE if name == FIRST else name if model == REFERENCE else model.replace("_", " ")
+            tables.append(read_predictions(KEPT / name, model).assign(model=row))
+            minutes[row], when[row] = said["seconds"][model] / 60, (name, said["measured"])
+    compared = compare(pd.concat(tables), {}, CONFIDENCE)
+    rows = {row.model: row for row in compared.models}
+    lines = [
+        f"## {ABLATION_TITLE}",
+        "",
+        f"{compared.films:,} development films of {compared.groups:,} groups, {compared.positive:,} of them fractured, "
+        f"in {compared.folds} folds; the test films take no part. A row is the command below with one thing changed, by "
+        "`python -m benchmarks.ablation`. Its AUROC is of all folds together, by DeLong; the difference is paired, "
+        "films summed by group. One seed: another moves each figure, too.",
+        "",
+        "```sh",
+        command_of("cross_validate", SETTINGS),
+        "```",
+        "",
+        "'After phantoms' had begun with:",
+        "",
+        "```sh",
+        LEARN_FROM_PHANTOMS,
+        "```",
+        "",
+        "| what | changed | AUROC out of fold | less the first | minutes |",
+        "|---|---|---|---|--:|",
+        *(line(row, rows[row], minutes[row], when[row][0]) for row in minutes),
+        "",
+        f"{CONFIDENCE:.0%} intervals. Minutes of all folds on {os.cpu_count()} cores. "
+        f"{'; '.join(dict.fromkeys(stamp for _, stamp in when.values()))}.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def line(row: str, found: ModelRow, minutes: float, name: str) -> str:
+    """A row of the table."""
+    changed = ", ".join(f"`{key}={value}`" for key, value in CHOICES[name].settings.items())
+    less = ""
+    if found.against:
+        # `against` is the first less this one.
+        value, low, high = (
+            -one for one in (found.against.auroc.value, found.against.auroc.high, found.against.auroc.low)
+        )
+        less = f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
+    title = FIRST if row == REFERENCE else row
+    return f"| {title} | {changed} | {shown(found.auroc.pooled)} | {less} | {minutes:.1f} |"
+
+
+def main() -> None:
+    """Compute rows, write the page after each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(CHOICES)}")
+    parser.add_argument("--page", action="store_true", help="compute nothing")
+    given = parser.parse_args()
+    if unknown := sorted(set(given.rows) - set(CHOICES)):
+        sys.exit(f"no row {', '.join(unknown)}; there are {', '.join(CHOICES)}")
+    if not given.page and not os.environ.get("OSTEON_REAL_DATA"):
+        sys.exit("OSTEON_REAL_DATA is not set: it names the folder that holds fracatlas/")
+    for name in [] if given.page else given.rows or [name for name in CHOICES if not (KEPT / name).is_dir()]:
+        compute(name)
+        if (KEPT / FIRST).is_dir():
+            write_part(ABLATION, section())
+    if given.page:
+        write_part(ABLATION, section())
+
+
+if __name__ == "__main__":
+    main()
