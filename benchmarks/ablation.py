@@ -55,13 +55,13 @@ class Choice:
 
 
 FIRST = "as above"
+# An epoch without copies is half as long: twice as many, so that as many films are shown.
+NO_COPIES = {"augmentation.copies": "0", "augmentation.copies_rarer": "0", "training.epochs": "60"}
 CHOICES = {
     FIRST: Choice({}),
-    "no copies, no variation": Choice(
-        {"augmentation.copies": "0", "augmentation.copies_rarer": "0", "augmentation.online": "false"},
-    ),
+    "no copies, no variation": Choice({**NO_COPIES, "augmentation.online": "false"}),
     "copies only": Choice({"augmentation.online": "false"}),
-    "variation only": Choice({"augmentation.copies": "0", "augmentation.copies_rarer": "0"}),
+    "variation only": Choice(NO_COPIES),
     "without outlines": Choice({"training.map_weight": "0"}),
     "plain": Choice({"training.network": "plain"}),
     "width 8": Choice({"training.width": "8"}),
@@ -130,8 +130,8 @@ def section() -> str:
         f"## {ABLATION_TITLE}",
         "",
         f"{compared.films:,} development films of {compared.groups:,} groups, {compared.positive:,} of them fractured, "
-        f"in {compared.folds} folds; the test films take no part. A row is the command below with one thing changed, by "
-        "`python -m benchmarks.ablation`. Its AUROC is of all folds together, by DeLong; the difference is paired, "
+        f"in {compared.folds} folds; the test films take no part. A row is the command below with one thing changed, "
+        "by `python -m benchmarks.ablation`. Its AUROC is of all folds together, by DeLong; the difference is paired, "
         "films summed by group. One seed: another moves each figure, too.",
         "",
         "```sh",
