@@ -1,8 +1,8 @@
 """Many films: speed and peak memory of every step with 1,000, 10,000 and 100,000 films of 224 pixels.
 
 The films are phantoms, each drawn for itself: repeats of a few with noise would be near copies of each other, and
-`prepare` rightly spends its time on finding that. Fewer films are the first of the many. Train shows an epoch of the smallest network (width 8), and the pass over the
-validation fold; all other parameters are the defaults, at 224 pixels.
+`prepare` rightly spends its time on finding that. Fewer films are the first of the many. Train shows an epoch of the
+smallest network (width 8), and the pass over the validation fold; all other parameters are the defaults, at 224 pixels.
 
 Each step runs in a process of its own and works in threads. Its memory is the highest that ever was resident at once
 (VmHWM), libraries, mapped files and TensorFlow included. Its seconds are all of them, imports and compiling included.

@@ -179,6 +179,8 @@ def find_near_copies(films: FilmStack, distinct: Ints, cores: int) -> list[Pair]
         cores: worker threads; 0 takes one for each core.
 
     """
+    from threadpoolctl import threadpool_limits
+
     if len(distinct) < 2:
         return []
     with TemporaryDirectory() as folder:
@@ -206,10 +208,12 @@ def find_near_copies(films: FilmStack, distinct: Ints, cores: int) -> list[Pair]
             total=len(candidates),
         )
         best: dict[tuple[int, int], Overlay] = {}
-        for row, laid in judged:
-            first, second = distinct[candidates[row, :2]].tolist()
-            if laid is not None and laid.score >= DOUBTFUL:
-                best[first, second] = max(laid, best.get((first, second), laid), key=lambda one: one.score)
+        # The matrices are small and there is a thread for each core: BLAS' own threads would stand in each other's way.
+        with threadpool_limits(1, "blas"):
+            for row, laid in judged:
+                first, second = distinct[candidates[row, :2]].tolist()
+                if laid is not None and laid.score >= DOUBTFUL:
+                    best[first, second] = max(laid, best.get((first, second), laid), key=lambda one: one.score)
     return [Pair(first, second, laid) for (first, second), laid in sorted(best.items(), key=lambda item: item[0])]
 
 
