@@ -335,7 +335,10 @@ def _candidates(store: _FeatureFile, cores: int) -> Iterator[tuple[int, int, int
 
 
 def _index(store: _FeatureFile, total: int) -> Any:
-    """An index that looks at the few lists of features nearest to the one asked for, a byte a value."""
+    """An index that looks at the few lists of features nearest to the one asked for.
+
+    Half a byte a value: with a byte 100,000 films would take 1.8 GB instead of 1, and find the same candidates.
+    """
     import faiss
 
     lists = max(1, round(4 * np.sqrt(total)))
@@ -346,7 +349,7 @@ def _index(store: _FeatureFile, total: int) -> Any:
         wanted -= len(sample[-1])
         if wanted <= 0:
             break
-    index: Any = faiss.index_factory(DESCRIPTOR, f"IVF{min(lists, total)},SQ8")
+    index: Any = faiss.index_factory(DESCRIPTOR, f"IVF{min(lists, total)},SQ4")
     index.cp.niter = 6
     index.cp.min_points_per_centroid = 1  # it would print a warning for a small set
     index.nprobe = 4
