@@ -147,7 +147,7 @@ def run_step(step: str, folder: Path) -> Measured:
             done = train(prepared, augmented, model, TrainingParams(width=8, epochs=1))
             images = done.films + done.copies + films_to_validate_on(prepared)
         case _:
-            images = evaluate(model, prepared, folder / "evaluation", EvaluationParams()).films
+            images = evaluate(model, prepared, folder / "report", folder / "evaluation", EvaluationParams()).films
     return Measured(images, time.perf_counter() - start, peak_memory())
 
 
