@@ -24,6 +24,7 @@ from benchmarks.fresh_process import in_fresh_process, peak_memory
 
 FILMS, QUICK_FILMS = (1_000, 10_000, 100_000), (200, 400, 800)
 SIDE = 224
+BUILD = Path(__file__).parents[1] / "build" / "volume"  # keeps the films: to draw them takes half an hour
 MOST_MEMORY = 2048  # MiB
 STEPS = ("ingest", "validate", "prepare", "augment", "train", "evaluate")
 
@@ -41,9 +42,11 @@ def measure(quick: bool) -> Findings:
     counts = QUICK_FILMS if quick else FILMS
     found: dict[tuple[str, int], Measured] = {}
     size = groups = patients = 0
-    with TemporaryDirectory() as temporary:
-        phantoms = Path(temporary) / "phantoms"
-        in_fresh_process(draw_phantoms, phantoms, counts[-1])
+    BUILD.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=BUILD) as temporary:
+        phantoms = BUILD / f"{counts[-1]}_phantoms_of_{SIDE}_pixels"
+        if not phantoms.is_dir():
+            in_fresh_process(draw_phantoms, phantoms, counts[-1])
         for count in counts:
             folder = Path(temporary) / str(count)
             size = in_fresh_process(take_first, phantoms, folder / "films", count)
@@ -92,7 +95,7 @@ def power_of_growth(counts: Sequence[int], seconds: Sequence[float]) -> float:
 
 
 def draw_phantoms(folder: Path, count: int) -> None:
-    """All films."""
+    """All films; those that were drawn once are taken again."""
     from components.params import PhantomParams
     from components.phantoms.step import phantoms
 
