@@ -59,6 +59,7 @@ def fit_classical(
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import StandardScaler
     from sklearn.utils.class_weight import compute_sample_weight
+    from threadpoolctl import threadpool_limits
 
     fewest = min(len(np.unique(groups[labels == label])) for label in (0, 1))
     if fewest < 2:
@@ -74,7 +75,8 @@ def fit_classical(
     calibrated = CalibratedClassifierCV(model, method="sigmoid", cv=splits, ensemble=False)
     # Threads: the models compute in C with Python's lock released, and a process would take seconds to start.
     # Here and not as the forest's n_jobs: its answers would then be sums in whatever order its threads end.
-    with parallel_config("threading", n_jobs=cores), _weights_in_the_sigmoid_alone():
+    # One thread of BLAS in each: together they would be more than there are cores, and wait for one another.
+    with parallel_config("threading", n_jobs=cores), threadpool_limits(1, "blas"), _weights_in_the_sigmoid_alone():
         calibrated.fit(reduced, labels, sample_weight=compute_sample_weight("balanced", labels))
     for sigmoid in calibrated.calibrated_classifiers_[0].calibrators:
         if sigmoid.a_ > 0:
