@@ -158,15 +158,19 @@ def section() -> str:
 def line(row: str, found: ModelRow, minutes: float, name: str) -> str:
     """A row of the table."""
     changed = ", ".join(f"`{key}={value}`" for key, value in CHOICES[name].settings.items())
-    less = ""
-    if found.against:
-        # `against` is the first less this one.
-        value, low, high = (
-            -one for one in (found.against.auroc.value, found.against.auroc.high, found.against.auroc.low)
-        )
-        less = f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
     title = FIRST if row == REFERENCE else row
-    return f"| {title} | {changed} | {shown(found.auroc.pooled)} | {less} | {minutes:.1f} |"
+    return f"| {title} | {changed} | {shown(found.auroc.pooled)} | {less_the_first(found)} | {minutes:.1f} |"
+
+
+def less_the_first(found: ModelRow) -> str:
+    """'-0.012 [-0.030, +0.006]'; nothing for the first itself."""
+    if found.against is None:
+        return ""
+    # `against` is the first less this one.
+    value, low, high = found.against.auroc.value, found.against.auroc.low, found.against.auroc.high
+    if value is None or low is None or high is None:
+        return "not defined"
+    return f"{-value:+.3f} [{-high:+.3f}, {-low:+.3f}]"
 
 
 def main() -> None:

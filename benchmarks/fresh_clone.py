@@ -24,8 +24,10 @@ class Clone:
 
     def output(self, typed: str) -> str:
         """The same, and what it printed."""
-        how = {"cwd": self.folder, "env": self.environment}
-        return subprocess.run(["bash", "-ec", typed], check=True, capture_output=True, text=True, **how).stdout
+        done = subprocess.run(
+            ["bash", "-ec", typed], cwd=self.folder, env=self.environment, check=True, capture_output=True, text=True
+        )
+        return done.stdout
 
 
 @contextmanager

@@ -23,7 +23,8 @@ def in_fresh_process(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
         folder = Path(temporary)
         (folder / CALL).write_bytes(pickle.dumps((function, args, kwargs)))
         subprocess.run([sys.executable, "-m", __name__, str(folder)], cwd=Path(__file__).parents[1], check=True)
-        return pickle.loads((folder / RESULT).read_bytes())  # noqa: S301 – written by us, a moment ago
+        result: T = pickle.loads((folder / RESULT).read_bytes())  # noqa: S301 – written by us, a moment ago
+        return result
 
 
 def peak_memory() -> float:

@@ -12,7 +12,8 @@ from importlib import _bootstrap
 from pathlib import Path
 from typing import Any
 
-find_and_load = _bootstrap._find_and_load
+bootstrap: Any = _bootstrap
+find_and_load = bootstrap._find_and_load
 together, depth = 0.0, 0
 
 
@@ -33,7 +34,7 @@ def timed(name: str, import_: Any) -> Any:
 
 if __name__ == "__main__":
     file = Path(sys.argv.pop(1))
-    _bootstrap._find_and_load = timed
+    bootstrap._find_and_load = timed
     try:
         from components.cli import main
 

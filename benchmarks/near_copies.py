@@ -6,9 +6,10 @@ film. The hard pairs are films of one region and one view that follow each other
 studies. The search is timed on phantoms and, where there are any, FracAtlas films, without reading and decoding.
 """
 
+import itertools
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -147,29 +148,39 @@ def make_squares(root: Path, layout: str, path: Path, most: int) -> Squares:
     films = read_layout(root, DataParams(root=str(root), layout=layout)).head(most)
     names = list(COPIES)
 
-    def work(rows: "list[int]") -> list[tuple[Pixels, Pixels, tuple[int, int], tuple[int, int]] | None]:
+    def work(rows: Sequence[int]) -> list[FilmAndCopy | None]:
         return [_film_and_copy(root / films["path"].iloc[row], row, names[row % len(names)]) for row in rows]
 
     made = list(over_cores(work, range(len(films)), 0))
     readable = [row for row, one in enumerate(made) if one is not None]
     found = [one for one in made if one is not None]
-    write_pixels(path, (one[place] for place in (0, 1) for one in found), 2 * len(found), SIDE)
+    squares = itertools.chain((one.film for one in found), (one.copy for one in found))
+    write_pixels(path, squares, 2 * len(found), SIDE)
     return Squares(
         path,
         films.iloc[readable].reset_index(drop=True),
         [names[row % len(names)] for row in readable],
-        [one[place] for place in (2, 3) for one in found],
+        [one.film_size for one in found] + [one.copy_size for one in found],
     )
 
 
-def _film_and_copy(path: Path, row: int, kind: str) -> tuple[Pixels, Pixels, tuple[int, int], tuple[int, int]] | None:
+class FilmAndCopy(NamedTuple):
+    """Both as squares, and their width and height before."""
+
+    film: Pixels
+    copy: Pixels
+    film_size: tuple[int, int]
+    copy_size: tuple[int, int]
+
+
+def _film_and_copy(path: Path, row: int, kind: str) -> FilmAndCopy | None:
     try:
         film = to_8_bit(decode(path.read_bytes(), max_megapixels=math.inf))
     except UnreadableFilmError:
         return None
     shown = smaller(film, LONGEST / max(film.shape)) if max(film.shape) > LONGEST else film
     copy = COPIES[kind](shown, np.random.default_rng([7, row]))
-    return _square(film), _square(copy), (film.shape[1], film.shape[0]), (copy.shape[1], copy.shape[0])
+    return FilmAndCopy(_square(film), _square(copy), (film.shape[1], film.shape[0]), (copy.shape[1], copy.shape[0]))
 
 
 def _square(film: Pixels) -> Pixels:
@@ -256,7 +267,7 @@ def all_films(real: Squares | None, drawn: Path, path: Path, most: int) -> tuple
     paths = sorted((drawn / "films").iterdir())
     count = len(real.films) if real else 0
     wanted = paths[: max(0, most - count)]
-    read = [cv2.imread(str(one), cv2.IMREAD_GRAYSCALE) for one in wanted]
+    read = [to_8_bit(decode(one.read_bytes(), max_megapixels=math.inf)) for one in wanted]
     pixels = PixelFile(real.path) if real else None
 
     def squares() -> Iterator[Pixels]:

@@ -44,22 +44,23 @@ class Trained(NamedTuple):
 
 def measure(quick: bool) -> Findings:
     """Prepare once, train both, compare."""
-    from components.intervals import delong
+    from components.intervals import delong, shown
 
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
         films = in_fresh_process(prepare_films, folder, quick)
         ours = in_fresh_process(train_osteon, folder, quick)
         theirs = in_fresh_process(train_notebook, folder, ours.seconds)
-    rows, aurocs = [], []
+    rows: list[list[str]] = []
+    aurocs: list[float] = []
     for name, trained in (("Osteon", ours), ("notebook", theirs)):
         auroc = delong(trained.labels, trained.scores, CONFIDENCE)
-        aurocs.append(auroc.value)
+        aurocs.append(auroc.value or 0.0)  # no test film of a class: not defined
         rows.append(
             [
                 name,
                 f"{trained.images_per_second:.0f}",
-                f"{auroc.value:.3f} [{auroc.low:.3f}, {auroc.high:.3f}]",
+                shown(auroc),
                 f"{trained.epochs} ({trained.best_epoch})",
                 f"{trained.seconds:.0f}",
             ]
@@ -185,8 +186,10 @@ def train_notebook(folder: Path, least_seconds: float) -> Trained:
                 seed=params.training.seed,
             )
 
-    class Clock(keras.callbacks.Callback):
+    class Clock(keras.callbacks.Callback):  # type: ignore[misc, name-defined]
         """Times the training part of each epoch, and stops when time is up."""
+
+        speeds: list[float]
 
         def on_train_begin(self, logs: Any = None) -> None:  # noqa: ARG002
             self.start, self.speeds = time.perf_counter(), []
