@@ -22,7 +22,7 @@ from components.models.networks import build_network  # noqa: E402
 from components.models.weights import body_layers, head_layers  # noqa: E402
 
 SMALL = TrainingParams(
-    width=8, epochs=3, batch_size=8, learning_rate=3e-3, warmup_epochs=0.5, precision="float32", ema=0.9
+    width=8, epochs=3, patience=25, batch_size=8, learning_rate=3e-3, warmup_epochs=0.5, precision="float32", ema=0.9
 )
 
 

@@ -27,13 +27,17 @@ keras = load_keras()
 
 from components.models.calibration import fit_calibration, probabilities_of  # noqa: E402
 from components.models.checkpoint import TrainingState, save_checkpoint  # noqa: E402
-from components.models.classical import fit_classical, probabilities  # noqa: E402
+from components.models.classical import (  # noqa: E402
+    fit_classical,
+    load_classical,
+    probabilities,
+)
 from components.models.film_features import features_of  # noqa: E402
 from components.models.fit import compile_network  # noqa: E402
 from components.models.networks import build_network  # noqa: E402
 from components.models.operating_points import find_operating_points  # noqa: E402
 from components.models.out_of_fold import read_folds, read_predictions  # noqa: E402
-from components.models.package import PackageInfo, load_network, logits_of, open_package  # noqa: E402
+from components.models.package import PackageInfo, classical_file, load_network, logits_of, open_package  # noqa: E402
 from components.models.searched import Best, write_best  # noqa: E402
 
 # One worker makes the experiment's folds for all tests that look at them.
@@ -224,7 +228,8 @@ def test_what_the_search_found_goes_over_the_parameters(
     found = open_package(tmp_path / "model").scores(squares)
     soft = CLASSICAL.model_copy(update={"svm": CLASSICAL.svm.model_copy(update={"c": 0.05})})
     np.testing.assert_allclose(found, estimated(experiment, "svm", prepared, soft), atol=1e-9)
-    assert np.abs(found - estimated(experiment, "svm", prepared)).max() > 1e-3
+    (fitted,) = load_classical(tmp_path / "model" / classical_file("svm"))[-1].calibrated_classifiers_
+    assert fitted.estimator.C == 0.05 != CLASSICAL.svm.c
 
 
 # ---------------------------------------------------------------- what the package says of itself
