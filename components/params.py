@@ -203,7 +203,7 @@ class TrainingParams(Section):
     map_weight: Annotated[
         float, Field(ge=0, description="how much where the boxes are counts beside whether; 0 ignores boxes")
     ] = 1.0
-    epochs: Annotated[int, Field(ge=1, le=10_000, description="at most")] = 24
+    epochs: Annotated[int, Field(ge=1, le=10_000, description="at most")] = 20
     patience: Annotated[
         int, Field(ge=0, description="epochs without a better AUROC before it stops; 0: all epochs, no film set aside")
     ] = 0
@@ -211,8 +211,8 @@ class TrainingParams(Section):
         float,
         Field(gt=0, lt=0.5, description="share of the films to learn from that is set aside to decide when to stop"),
     ] = 0.125
-    batch_size: Annotated[int, Field(ge=2, le=4096, multiple_of=2, description="half of it is positive")] = 16
-    learning_rate: Annotated[float, Field(gt=0, le=1, description="highest rate of AdamW")] = 5e-3
+    batch_size: Annotated[int, Field(ge=2, le=4096, multiple_of=2, description="half of it is positive")] = 32
+    learning_rate: Annotated[float, Field(gt=0, le=1, description="highest rate of AdamW")] = 8e-3
     weight_decay: Annotated[float, Field(ge=0, le=1, description="of AdamW")] = 0.05
     warmup_epochs: Annotated[float, Field(ge=0, description="epochs until the highest rate is reached")] = 2.0
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5, description="share of certainty taken off the labels")] = 0.05
@@ -368,11 +368,11 @@ class SearchParams(Section):
     trials: Annotated[int, Field(ge=0, description="of the network; 0 takes the values of this file")] = 4
     classical_trials: Annotated[
         int, Field(ge=0, description="of each classical model; 0 takes the values of this file")
-    ] = 4
+    ] = 2
     folds: Annotated[
         int, Field(ge=1, le=20, description="a network is measured on so many folds, unless it is pruned")
     ] = 1
-    epochs: Annotated[int, Field(ge=0, description="of a network on each fold; 0: training.epochs")] = 12
+    epochs: Annotated[int, Field(ge=0, description="of a network on each fold; 0: training.epochs")] = 8
     storage: Annotated[
         str, Field(description="database of the study, an SQLAlchemy URL; several workers may share it. Empty: a file")
     ] = ""

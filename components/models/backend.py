@@ -1,5 +1,6 @@
 """Loading Keras with its backend, quietly."""
 
+import logging
 import os
 import sys
 import tempfile
@@ -15,6 +16,8 @@ def load_keras() -> ModuleType:
     GPU among them. They are held back here, and shown only where loading fails.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Every fold has a network of its own, of which it warns: it would be faster to compile one only.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     with _stderr_held_back():
         import keras
 

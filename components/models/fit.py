@@ -1,6 +1,7 @@
 """Fitting a network: AdamW with warm-up and cosine, averaged weights, early stopping on films set aside, resumable."""
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -41,18 +42,35 @@ def map_loss(place: Any, logits: Any) -> Any:
     return MAP_SCALE * ops.mean(entropy * (1.0 + (CELL_WEIGHT - 1.0) * place), axis=(1, 2, 3))
 
 
+class WarmUpAndCosine(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+    """The rate at a step: from 1/20 up in a line, then by half a cosine down to 1/100.
+
+    Keras' CosineDecay does the same with a branch. The weight decay of every variable asks for the rate, and a branch
+    for each of them took more than a second to compile, for every network of every fold and trial.
+    """
+
+    def __init__(self, highest: float, rising: int, falling: int) -> None:
+        """Rise for so many steps (0: begin at the highest), then fall for so many."""
+        self.highest, self.rising, self.falling = highest, rising, falling
+
+    def __call__(self, step: Any) -> Any:
+        """The rate, for the number of steps done."""
+        step = ops.cast(step, "float32")
+        fallen = ops.clip((step - self.rising) / self.falling, 0.0, 1.0)
+        fall = 0.01 + 0.99 * (1 + ops.cos(math.pi * fallen)) / 2
+        return self.highest * (ops.minimum(fall, 0.05 + 0.95 * step / self.rising) if self.rising else fall)
+
+    def get_config(self) -> dict[str, Any]:
+        """What it is made from."""
+        return {"highest": self.highest, "rising": self.rising, "falling": self.falling}
+
+
 def compile_network(network: Any, params: TrainingParams, steps_per_epoch: int) -> None:
     """Give a network its losses and optimiser. One that starts from weights learns by a share of the rate."""
-    warmup = round(params.warmup_epochs * steps_per_epoch)
-    decay = max(params.epochs * steps_per_epoch - warmup, 1)
+    rising = round(params.warmup_epochs * steps_per_epoch)
+    falling = max(params.epochs * steps_per_epoch - rising, 1)
     highest = params.learning_rate * (params.fine_tuning if params.weights else 1)
-    if warmup:
-        rate = keras.optimizers.schedules.CosineDecay(
-            highest / 20, decay, alpha=0.01, warmup_target=highest, warmup_steps=warmup
-        )
-    else:
-        rate = keras.optimizers.schedules.CosineDecay(highest, decay, alpha=0.01)
-    _compile(network, params, rate, average=params.ema > 0)
+    _compile(network, params, WarmUpAndCosine(highest, rising, falling), average=params.ema > 0)
 
 
 def _compile(network: Any, params: TrainingParams, rate: Any, *, average: bool) -> None:
@@ -71,6 +89,13 @@ def _compile(network: Any, params: TrainingParams, rate: Any, *, average: bool) 
         weighted_metrics={"finding": [keras.metrics.AUC(num_thresholds=1000, from_logits=True, name="auroc")]},
         jit_compile=keras.backend.backend() == "jax",  # XLA made every step slower on a CPU under TensorFlow
     )
+
+
+def _make_variables(network: Any, training: TrainingBatches) -> None:
+    """Make the variables of optimiser and metrics. TensorFlow compiles a step twice that makes variables itself."""
+    network.optimizer.build(network.trainable_variables)
+    network.test_on_batch(*training[0])
+    network.reset_metrics()
 
 
 def _start_from_weights(network: Any, training: TrainingBatches, params: TrainingParams) -> None:
@@ -193,7 +218,7 @@ def fit(
         if params.weights and not state.epochs:
             _start_from_weights(network, training, params)
         compile_network(network, params, len(training))
-        network.optimizer.build(network.trainable_variables)
+        _make_variables(network, training)
         kept: Weights = restore_checkpoint(checkpoint, network) if state.epochs else network.get_weights()
     if state.epochs:
         training.epoch = state.epochs - 1
@@ -231,6 +256,7 @@ def choose_precision(build: Callable[[], Any], batches: TrainingBatches, params:
         keras.mixed_precision.set_dtype_policy(precision)
         network = build()
         compile_network(network, params, len(batches))
+        _make_variables(network, batches)
         network.train_on_batch(*probe[0])
         times = []
         for number in range(12):

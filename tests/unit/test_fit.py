@@ -17,7 +17,7 @@ keras = load_keras()
 
 from components.models.batches import FilmBatches, TrainingBatches, map_of  # noqa: E402
 from components.models.checkpoint import TrainingState, read_state, save_checkpoint  # noqa: E402
-from components.models.fit import choose_precision, compile_network, fit, map_loss  # noqa: E402
+from components.models.fit import WarmUpAndCosine, choose_precision, compile_network, fit, map_loss  # noqa: E402
 from components.models.networks import build_network  # noqa: E402
 from components.models.weights import body_layers, head_layers  # noqa: E402
 
@@ -327,3 +327,17 @@ def test_a_kill_while_the_checkpoint_gets_its_name_loses_nothing(
     assert read_state(tmp_path / "c", "f") == new
     save_checkpoint(tmp_path / "c", network, network.get_weights(), new)
     assert [path.name for path in tmp_path.iterdir()] == ["c"]
+
+
+@pytest.mark.parametrize("rising", [0, 20])
+def test_the_rate_is_that_of_keras_own_schedule(rising: int) -> None:
+    ours = WarmUpAndCosine(0.01, rising, 80)
+    theirs = (
+        keras.optimizers.schedules.CosineDecay(0.0005, 80, alpha=0.01, warmup_target=0.01, warmup_steps=rising)
+        if rising
+        else keras.optimizers.schedules.CosineDecay(0.01, 80, alpha=0.01)
+    )
+    steps = range(120)
+    np.testing.assert_allclose(
+        [float(ours(step)) for step in steps], [float(theirs(step)) for step in steps], rtol=1e-4
+    )
