@@ -314,7 +314,7 @@ class SearchSpace(Section):
     """What is searched: keys of other sections, each with a range or a list of values."""
 
     training: Annotated[Space, Field(description="keys of training")] = {
-        "learning_rate": Range(low=1e-3, high=1e-2, log=True),
+        "learning_rate": Range(low=2e-3, high=2e-2, log=True),
         "weight_decay": Range(low=1e-3, high=0.3, log=True),
         "map_weight": Range(low=0.3, high=3.0, log=True),
     }
@@ -388,6 +388,13 @@ class CrossValidationParams(Section):
         list[ClassicalName], Field(description="classical models beside the network; they also vote with it")
     ] = ["svm", "random_forest", "k_nearest", "logistic_regression"]
     confidence: Annotated[float, Field(gt=0.5, lt=1, description="of every interval")] = 0.95
+    at_once: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="folds computed side by side; 0: one on a GPU, else as many as cores and free memory allow",
+        ),
+    ] = 0
 
 
 class CertaintyParams(Section):

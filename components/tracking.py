@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from components.contract import Step, Summary
@@ -94,6 +94,32 @@ def set_tag(name: str, value: str) -> None:
         mlflow.set_tag(name, value)
 
 
+class RecordedRun(NamedTuple):
+    """A run that is being recorded, as another process has to know it."""
+
+    uri: str
+    run_id: str
+
+
+def recorded_run() -> RecordedRun | None:
+    """The step's run, if it is being recorded."""
+    run_id = os.environ.get(_RECORDING)
+    return RecordedRun(tracking_uri(), run_id) if run_id else None
+
+
+@contextmanager
+def joined(recorded: RecordedRun | None) -> Iterator[None]:
+    """In another process than the step's: nested runs lie below its run."""
+    if recorded is None:
+        yield
+        return
+    os.environ["MLFLOW_TRACKING_URI"], os.environ[_RECORDING] = recorded
+    try:
+        yield
+    finally:
+        del os.environ["MLFLOW_TRACKING_URI"], os.environ[_RECORDING]
+
+
 @contextmanager
 def nested_run(name: str) -> Iterator[None]:
     """A run below the step's for a part of its work, such as a trial or a fold; nothing where none is recorded."""
@@ -102,12 +128,17 @@ def nested_run(name: str) -> Iterator[None]:
         return
     import mlflow
 
-    outer = mlflow.active_run()
-    if outer is None:
-        raise RuntimeError("a run is said to be recorded, and none is open")
+    nested = mlflow.active_run() is not None  # else it is another process that records it
+    outer = mlflow.active_run() or connect()[0].get_run(os.environ[_RECORDING])
     tags = {tag: outer.data.tags[tag] for tag in _SHARED_TAGS if tag in outer.data.tags}
     status = "FINISHED"
-    mlflow.start_run(experiment_id=outer.info.experiment_id, run_name=name, tags=tags, nested=True)
+    mlflow.start_run(
+        experiment_id=outer.info.experiment_id,
+        run_name=name,
+        tags=tags,
+        nested=nested,
+        parent_run_id=None if nested else outer.info.run_id,
+    )
     try:
         yield
     except KeyboardInterrupt:

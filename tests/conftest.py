@@ -117,7 +117,7 @@ def experiment(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> 
         made.best,
         made.folds,
         made.report,
-        CrossValidationParams(models=["svm", "logistic_regression"]),
+        CrossValidationParams(models=["svm", "logistic_regression"], at_once=1),
         made.training,
         ClassicalParams(components=8),
     )

@@ -38,7 +38,9 @@ def cross_validate(
     from components.models.searched import read_best
 
     load_keras()
+    from components.cross_validation.side_by_side import FoldWork, compute_side_by_side, processes
     from components.cross_validation.table import draw, table_of
+    from components.models.devices import gpus
     from components.models.film_features import open_features
     from components.models.folds import compute_fold
     from components.models.learn import open_learning_films, with_precision
@@ -48,15 +50,19 @@ def cross_validate(
     described, found = open_features(features), read_best(best)
     films = open_learning_films(dataset, augmented, training, found)
     numbers, others = fold_numbers(films.prepared.films), found.over_classical(classical)
-    computed = []
     with whole_folder(folds, keep=True) as folder:
         remove_all_but(folder, [FOLD.format(fold) for fold in numbers])  # an interrupted call may have had other folds
         rows = rows_outside(films.prepared.films, numbers[0])
         learning = with_precision(films, rows, found.over_training(training))
-        for fold in numbers:
-            with tracking.nested_run(f"fold {fold}"):
-                computed.append(
-                    compute_fold(
+        at_once = processes(params.at_once, len(numbers), gpu=gpus() > 0)
+        if at_once > 1:
+            work = FoldWork(dataset, augmented, features, best, folder, learning, others, params.models)
+            computed = compute_side_by_side(work, numbers, at_once)
+        else:
+            computed = []
+            for fold in numbers:
+                with tracking.nested_run(f"fold {fold}"):
+                    done = compute_fold(
                         films,
                         described,
                         fold,
@@ -66,7 +72,7 @@ def cross_validate(
                         params.models,
                         on_epoch=lambda epoch, entry: tracking.log_metrics(entry, step=epoch + 1),
                     )
-                )
+                computed.append(done)
         predictions = pd.concat(
             [pd.read_parquet(folder / FOLD.format(fold) / PREDICTIONS) for fold in numbers], ignore_index=True
         )

@@ -30,19 +30,24 @@ def _mirrored(devices: list[str]) -> AbstractContextManager[Any]:
     return tf.distribute.MirroredStrategy(devices).scope()  # type: ignore[no-any-return]
 
 
+def gpus() -> int:
+    """How many there are, for the backend that is used."""
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return len(tf.config.list_logical_devices("GPU"))
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return sum(device.platform == "gpu" for device in jax.devices())
+    return 0
+
+
 def describe_devices() -> str:
     """What trains, for the log."""
     import keras
 
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        gpus = len(tf.config.list_logical_devices("GPU"))
-    elif backend == "jax":
-        import jax
-
-        gpus = sum(device.platform == "gpu" for device in jax.devices())
-    else:
-        return str(backend)
-    return f"{backend} on {f'{gpus} GPU' + 's' * (gpus > 1) if gpus else 'the CPU'}"
+    count = gpus()
+    return f"{keras.backend.backend()} on {f'{count} GPU' + 's' * (count > 1) if count else 'the CPU'}"

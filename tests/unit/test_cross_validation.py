@@ -3,14 +3,19 @@
 import dataclasses
 import json
 import shutil
+import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from components import tracking
+from components.cross_validation.side_by_side import processes
 from components.cross_validation.step import cross_validate
 from components.cross_validation.table import table_of
 from components.errors import OsteonError
@@ -27,6 +32,7 @@ from components.models.searched import read_best
 from components.outputs import dvc_hash
 from components.params import ClassicalParams, CrossValidationParams
 from tests.conftest import Experiment
+from tests.unit.conftest import use_store
 
 # One worker makes the experiment's folds for all tests that look at them.
 pytestmark = pytest.mark.xdist_group("experiment")
@@ -35,7 +41,7 @@ MODELS = ["network", "svm", "logistic_regression", "soft_vote"]
 CLASSICAL = ClassicalParams(components=8)
 
 
-def run(experiment: Experiment, folder: Path, **changes: object) -> None:
+def run(experiment: Experiment, folder: Path, at_once: int = 1, **changes: object) -> None:
     cross_validate(
         experiment.pipeline.dataset,
         experiment.pipeline.augmented,
@@ -43,7 +49,7 @@ def run(experiment: Experiment, folder: Path, **changes: object) -> None:
         experiment.best,
         folder / "folds",
         folder / "report",
-        CrossValidationParams(models=["svm", "logistic_regression"]),
+        CrossValidationParams(models=["svm", "logistic_regression"], at_once=at_once),
         experiment.training.model_copy(update=changes),
         CLASSICAL,
     )
@@ -303,3 +309,69 @@ def test_missing_and_damaged_results_are_said(tmp_path: Path, experiment: Experi
         read_comparison(tmp_path)
     with pytest.raises(OsteonError, match="no out-of-fold scores of k_nearest, only of network, svm"):
         read_predictions(experiment.folds, "k_nearest")
+
+
+# ---------------------------------------------------------------- side by side
+
+
+def test_folds_side_by_side_are_the_folds_one_after_the_other(experiment: Experiment, tmp_path: Path) -> None:
+    """But for rounding, and the seconds: each process has fewer threads."""
+    run(experiment, tmp_path, at_once=2)
+    order = ["model", "film_id"]
+    ours, theirs = (
+        pd.read_parquet(folder / PREDICTIONS).sort_values(order, ignore_index=True)
+        for folder in (tmp_path / "folds", experiment.folds)
+    )
+    pd.testing.assert_frame_equal(ours, theirs, atol=1e-3)
+    for one, other in zip(read_folds(tmp_path / "folds"), read_folds(experiment.folds), strict=True):
+        assert one.model_dump(exclude={"seconds"}) == other.model_dump(exclude={"seconds"})
+
+
+def test_the_process_of_a_fold_that_is_killed_ends_the_step_with_advice(experiment: Experiment, tmp_path: Path) -> None:
+    """The system kills the largest process when memory is out. What was done is kept, and the next call goes on."""
+    partial = tmp_path / ".folds.partial"
+
+    def kill_one() -> None:
+        while not list(partial.glob(".fold-*.partial/checkpoint/*")):
+            time.sleep(0.05)
+        children = psutil.Process().children(recursive=True)
+        max(children, key=lambda one: one.memory_info().rss).kill()
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    with pytest.raises(OsteonError, match=r"cross_validation\.at_once to 1"):
+        run(experiment, tmp_path, at_once=2, epochs=40)
+    killer.join()
+    assert not (tmp_path / "folds").exists()
+    assert partial.is_dir()
+
+
+def test_folds_side_by_side_are_runs_below_the_step(
+    experiment: Experiment, tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = use_store(tmp_path, empty_store, monkeypatch)
+    run_id = client.create_run(client.create_experiment("folds"), run_name="cross_validate").info.run_id
+    recorded = tracking.RecordedRun(tracking.tracking_uri(), run_id)
+    with tracking.joined(recorded):
+        run(experiment, tmp_path, at_once=2)
+    below = client.search_runs([client.get_run(run_id).info.experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'")
+    assert sorted(one.info.run_name for one in below) == ["fold 0", "fold 1", "fold 2"]
+    assert {one.info.status for one in below} == {"FINISHED"}
+    for one in below:
+        assert [point.step for point in client.get_metric_history(one.info.run_id, "loss")] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("asked", "folds", "gpu", "expected"),
+    [(3, 5, False, 3), (9, 5, False, 5), (0, 5, True, 1), (2, 5, True, 2), (1, 5, False, 1)],
+)
+def test_how_many_folds_at_once(asked: int, folds: int, gpu: bool, expected: int) -> None:
+    assert processes(asked, folds, gpu=gpu) == expected
+
+
+def test_as_many_folds_at_once_as_cores_and_memory_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("joblib.cpu_count", lambda: 4)
+    for gigabytes, expected in ((100, 4), (7, 2), (1, 1)):
+        free = SimpleNamespace(available=gigabytes * 2**30)
+        monkeypatch.setattr("psutil.virtual_memory", lambda free=free: free)
+        assert processes(0, 5, gpu=False) == expected

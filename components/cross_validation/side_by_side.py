@@ -1,0 +1,115 @@
+"""Folds computed at the same time, each in a process of its own with its share of the cores.
+
+A small network keeps less than a core busy, and compiling it no more than one: side by side five folds take little more
+than half of their time on two cores.
+"""
+
+import logging
+import os
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components import tracking
+from components.errors import OsteonError
+from components.params import ClassicalName, ClassicalParams, TrainingParams
+
+if TYPE_CHECKING:
+    from components.models.out_of_fold import FoldInfo
+
+MEMORY = 3 * 2**30  # bytes that a process may come to need
+
+
+@dataclass(frozen=True)
+class FoldWork:
+    """What a process must be told to compute folds. training: precision is chosen. folder: gets a folder a fold."""
+
+    dataset: Path
+    augmented: Path
+    features: Path
+    best: Path
+    folder: Path
+    training: TrainingParams
+    classical: ClassicalParams
+    models: list[ClassicalName]
+
+
+def processes(asked: int, folds: int, *, gpu: bool) -> int:
+    """How many folds to compute at once.
+
+    Args:
+        asked: so many; 0: one where there is a GPU, else as many as there are folds, cores and free memory for.
+        folds: that there are.
+        gpu: whether networks learn on one.
+
+    """
+    import psutil
+    from joblib import cpu_count
+
+    if asked or gpu:
+        return min(asked or 1, folds)
+    return max(1, min(folds, int(cpu_count()), psutil.virtual_memory().available // MEMORY))
+
+
+def compute_side_by_side(work: FoldWork, folds: list[int], at_once: int) -> "list[FoldInfo]":
+    """Compute folds, so many at once; each is written to its folder as compute_fold does it.
+
+    Raises:
+        OsteonError: a process was killed, by the system for want of memory as a rule; or what compute_fold raises.
+
+    """
+    from joblib import Parallel, cpu_count, delayed, parallel_config
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    cores = max(1, cpu_count() // at_once)
+    recorded = tracking.recorded_run()
+    try:
+        with parallel_config("loky", inner_max_num_threads=cores):
+            tasks = (delayed(_compute)(work, fold, cores, os.getpid(), recorded) for fold in folds)
+            return list(Parallel(at_once, batch_size=1)(tasks))
+    except TerminatedWorkerError:
+        raise OsteonError(
+            "cross_validate: the process of a fold was killed, perhaps for want of memory; "
+            "set cross_validation.at_once to 1 and run again, folds that are done are kept"
+        ) from None
+
+
+def _compute(work: FoldWork, fold: int, cores: int, parent: int, recorded: tracking.RecordedRun | None) -> "FoldInfo":
+    """One fold, in a process of its own."""
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    # Read when TensorFlow, and joblib within scikit-learn, begin to work.
+    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "LOKY_MAX_CPU_COUNT"):
+        os.environ[name] = str(cores)
+    from components.models.backend import load_keras
+
+    load_keras()
+    from components.models.film_features import open_features
+    from components.models.folds import compute_fold
+    from components.models.learn import open_learning_films
+    from components.models.out_of_fold import FOLD
+    from components.models.searched import read_best
+
+    films = open_learning_films(work.dataset, work.augmented, work.training, read_best(work.best))
+    # Lines of several folds come in turns.
+    logging.basicConfig(format=f"fold {fold} · %(message)s", level=logging.WARNING, force=True)
+    logging.getLogger("components").setLevel(logging.INFO)
+    with tracking.joined(recorded), tracking.nested_run(f"fold {fold}"):
+        return compute_fold(
+            films,
+            open_features(work.features),
+            fold,
+            work.folder / FOLD.format(fold),
+            work.training,
+            work.classical,
+            work.models,
+            on_epoch=lambda epoch, entry: tracking.log_metrics(entry, step=epoch + 1),
+        )
+
+
+def _end_with(parent: int) -> None:
+    """End when the step was killed: a run that is started again must not find this one still writing."""
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os._exit(1)
