@@ -29,6 +29,8 @@ def cross_validate(
     classical: ClassicalParams,
 ) -> CrossValidationSummary:
     """Ask every model about each fold after it has learnt from the others; the test films are not read."""
+    import logging
+
     import pandas as pd
 
     from components import tracking
@@ -61,6 +63,7 @@ def cross_validate(
         else:
             computed = []
             for fold in numbers:
+                logging.getLogger(__name__).info("fold %d", fold)
                 with tracking.nested_run(f"fold {fold}"):
                     done = compute_fold(
                         films,

@@ -51,7 +51,7 @@ def compute_fold(
     """
     fingerprint = _fingerprint(films, features, fold, training, classical, models)
     if (done := _read(folder, fingerprint)) is not None:
-        log.info("fold %d: computed already", fold)
+        log.info("computed already")
         return done
     table = films.prepared.films
     asked, others = rows_in(table, fold), rows_outside(table, fold)
@@ -62,7 +62,7 @@ def compute_fold(
         learning, stopping = others, None
         if training.patience:
             learning, stopping = set_aside(table, others, training.stopping_share, training.seed + fold)
-        log.info("fold %d: %d films to learn from, %d to ask", fold, len(learning), len(asked))
+        log.info("%d films to learn from, %d to ask", len(learning), len(asked))
         checkpoint = partial / "checkpoint"
         network, state = learn(films, learning, training, checkpoint, stopping, on_epoch=on_epoch)
         logits = np.concatenate([logits_of(network, squares) for squares in films.prepared.blocks(asked)])

@@ -241,7 +241,8 @@ def test_a_killed_cross_validation_goes_on_in_the_fold_it_was_in(
     assert not (tmp_path / "folds").exists()
     with caplog.at_level("INFO", logger="components"):
         run(experiment, tmp_path)
-    assert [f"fold {fold}: computed already" in caplog.text for fold in range(3)] == [True, True, False]
+    said = [message for message in caplog.messages if message.startswith(("fold", "computed"))]
+    assert said == ["fold 0", "computed already", "fold 1", "computed already", "fold 2"]
     assert "continuing after epoch 1" in caplog.text
     assert shown[-1] == 2
     assert stamps == {
