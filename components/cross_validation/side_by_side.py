@@ -78,7 +78,7 @@ def compute_side_by_side(work: FoldWork, folds: list[int], at_once: int) -> "lis
 
 def _compute(work: FoldWork, fold: int, cores: int, parent: int, recorded: tracking.RecordedRun | None) -> "FoldInfo":
     """One fold, in a process of its own."""
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    end_with(parent)
     # Read when TensorFlow, and joblib within scikit-learn, begin to work.
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "LOKY_MAX_CPU_COUNT"):
         os.environ[name] = str(cores)
@@ -108,8 +108,12 @@ def _compute(work: FoldWork, fold: int, cores: int, parent: int, recorded: track
         )
 
 
-def _end_with(parent: int) -> None:
-    """End when the step was killed: a run that is started again must not find this one still writing."""
-    while os.getppid() == parent:
-        time.sleep(0.2)
-    os._exit(1)
+def end_with(parent: int) -> None:
+    """End this process when its parent is gone: a run that is started again must not find it still writing."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -17,7 +17,8 @@ FEW = {
     "preparation": {"image_size": 64, "folds": 2},
     "features": {"image_size": 64},
     "search": {"trials": 1, "classical_trials": 0, "epochs": 2},
-    "cross_validation": {"models": ["svm", "logistic_regression"]},
+    # One after the other, so that a test knows which fold it kills.
+    "cross_validation": {"models": ["svm", "logistic_regression"], "at_once": 1},
     "training": {"width": 8, "epochs": 2, "patience": 0, "batch_size": 8, "precision": "float32"},
     "classical": {"components": 8},
     "evaluation": {"resamples": 200},

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -376,3 +378,24 @@ def test_as_many_folds_at_once_as_cores_and_memory_allow(monkeypatch: pytest.Mon
         free = SimpleNamespace(available=gigabytes * 2**30)
         monkeypatch.setattr("psutil.virtual_memory", lambda free=free: free)
         assert processes(0, 5, gpu=False) == expected
+
+
+PARENT = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", "import os, time; "
+    "from components.cross_validation.side_by_side import end_with; end_with(os.getppid()); print('up', flush=True); "
+    "time.sleep(60)"], stdout=subprocess.PIPE, text=True)
+child.stdout.readline()
+print(child.pid, flush=True)
+"""
+
+
+def test_a_process_does_not_outlive_the_step_it_works_for() -> None:
+    done = subprocess.run([sys.executable, "-c", PARENT], capture_output=True, text=True, check=True)
+    orphan = int(done.stdout)
+    for _ in range(100):
+        if not psutil.pid_exists(orphan) or psutil.Process(orphan).status() == psutil.STATUS_ZOMBIE:
+            return
+        time.sleep(0.1)
+    psutil.Process(orphan).kill()
+    raise AssertionError("it goes on working")

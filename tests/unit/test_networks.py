@@ -44,6 +44,12 @@ def params_of(name: str, **values: Any) -> TrainingParams:
     return TrainingParams(network=name, width=8, **values)
 
 
+@pytest.fixture(autouse=True)
+def in_float32() -> None:
+    """Whatever a training before this test has set."""
+    keras.mixed_precision.set_dtype_policy("float32")
+
+
 @cache
 def built(name: str) -> Any:
     """A network for films of 64 pixels with all three answers; nobody changes its weights."""
