@@ -22,6 +22,7 @@ from benchmarks.results import ABLATION, ABLATION_TITLE, command_of, measured, w
 from components.intervals import shown
 from components.models.comparison import REFERENCE, ModelRow, compare
 from components.models.out_of_fold import PREDICTIONS, read_folds, read_predictions
+from components.outputs import whole_folder
 
 KEPT = ROOT / "build" / "ablation"
 CONFIDENCE = 0.95
@@ -75,14 +76,11 @@ CHOICES = {
 }
 
 
-def settings_of(name: str) -> dict[str, str]:
-    """All that a row says otherwise than params.yaml."""
-    return SETTINGS | dict(CHOICES[name].settings)
-
-
 def compute(name: str) -> None:
     """Run a row and keep its scores."""
-    typed = "\n".join([CHOICES[name].before, command_of("cross_validate", settings_of(name))]).strip()
+    typed = "\n".join(
+        [CHOICES[name].before, command_of("cross_validate", {**SETTINGS, **CHOICES[name].settings})]
+    ).strip()
     print(f"\n# {name}\n$ {typed}", flush=True)
     with fresh_clone() as clone:
         clone.run(typed)
@@ -91,14 +89,10 @@ def compute(name: str) -> None:
         for fold in read_folds(folds):
             for model, spent in fold.seconds.items():
                 seconds[model] = seconds.get(model, 0.0) + spent
-        partial = KEPT / f".{name}"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        shutil.copyfile(folds / PREDICTIONS, partial / PREDICTIONS)
-        said = {"seconds": seconds, "measured": measured(clone.folder)}
-        (partial / "row.json").write_text(json.dumps(said), encoding="utf-8")
-        shutil.rmtree(KEPT / name, ignore_errors=True)
-        partial.rename(KEPT / name)
+        with whole_folder(KEPT / name) as kept:
+            shutil.copyfile(folds / PREDICTIONS, kept / PREDICTIONS)
+            said = {"seconds": seconds, "measured": measured(clone.folder)}
+            (kept / "row.json").write_text(json.dumps(said), encoding="utf-8")
 
 
 def models_of(name: str) -> list[str]:
@@ -108,7 +102,7 @@ def models_of(name: str) -> list[str]:
     return [
         model
         for model in pd.read_parquet(KEPT / name / PREDICTIONS)["model"].unique()
-        if "_vote" not in model and model != REFERENCE
+        if model not in (REFERENCE, "soft_vote")
     ]
 
 
@@ -174,7 +168,7 @@ def less_the_first(found: ModelRow) -> str:
 
 
 def main() -> None:
-    """Compute rows, write the page after each."""
+    """Compute rows, then write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(CHOICES)}")
     parser.add_argument("--page", action="store_true", help="compute nothing")
@@ -183,11 +177,12 @@ def main() -> None:
         sys.exit(f"no row {', '.join(unknown)}; there are {', '.join(CHOICES)}")
     if not given.page and not os.environ.get("OSTEON_REAL_DATA"):
         sys.exit("OSTEON_REAL_DATA is not set: it names the folder that holds fracatlas/")
-    for name in [] if given.page else given.rows or [name for name in CHOICES if not (KEPT / name).is_dir()]:
+    if given.page and not (KEPT / FIRST).is_dir():
+        sys.exit(f"{KEPT} has no row '{FIRST}', with which the others are compared; compute it")
+    missing = [name for name in CHOICES if not (KEPT / name).is_dir()]
+    for name in [] if given.page else given.rows or missing:
         compute(name)
-        if (KEPT / FIRST).is_dir():
-            write_part(ABLATION, section())
-    if given.page:
+    if (KEPT / FIRST).is_dir():
         write_part(ABLATION, section())
 
 

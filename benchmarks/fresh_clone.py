@@ -25,7 +25,12 @@ class Clone:
     def output(self, typed: str) -> str:
         """The same, and what it printed."""
         done = subprocess.run(
-            ["bash", "-ec", typed], cwd=self.folder, env=self.environment, check=True, capture_output=True, text=True
+            ["bash", "-ec", typed],
+            cwd=self.folder,
+            env=self.environment,
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         return done.stdout
 

@@ -2,9 +2,9 @@
 
 The films are phantoms, each drawn for itself: repeats of a few with noise would be near copies of each other, and
 `prepare` rightly spends its time on finding that. Fewer films are the first of the many. A network is the smallest
-(width 8) and learns for one epoch, of two folds in cross_validate and of all films in train; all other parameters are
-the defaults, at 224 pixels, classical models (which learn from classical.max_films) included. Nothing is searched: a
-trial does what a fold does.
+(width 8) and learns for one epoch, of two folds in cross_validate, one after the other (side by side each needs as
+much), and of all films in train; all other parameters are the defaults, at 224 pixels, classical models (which learn
+from classical.max_films) included. Nothing is searched: a trial does what a fold does.
 
 Each step runs in a process of its own and works in threads. Its memory is the highest that ever was resident at once
 (VmHWM), libraries, mapped files and TensorFlow included. Its seconds are all of them, imports and compiling included.
@@ -98,7 +98,7 @@ def power_of_growth(counts: Sequence[int], seconds: Sequence[float]) -> float:
 
 
 def draw_phantoms(folder: Path, count: int) -> None:
-    """All films; those that were drawn once are taken again."""
+    """All films."""
     from components.params import PhantomParams
     from components.phantoms.step import phantoms
 
@@ -164,7 +164,7 @@ def run_step(step: str, folder: Path) -> Measured:
             best.mkdir()
             write_best(best, Best())
             comparison = folder / "comparison"
-            given = (CrossValidationParams(), training, ClassicalParams())
+            given = (CrossValidationParams(at_once=1), training, ClassicalParams())
             asked = cross_validate(prepared, augmented, described, best, folds, comparison, *given).films
             images = asked + sum(one.films + one.copies for one in read_folds(folds))
         case "train":

@@ -220,7 +220,7 @@ class TrainingParams(Section):
     precision: Annotated[
         Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"],
         Field(description="auto tries float32 and mixed_bfloat16 for a few steps and takes the faster"),
-    ] = "auto"
+    ] = "float32"
     seed: Seed = 20
 
 

@@ -1,7 +1,6 @@
-"""Folds computed at the same time, each in a process of its own with its share of the cores.
+"""Folds computed in turn in this process, or side by side, each in a process of its own with its share of the cores.
 
-A small network keeps less than a core busy, and compiling it no more than one: side by side five folds take little more
-than half of their time on two cores.
+A small network does not keep two cores busy, and compiling it keeps one: side by side the folds are done sooner.
 """
 
 import logging
@@ -17,7 +16,11 @@ from components.errors import OsteonError
 from components.params import ClassicalName, ClassicalParams, TrainingParams
 
 if TYPE_CHECKING:
+    from components.models.film_features import FilmFeatures
+    from components.models.learn import LearningFilms
     from components.models.out_of_fold import FoldInfo
+
+log = logging.getLogger(__name__)
 
 MEMORY = 3 * 2**30  # bytes that a process may come to need
 
@@ -53,6 +56,17 @@ def processes(asked: int, folds: int, *, gpu: bool) -> int:
     return max(1, min(folds, int(cpu_count()), psutil.virtual_memory().available // MEMORY))
 
 
+def compute_in_turn(
+    work: FoldWork, folds: list[int], films: "LearningFilms", features: "FilmFeatures"
+) -> "list[FoldInfo]":
+    """Compute folds one after the other, of films and features that are open already."""
+    computed = []
+    for fold in folds:
+        log.info("fold %d", fold)
+        computed.append(_compute(work, fold, films, features))
+    return computed
+
+
 def compute_side_by_side(work: FoldWork, folds: list[int], at_once: int) -> "list[FoldInfo]":
     """Compute folds, so many at once; each is written to its folder as compute_fold does it.
 
@@ -67,7 +81,7 @@ def compute_side_by_side(work: FoldWork, folds: list[int], at_once: int) -> "lis
     recorded = tracking.recorded_run()
     try:
         with parallel_config("loky", inner_max_num_threads=cores):
-            tasks = (delayed(_compute)(work, fold, cores, os.getpid(), recorded) for fold in folds)
+            tasks = (delayed(_compute_elsewhere)(work, fold, cores, os.getpid(), recorded) for fold in folds)
             return list(Parallel(at_once, batch_size=1)(tasks))
     except TerminatedWorkerError:
         raise OsteonError(
@@ -76,7 +90,27 @@ def compute_side_by_side(work: FoldWork, folds: list[int], at_once: int) -> "lis
         ) from None
 
 
-def _compute(work: FoldWork, fold: int, cores: int, parent: int, recorded: tracking.RecordedRun | None) -> "FoldInfo":
+def _compute(work: FoldWork, fold: int, films: "LearningFilms", features: "FilmFeatures") -> "FoldInfo":
+    """One fold, recorded in a run below the step's."""
+    from components.models.folds import compute_fold
+    from components.models.out_of_fold import FOLD
+
+    with tracking.nested_run(f"fold {fold}"):
+        return compute_fold(
+            films,
+            features,
+            fold,
+            work.folder / FOLD.format(fold),
+            work.training,
+            work.classical,
+            work.models,
+            on_epoch=lambda epoch, entry: tracking.log_metrics(entry, step=epoch + 1),
+        )
+
+
+def _compute_elsewhere(
+    work: FoldWork, fold: int, cores: int, parent: int, recorded: tracking.RecordedRun | None
+) -> "FoldInfo":
     """One fold, in a process of its own."""
     end_with(parent)
     # Read when TensorFlow, and joblib within scikit-learn, begin to work.
@@ -86,26 +120,15 @@ def _compute(work: FoldWork, fold: int, cores: int, parent: int, recorded: track
 
     load_keras()
     from components.models.film_features import open_features
-    from components.models.folds import compute_fold
     from components.models.learn import open_learning_films
-    from components.models.out_of_fold import FOLD
     from components.models.searched import read_best
 
     films = open_learning_films(work.dataset, work.augmented, work.training, read_best(work.best))
     # Lines of several folds come in turns.
     logging.basicConfig(format=f"fold {fold} · %(message)s", level=logging.WARNING, force=True)
     logging.getLogger("components").setLevel(logging.INFO)
-    with tracking.joined(recorded), tracking.nested_run(f"fold {fold}"):
-        return compute_fold(
-            films,
-            open_features(work.features),
-            fold,
-            work.folder / FOLD.format(fold),
-            work.training,
-            work.classical,
-            work.models,
-            on_epoch=lambda epoch, entry: tracking.log_metrics(entry, step=epoch + 1),
-        )
+    with tracking.joined(recorded):
+        return _compute(work, fold, films, open_features(work.features))
 
 
 def end_with(parent: int) -> None:

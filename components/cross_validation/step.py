@@ -29,22 +29,18 @@ def cross_validate(
     classical: ClassicalParams,
 ) -> CrossValidationSummary:
     """Ask every model about each fold after it has learnt from the others; the test films are not read."""
-    import logging
-
     import pandas as pd
 
-    from components import tracking
     from components.films.folds import fold_numbers, rows_outside
     from components.models.backend import load_keras
     from components.models.comparison import COMPARISON, compare
     from components.models.searched import read_best
 
     load_keras()
-    from components.cross_validation.side_by_side import FoldWork, compute_side_by_side, processes
+    from components.cross_validation.side_by_side import FoldWork, compute_in_turn, compute_side_by_side, processes
     from components.cross_validation.table import draw, table_of
     from components.models.devices import gpus
     from components.models.film_features import open_features
-    from components.models.folds import compute_fold
     from components.models.learn import open_learning_films, with_precision
     from components.models.out_of_fold import FOLD, PREDICTIONS
     from components.outputs import remove_all_but, whole_folder
@@ -57,25 +53,12 @@ def cross_validate(
         rows = rows_outside(films.prepared.films, numbers[0])
         learning = with_precision(films, rows, found.over_training(training))
         at_once = processes(params.at_once, len(numbers), gpu=gpus() > 0)
-        if at_once > 1:
-            work = FoldWork(dataset, augmented, features, best, folder, learning, others, params.models)
-            computed = compute_side_by_side(work, numbers, at_once)
-        else:
-            computed = []
-            for fold in numbers:
-                logging.getLogger(__name__).info("fold %d", fold)
-                with tracking.nested_run(f"fold {fold}"):
-                    done = compute_fold(
-                        films,
-                        described,
-                        fold,
-                        folder / FOLD.format(fold),
-                        learning,
-                        others,
-                        params.models,
-                        on_epoch=lambda epoch, entry: tracking.log_metrics(entry, step=epoch + 1),
-                    )
-                computed.append(done)
+        work = FoldWork(dataset, augmented, features, best, folder, learning, others, params.models)
+        computed = (
+            compute_side_by_side(work, numbers, at_once)
+            if at_once > 1
+            else compute_in_turn(work, numbers, films, described)
+        )
         predictions = pd.concat(
             [pd.read_parquet(folder / FOLD.format(fold) / PREDICTIONS) for fold in numbers], ignore_index=True
         )

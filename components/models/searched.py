@@ -22,6 +22,11 @@ class Best(BaseModel):
     augmentation: dict[str, Any] = {}
     classical: dict[str, dict[str, Any]] = {}
 
+    def named(self) -> dict[str, Any]:
+        """All values, under names for a person, as 'learning rate' or 'svm c'."""
+        classical = {f"{model} {key}": one for model, values in self.classical.items() for key, one in values.items()}
+        return {name.replace("_", " "): one for name, one in (self.training | self.augmentation | classical).items()}
+
     def over_training(self, params: TrainingParams) -> TrainingParams:
         """The section training with the best values."""
         return _over(params, self.training)

@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import shutil
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -33,6 +31,7 @@ from components.models.out_of_fold import PREDICTIONS, FoldInfo, read_folds, rea
 from components.models.searched import read_best
 from components.outputs import dvc_hash
 from components.params import ClassicalParams, CrossValidationParams
+from tests.command import python
 from tests.conftest import Experiment
 from tests.unit.conftest import use_store
 
@@ -390,9 +389,8 @@ print(child.pid, flush=True)
 """
 
 
-def test_a_process_does_not_outlive_the_step_it_works_for() -> None:
-    done = subprocess.run([sys.executable, "-c", PARENT], capture_output=True, text=True, check=True)
-    orphan = int(done.stdout)
+def test_a_process_does_not_outlive_the_step_it_works_for(tmp_path: Path) -> None:
+    orphan = int(python(tmp_path, "-c", PARENT).stdout)
     for _ in range(100):
         if not psutil.pid_exists(orphan) or psutil.Process(orphan).status() == psutil.STATUS_ZOMBIE:
             return

@@ -35,6 +35,14 @@ def test_nothing_found_changes_nothing(tmp_path: Path) -> None:
     assert read_best(tmp_path).over_training(TrainingParams(width=32)) == TrainingParams(width=32)
 
 
+def test_values_have_names_for_a_person() -> None:
+    best = Best(
+        training={"learning_rate": 0.01}, augmentation={"gamma": 0.2}, classical={"k_nearest": {"neighbours": 3}}
+    )
+    assert best.named() == {"learning rate": 0.01, "gamma": 0.2, "k nearest neighbours": 3}
+    assert Best().named() == {}
+
+
 def test_a_value_out_of_bounds_is_refused_when_it_is_laid_over() -> None:
     with pytest.raises(ValidationError):
         Best(training={"width": 7}).over_training(TrainingParams())
