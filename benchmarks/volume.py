@@ -168,7 +168,7 @@ def run_step(step: str, folder: Path) -> Measured:
             asked = cross_validate(prepared, augmented, described, best, folds, comparison, *given).films
             images = asked + sum(one.films + one.copies for one in read_folds(folds))
         case "train":
-            params = (training, ClassicalParams(), CertaintyParams())
+            params = (training, ClassicalParams(), CertaintyParams(), ValidationParams())
             done = train(prepared, augmented, described, best, folds, model, *params)
             images = done.films + done.copies
         case _:
