@@ -182,9 +182,10 @@ def _network_files(seed: int, networks: int) -> dict[str, bytes]:
     import keras
 
     from components.models.embeddings import EMBEDDING, fit_embeddings, save_embeddings, with_embedding
+    from components.models.network_files import save_network
     from components.models.networks import build_network
     from components.models.onnx_network import export_network
-    from components.models.package import embeddings_file, network_file, onnx_file, save_network
+    from components.models.package import embeddings_file, network_file, onnx_file
     from components.models.seeing import seen_by
 
     keras.utils.set_random_seed(seed)

@@ -16,8 +16,8 @@ from components.models.classical import fit_classical, probabilities, soft_vote
 from components.models.embeddings import EMBEDDING, embeddings_of, save_embeddings, with_embedding
 from components.models.film_features import FilmFeatures
 from components.models.learn import LearningFilms, learn
+from components.models.network_files import save_network
 from components.models.out_of_fold import DISTANCES, EMBEDDINGS, HISTORY, INFO, NETWORK, PREDICTIONS, FoldInfo
-from components.models.package import save_network
 from components.models.seeing import seen_in_blocks
 from components.outputs import dvc_hash, remove_traces, whole_folder
 from components.params import ClassicalName, ClassicalParams, TrainingParams

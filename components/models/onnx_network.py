@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from components.errors import OsteonError
 from components.models.embeddings import with_embedding
+from components.models.network_files import load_network
 
 OPSET = 18
 
@@ -67,7 +68,7 @@ def export_network(source: Path, path: Path) -> None:
     TensorFlow does it, whichever backend trained the network: what Keras has for JAX needs one more library.
 
     Args:
-        source: of the .keras file, as package.save_network writes it.
+        source: of the .keras file, as save_network writes it.
         path: of the file to write.
 
     """
@@ -93,8 +94,6 @@ def export_network(source: Path, path: Path) -> None:
 def _export(source: Path, path: Path) -> None:
     import keras
     import onnx
-
-    from components.models.package import load_network
 
     network = with_embedding(in_float32(load_network(source)))
     films = keras.InputSpec(shape=network.input_shape, dtype="uint8", name="films")

@@ -21,6 +21,7 @@ from components.films.tags import read_tags
 from components.models.calibration import Calibration, probabilities_of
 from components.models.classical import load_classical, probabilities, soft_vote
 from components.models.embeddings import EMBEDDING, Embeddings, load_embeddings
+from components.models.network_files import load_network
 from components.models.onnx_network import OnnxNetwork, in_float32
 from components.models.operating_points import OperatingPoints, answers
 from components.models.seeing import logits_of, seen_by
@@ -248,13 +249,6 @@ def classical_file(name: str) -> str:
     return f"{name}.skops"
 
 
-def save_network(path: Path, network: Any) -> None:
-    """Write a network alone: to answer it needs neither losses nor optimiser, and is a third of the size."""
-    import keras
-
-    keras.Model(network.inputs, network.output, name=network.name).save(path)
-
-
 def open_package(folder: Path, threads: int = 0) -> Package:
     """Load a packaged model, without Keras. Every file's hash is checked before it is read.
 
@@ -348,28 +342,6 @@ def load_networks(folder: Path) -> list[Any]:
 
     """
     return [in_float32(load_network(folder / network_file(number))) for number in range(read_info(folder).networks)]
-
-
-def load_network(path: Path) -> Any:
-    """Load a network.
-
-    Raises:
-        OsteonError: missing or damaged.
-
-    """
-    from zipfile import BadZipFile
-
-    from components.models.backend import load_keras
-
-    if not path.is_file():
-        raise OsteonError(f"{path.parent}: no packaged model ({path.name} is missing); run the step train")
-    keras = load_keras()
-    try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    # What zipfile and Keras raise, one byte changed here or there.
-    except (ValueError, OSError, KeyError, TypeError, NotImplementedError, BadZipFile) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise OsteonError(f"{path.parent}: damaged model ({reason}); run the step train again") from None
 
 
 def example_film() -> bytes:

@@ -57,6 +57,7 @@ def train(
     from components.models.embeddings import embeddings_of, save_embeddings, with_embedding
     from components.models.film_features import open_features
     from components.models.learn import learn, open_learning_films
+    from components.models.network_files import save_network
     from components.models.onnx_network import export_network
     from components.models.package import (
         FILMS,
@@ -68,7 +69,6 @@ def train(
         measure_parity,
         network_file,
         onnx_file,
-        save_network,
     )
     from components.outputs import remove_all_but, remove_traces, whole_folder
 

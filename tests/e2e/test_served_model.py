@@ -62,12 +62,13 @@ def environment(store: Path, logged: dict[str, str]) -> Path:
     wanted = {name: mlflow.pyfunc.get_model_dependencies(address) for name, address in logged.items()}
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     asked = [word for path in wanted.values() for word in ("-r", path)]
-    install = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(folder / "bin" / "python"), *asked]
+    found = folder / "bin" / "python"
+    install = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(found), *asked]
     done = subprocess.run(install, capture_output=True, text=True, check=False)
     if done.returncode and "error sending request" in done.stderr:
         pytest.skip("no package registry can be reached, so no environment can be made")
     assert done.returncode == 0, done.stderr[-3000:]
-    return folder / "bin" / "python"
+    return found
 
 
 def clean(**more: str) -> dict[str, str]:

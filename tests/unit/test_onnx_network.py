@@ -12,9 +12,9 @@ from tests.command import python
 keras = load_keras()
 
 from components.models.embeddings import EMBEDDING, with_embedding  # noqa: E402
+from components.models.network_files import save_network  # noqa: E402
 from components.models.networks import NETWORKS, build_network  # noqa: E402
 from components.models.onnx_network import OnnxNetwork, export_network, in_float32  # noqa: E402
-from components.models.package import save_network  # noqa: E402
 from components.models.seeing import seen_by  # noqa: E402
 
 SIDE = 64

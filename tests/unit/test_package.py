@@ -20,6 +20,7 @@ from components.models.calibration import Calibration, probabilities_of
 from components.models.classical import load_classical, probabilities
 from components.models.embeddings import load_embeddings
 from components.models.film_features import features_of
+from components.models.network_files import load_network, save_network
 from components.models.onnx_network import OnnxNetwork
 from components.models.package import (
     INFO,
@@ -29,7 +30,6 @@ from components.models.package import (
     Parity,
     embeddings_file,
     example_film,
-    load_network,
     load_networks,
     measure_parity,
     network_file,
@@ -37,7 +37,6 @@ from components.models.package import (
     open_package,
     read_info,
     requirements,
-    save_network,
 )
 from components.models.seeing import logits_of, seen_by
 from tests.making import dicom, dicom_bytes, encoded, packaged, points_at, ramp, write

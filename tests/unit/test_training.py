@@ -35,13 +35,13 @@ from components.models.classical import (  # noqa: E402
 )
 from components.models.film_features import features_of  # noqa: E402
 from components.models.fit import compile_network  # noqa: E402
+from components.models.network_files import load_network  # noqa: E402
 from components.models.networks import build_network  # noqa: E402
 from components.models.operating_points import find_operating_points  # noqa: E402
 from components.models.out_of_fold import read_distances, read_folds, read_predictions  # noqa: E402
 from components.models.package import (  # noqa: E402
     PackageInfo,
     classical_file,
-    load_network,
     load_networks,
     open_package,
 )
