@@ -466,7 +466,9 @@ def test_a_killed_training_goes_on_and_ends_as_one_that_was_not(
     assert shown[-1] == 2
     assert files_of(tmp_path) == ["model"]
     assert files_of(model) == files_of(alone[0])
-    assert info_of(model) == info_of(alone[0])
+    # Weights differ in their last digits, as sums do that were added up in another order.
+    made, expected = (info_of(folder).model_copy(update={"files": {}, "parity": None}) for folder in (model, alone[0]))
+    assert made == expected
     histories = [pd.read_csv(folder / "history.csv").to_numpy(float) for folder in (model, alone[0])]
     np.testing.assert_allclose(*histories, rtol=1e-3, atol=1e-4)
     weights = [load_networks(folder)[0].get_weights() for folder in (model, alone[0])]
