@@ -203,3 +203,32 @@ def print_films(what: str, as_json: bool) -> None:
         print(json.dumps(films.to_dict("records"), indent=2))  # noqa: T201 – the command's output
     else:
         films.to_csv(sys.stdout, index=False, lineterminator="\n")
+
+
+def print_history(as_json: bool) -> None:
+    """Every decision on the model in use."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from components.promotion.registry import MODEL, Registry
+
+    registry = Registry.connect()
+    entries, state = registry.entries(), registry.state()
+    if as_json:
+        print(json.dumps([json.loads(entry.text()) | {"digest": entry.digest()} for entry in entries], indent=2))  # noqa: T201
+        return
+    console = Console()
+    if not entries:
+        console.print(f"no decision yet: no version of {MODEL} is in use", highlight=False)
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("at (UTC)", "version", "what", "was", "who", "why"):
+        table.add_column(column)
+    for entry in entries:
+        cells = (f"{entry.at:%Y-%m-%d %H:%M}", entry.version, entry.action, entry.was or "–", entry.who, entry.why)
+        table.add_row(*(escape(cell) for cell in cells))
+    console.print(table)
+    console.print(
+        f"in use: {MODEL} version {state.champion or 'none'}; hash of the last decision {state.last}", highlight=False
+    )

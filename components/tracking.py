@@ -551,6 +551,13 @@ def lineage(what: str) -> Lineage:
         ) from None
 
 
+def model_of_run(run_id: str) -> str | None:
+    """The id of the model that a run logged; None if it logged none."""
+    client, _ = connect()
+    outputs = client.get_run(run_id).outputs
+    return next((str(one.model_id) for one in (outputs.model_outputs if outputs else ())), None)
+
+
 def lineage_of_file(path: Path) -> Lineage | None:
     """The lineage of a file or folder that a step wrote; None where no run of this store wrote it."""
     client, experiment = connect()

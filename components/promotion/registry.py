@@ -197,6 +197,11 @@ class Registry:
                 self.client.delete_registered_model_alias(MODEL, CHALLENGER)
         return state
 
+    def point(self, alias: str, version: str) -> None:
+        """Set an alias that is not part of a decision."""
+        with answering():
+            self.client.set_registered_model_alias(MODEL, alias, version)
+
     def register(self, package: str, model_id: str, run_id: str, tags: dict[str, str]) -> str:
         """The version of a package; a new one if it has none yet.
 
