@@ -2,8 +2,9 @@
 
 The model is learnt from FracAtlas where OSTEON_REAL_DATA names it, else from phantoms, by the pipeline's own steps.
 What is refused is counted on files that go in as any film does: photographs (grey, random cuts of those that come
-with scikit-image and scikit-learn), noise of five kinds, pages of text (dark on light, light on dark), cuts of a chest
-film, a little turned and of other exposure (of one film: no more than examples), and the test films, which should not be.
+with scikit-image and scikit-learn), noise of five kinds, pages of text (dark on light, light on dark), cuts of a
+chest film, a little turned and of other exposure (of one film: no more than examples), and the test films, which should
+not be.
 Times are of one film of the square's size after another, the median of many, in processes of their own.
 """
 
