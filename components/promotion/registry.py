@@ -102,6 +102,14 @@ class Registry:
                 registry._make(name, about)
         return registry
 
+    @classmethod
+    def look(cls) -> Self | None:
+        """The registry, if the store has one; nothing is made."""
+        client, _ = tracking.connect()
+        with answering():
+            there = {one.name for one in client.search_registered_models(f"name LIKE '{MODEL}%'")}
+        return cls(client) if {MODEL, LOG} <= there else None
+
     def _make(self, name: str, about: str) -> None:
         from mlflow.exceptions import MlflowException
 
@@ -167,34 +175,41 @@ class Registry:
             return {alias: str(number) for alias, number in self.client.get_registered_model(MODEL).aliases.items()}
 
     def agree(self) -> State:
-        """Make the aliases say what the log says.
+        """Make the aliases say what the log says, where a process died before it could.
 
         Raises:
             OsteonError: the alias champion was set by hand to a version that no process that died can have left there.
 
         """
         states = self._states()
-        state, aliases = states[-1], self.aliases()
+        state, there = states[-1], self.aliases().get(CHAMPION)
         left = next((one.champion for one in reversed(states) if one.champion != state.champion), None)
-        if (there := aliases.get(CHAMPION)) not in (state.champion, left):
+        if there not in (state.champion, left):
             raise OsteonError(
                 f"the alias {CHAMPION} of {MODEL} is at version {there or 'none'}, the last decision says "
                 f"{state.champion or 'none'}: somebody moved it; move it back, or decide so: osteon rollback --to …"
             )
-        wanted = {CHAMPION: state.champion, PREVIOUS: state.previous}
-        if any(aliases.get(alias) != version for alias, version in wanted.items()):
-            log.warning("aliases were behind the last decision; champion is version %s now", state.champion)
-        # The old one first: whoever asks between two calls finds a champion, the old or the new.
-        for alias in (PREVIOUS, CHAMPION):
-            version = wanted[alias]
+        if there != state.champion:
+            log.warning("the last decision was not carried out; version %s is in use now", state.champion)
+        return self.carry_out()
+
+    def carry_out(self) -> State:
+        """Set the aliases as the log says.
+
+        The old one first: whoever asks between two calls finds a champion, the old or the new.
+        """
+        state, aliases = self.state(), self.aliases()
+        wanted = {PREVIOUS: state.previous, CHAMPION: state.champion}
+        if aliases.get(CHALLENGER) == state.champion:
+            wanted[CHALLENGER] = None
+        for alias, version in wanted.items():
+            if aliases.get(alias) == version:
+                continue
             with answering():
-                if version is None and alias in aliases:
+                if version is None:
                     self.client.delete_registered_model_alias(MODEL, alias)
-                elif version is not None and aliases.get(alias) != version:
+                else:
                     self.client.set_registered_model_alias(MODEL, alias, version)
-        if aliases.get(CHALLENGER) == state.champion and state.champion is not None:
-            with answering():
-                self.client.delete_registered_model_alias(MODEL, CHALLENGER)
         return state
 
     def point(self, alias: str, version: str) -> None:
@@ -221,6 +236,11 @@ class Registry:
                 # Two may have done so at once: the first counts.
                 found = self._of_package(package)
         return min(found, key=int)
+
+    def versions_of_run(self, run_id: str) -> list[str]:
+        """Those whose model a run logged."""
+        with answering():
+            return [str(one.version) for one in self._versions(MODEL) if one.run_id == run_id]
 
     def _of_package(self, package: str) -> list[str]:
         return [str(one.version) for one in self._versions(MODEL) if one.tags.get(PACKAGE) == package]

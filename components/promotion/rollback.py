@@ -46,5 +46,5 @@ def roll_back(version: str | None, why: str) -> str:
         raise OsteonError(
             "another decision was made at the same time; look at osteon registry history and say it again"
         )
-    registry.agree()
+    registry.carry_out()
     return f"{MODEL} version {version} is in use again, in place of {state.champion or 'none'}"

@@ -122,7 +122,7 @@ def promote(
     )
     if not registry.append(entry):
         raise OsteonError("another decision was made while this one was; run promote again, against what is in use now")
-    registry.agree()
+    registry.carry_out()
     return PromotionSummary(
         decision="is in use now" if found.promote else "is not good enough",
         version=version,
