@@ -198,7 +198,16 @@ class Registry:
 
         The old one first: whoever asks between two calls finds a champion, the old or the new.
         """
-        state, aliases = self.state(), self.aliases()
+        state = self.state()
+        self._set_aliases(state)
+        # Another process may have decided in the meantime, and set them before this one did.
+        while (newer := self.state()) != state:
+            state = newer
+            self._set_aliases(state)
+        return state
+
+    def _set_aliases(self, state: State) -> None:
+        aliases = self.aliases()
         wanted = {PREVIOUS: state.previous, CHAMPION: state.champion}
         if aliases.get(CHALLENGER) == state.champion:
             wanted[CHALLENGER] = None
@@ -210,7 +219,6 @@ class Registry:
                     self.client.delete_registered_model_alias(MODEL, alias)
                 else:
                     self.client.set_registered_model_alias(MODEL, alias, version)
-        return state
 
     def point(self, alias: str, version: str) -> None:
         """Set an alias that is not part of a decision."""

@@ -64,7 +64,7 @@ def promote(
     from components.pages.page import render_page
     from components.promotion.decision import decide
     from components.promotion.policy import read_policy
-    from components.promotion.registry import CHALLENGER, MODEL, Entry, Registry, now, who
+    from components.promotion.registry import CHALLENGER, MODEL, Entry, Registry, State, now, who
 
     rules = read_policy(policy)
     if rules.mode == "off":
@@ -72,11 +72,14 @@ def promote(
             (folder / DECISION).write_text(json.dumps({"mode": "off"}) + "\n", encoding="utf-8")
         return PromotionSummary(decision="not judged: the policy's mode is off", version="", rules=0, failing=[])
     package, prepared = open_package(model), open_prepared(dataset)
-    registry = Registry.connect()
-    state = registry.agree()
+    # A dry run makes nothing, not even the registry.
+    registry = Registry.connect() if rules.mode == "enforce" else Registry.look()
+    state = State()
+    if registry:
+        state = registry.agree() if rules.mode == "enforce" else registry.state()
     made = tracking.lineage_of_file(model)
     version = ""
-    if rules.mode == "enforce":
+    if registry and rules.mode == "enforce":
         version = _register(registry, model, made, package.info)
         if version == state.champion:
             with whole_folder(decision) as folder:
@@ -87,7 +90,7 @@ def promote(
     films = prepared.films[prepared.films["test"].to_numpy(bool)]
     candidate = scored(package, version or "candidate", _trained_on(model), films, dataset, source, trusted)
     champion, fault = None, None
-    if state.champion is not None:
+    if registry and state.champion is not None:
         with TemporaryDirectory() as temporary:
             try:
                 folder = registry.package_of(state.champion, Path(temporary))
@@ -105,7 +108,7 @@ def promote(
         page = render_page("components.promotion", found=found, model=MODEL, at=now(), who=who())
         (folder / PAGE).write_text(page, encoding="utf-8")
     failing = [f"{rule.rule}: {rule.reason}" for rule in found.failing()]
-    if rules.mode == "dry_run":
+    if registry is None or rules.mode == "dry_run":
         said = "would be promoted" if found.promote else "would be refused"
         return PromotionSummary(decision=f"{said} (dry run)", version="", rules=len(found.rules), failing=failing)
 
@@ -116,7 +119,7 @@ def promote(
         action="promoted" if found.promote else "refused",
         version=version,
         was=state.champion,
-        why=f"{len(found.rules)} rules kept" if found.promote else "; ".join(failing),
+        why=f"none of {len(found.rules)} rules failed" if found.promote else "; ".join(failing),
         run=recorded.run_id if (recorded := tracking.recorded_run()) else None,
         decision=hashlib.sha256(text.encode()).hexdigest(),
     )

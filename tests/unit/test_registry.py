@@ -318,3 +318,21 @@ def test_back_to_where_there_is_nothing(registry: Registry, version: str | None,
     promoted(registry, "1")
     with pytest.raises(OsteonError, match=reason):
         roll_back(version, why)
+
+
+def test_a_decision_that_is_made_while_the_aliases_are_set_is_followed_too(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promoted(registry, "1")
+    assert registry.append(entry(registry, "2"))
+    other, set_aliases = Registry.connect(), registry._set_aliases
+
+    def slowly(state: State) -> None:
+        if state.champion == "2":
+            assert other.append(entry(other, "3"))
+            other.carry_out()
+        set_aliases(state)
+
+    monkeypatch.setattr(registry, "_set_aliases", slowly)
+    assert registry.carry_out().champion == "3"
+    assert registry.aliases() == {CHAMPION: "3", PREVIOUS: "2"}
