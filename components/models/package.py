@@ -1,7 +1,8 @@
 """The packaged model: a folder that answers for itself.
 
-network-0.keras …, the networks; NAME.skops, the classical models; package.json, what they were made from and how to
-read what they say; films.csv, the films they were trained and chosen on, by id and hash.
+network-0.onnx …, the networks that answer, and network-0.keras …, the same as they were trained; embeddings-0.npz …,
+how they see their training films; NAME.skops, the classical models; package.json, what all this was made from and how
+to read what it says; films.csv, the films behind it, by id and hash.
 """
 
 from collections.abc import Sequence

@@ -33,6 +33,7 @@ MODEL, LOG = "osteon-fracture", "osteon-fracture-log"
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
 PACKAGE, ENTRY, DECISION = "osteon.package", "osteon.entry", "osteon.decision"  # tags of a version
 BEGINNING = "0" * 64
+DESCRIPTION = 5000  # characters that a database keeps of a version's description
 Action = Literal["promoted", "refused", "rolled back"]
 
 
@@ -163,7 +164,7 @@ class Registry:
                 f"models:/{MODEL}/{entry.version}",
                 run_id=entry.run,
                 tags={ENTRY: entry.text()},
-                description=f"{entry.action}: version {entry.version}. {entry.why}",
+                description=f"{entry.action}: version {entry.version}. {entry.why}"[:DESCRIPTION],
             )
         return any(one.digest() == entry.digest() for one in self.entries())
 
