@@ -16,7 +16,7 @@ from rich.console import Console
 
 from benchmarks.findings import as_markdown, show
 
-NAMES = ("pipeline", "decoding", "memory", "near_copies", "volume", "training", "networks", "search")
+NAMES = ("pipeline", "decoding", "memory", "near_copies", "volume", "training", "networks", "search", "answering")
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).with_name("results.md")
 TITLE = (
@@ -57,7 +57,11 @@ def first_line(name: str) -> str:
 
 def about(name: str) -> list[str]:
     """What a benchmark measures, when it did, on which commit, and the command for it."""
-    real = "OSTEON_REAL_DATA=… " if os.environ.get("OSTEON_REAL_DATA") and name in ("decoding", "near_copies") else ""
+    real = (
+        "OSTEON_REAL_DATA=… "
+        if os.environ.get("OSTEON_REAL_DATA") and name in ("decoding", "near_copies", "answering")
+        else ""
+    )
     commit = git("rev-parse", "--short", "HEAD") or "unknown commit"
     dirty = " with uncommitted changes" if git("status", "--porcelain", "--", ".", f":!{RESULTS}", ":!dvc.lock") else ""
     return [

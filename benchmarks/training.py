@@ -139,8 +139,8 @@ def train_osteon(folder: Path, quick: bool) -> Trained:
 
     load_keras()
     from components.models.learn import learn, open_learning_films, with_precision
-    from components.models.package import logits_of
     from components.models.searched import Best
+    from components.models.seeing import logits_of
     from components.params import load_params
 
     params = load_params(PARAMS).training

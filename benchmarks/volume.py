@@ -6,6 +6,9 @@ The films are phantoms, each drawn for itself: repeats of a few with noise would
 much), and of all films in train; all other parameters are the defaults, at 224 pixels, classical models (which learn
 from classical.max_films) included. Nothing is searched: a trial does what a fold does.
 
+It takes hours. What was measured is kept beside the films, in build/volume, until the end: a benchmark that was stopped
+begins again with the step it was in. Delete measured_… there if the code has changed since.
+
 Each step runs in a process of its own and works in threads. Its memory is the highest that ever was resident at once
 (VmHWM), libraries, mapped files and TensorFlow included. Its seconds are all of them, imports and compiling included.
 Images are what it handles: all films; augment: the copies; features: both; cross_validate: films and copies that each
@@ -13,17 +16,18 @@ fold's network is shown, and the films that it is asked about; train: the films 
 test films.
 """
 
+import json
 import math
 import os
 import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from benchmarks.findings import Findings, Goal
 from benchmarks.fresh_process import in_fresh_process, peak_memory
+from components.outputs import remove, whole_file, whole_folder
 
 FILMS, QUICK_FILMS = (1_000, 10_000, 100_000), (200, 400, 800)
 SIDE = 224
@@ -43,20 +47,32 @@ class Measured(NamedTuple):
 def measure(quick: bool) -> Findings:
     """Every step with each number of films."""
     counts = QUICK_FILMS if quick else FILMS
-    found: dict[tuple[str, int], Measured] = {}
-    size = groups = patients = 0
     BUILD.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=BUILD) as temporary:
-        phantoms = BUILD / f"{counts[-1]}_phantoms_of_{SIDE}_pixels"
-        if not phantoms.is_dir():
-            in_fresh_process(draw_phantoms, phantoms, counts[-1])
-        for count in counts:
-            folder = Path(temporary) / str(count)
-            size = in_fresh_process(take_first, phantoms, folder / "films", count)
-            for step in STEPS:
-                found[step, count] = in_fresh_process(run_step, step, folder)
-            groups, patients = in_fresh_process(count_groups, folder / "prepared")
-            shutil.rmtree(folder)
+    phantoms = BUILD / f"{counts[-1]}_phantoms_of_{SIDE}_pixels"
+    if not phantoms.is_dir():
+        in_fresh_process(draw_phantoms, phantoms, counts[-1])
+    kept = BUILD / f"measured_to_{counts[-1]}"
+    groups = patients = 0
+    for count in counts:
+        folder = kept / str(count)
+        for step in STEPS:
+            if (folder / f"{step}.json").exists():
+                continue
+            if not (folder / "films").is_dir():
+                in_fresh_process(take_first, phantoms, folder / "films", count)
+            for begun in folder.glob(".*.partial"):
+                remove(begun)  # or the step would go on there, and seem fast
+            measured = in_fresh_process(run_step, step, folder)
+            with whole_file(folder / f"{step}.json") as file:
+                file.write_text(json.dumps(measured))
+        groups, patients = in_fresh_process(count_groups, folder / "prepared")
+    found = {
+        (step, count): Measured(*json.loads((kept / str(count) / f"{step}.json").read_text()))
+        for step in STEPS
+        for count in counts
+    }
+    size = sum(path.stat().st_size for path in (kept / str(counts[-1]) / "films").rglob("*.png"))
+    shutil.rmtree(kept)
     peaks = {step: max(found[step, count].memory for count in counts) for step in STEPS}
     minutes = sum(found[step, counts[-1]].seconds for step in STEPS) / 60
     numbers = ", ".join(f"{count:,}" for count in counts)
@@ -105,17 +121,17 @@ def draw_phantoms(folder: Path, count: int) -> None:
     phantoms(folder, folder.with_suffix(".png"), PhantomParams(films=count, size=SIDE))
 
 
-def take_first(phantoms: Path, folder: Path, count: int) -> int:
-    """A folder with the first films and their manifest; bytes of all films."""
+def take_first(phantoms: Path, folder: Path, count: int) -> None:
+    """A folder with the first films and their manifest."""
     import pandas as pd
 
     rows = pd.read_csv(phantoms / "manifest.csv", nrows=count)
-    for parent in {(folder / path).parent for path in rows["path"]}:
-        parent.mkdir(parents=True)
-    for path in rows["path"]:
-        os.link(phantoms / path, folder / path)
-    rows.to_csv(folder / "manifest.csv", index=False)
-    return sum((folder / path).stat().st_size for path in rows["path"])
+    with whole_folder(folder) as taken:
+        for parent in {(taken / path).parent for path in rows["path"]}:
+            parent.mkdir(parents=True)
+        for path in rows["path"]:
+            os.link(phantoms / path, taken / path)
+        rows.to_csv(taken / "manifest.csv", index=False)
 
 
 def run_step(step: str, folder: Path) -> Measured:
@@ -161,14 +177,14 @@ def run_step(step: str, folder: Path) -> Measured:
             found = features(prepared, augmented, described, FeatureParams())
             images = found.films + found.copies
         case "cross_validate":
-            best.mkdir()
+            best.mkdir(exist_ok=True)
             write_best(best, Best())
             comparison = folder / "comparison"
             given = (CrossValidationParams(at_once=1), training, ClassicalParams())
             asked = cross_validate(prepared, augmented, described, best, folds, comparison, *given).films
             images = asked + sum(one.films + one.copies for one in read_folds(folds))
         case "train":
-            params = (training, ClassicalParams(), CertaintyParams())
+            params = (training, ClassicalParams(), CertaintyParams(), ValidationParams())
             done = train(prepared, augmented, described, best, folds, model, *params)
             images = done.films + done.copies
         case _:

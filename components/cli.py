@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from components.contract import Output, Step
+from components.contract import Output, Step, Summary, describe
 from components.errors import OsteonError
 from components.params import Params, describe_keys, flatten, layout_names, load_params
 from components.steps import STEPS
@@ -55,8 +55,7 @@ def _command(step: Step) -> Callable[..., None]:
         from components.tracking import run_step
 
         params = load_params(given.pop("params"))
-        summary = run_step(step, given, params)
-        typer.echo(f"{step.name}: {summary.line()}")
+        _end(step, run_step(step, given, params))
 
     options = [
         inspect.Parameter(
@@ -71,6 +70,13 @@ def _command(step: Step) -> Callable[..., None]:
     run.__annotations__ = {option.name: option.annotation for option in (*options, file)}
     run.__name__ = step.name
     return run
+
+
+def _end(step: Step, summary: Summary) -> None:
+    """A step's last line, and what its command ends with."""
+    typer.echo(f"{step.name}: {summary.line()}")
+    if code := summary.exit_code():
+        raise typer.Exit(code)
 
 
 def _path_help(name: str, step: Step) -> str:
@@ -142,6 +148,63 @@ def lineage(
         print_films(what, as_json)
     else:
         print_lineage(what, as_json)
+
+
+@app.command(name="promote")
+def promote_model(
+    model: Annotated[Path, typer.Option(help="the packaged model")] = Path("artifacts/model"),
+    policy: Annotated[Path, typer.Option(help="what a model must show")] = Path("mlflow/promotion.yaml"),
+    dataset: Annotated[Path, typer.Option(help="prepared films")] = Path("data/prepared"),
+    report: Annotated[Path, typer.Option(help="the model's evaluation")] = Path("reports/evaluation"),
+    leaks: Annotated[Path, typer.Option(help="prepare's pairs of films that are one")] = Path("reports/leaks"),
+    trusted: Annotated[Path, typer.Option(help="manifest of the trusted films")] = Path("data/trusted.parquet"),
+    decision: Annotated[Path, typer.Option(help="writes: the decision and its page")] = Path("reports/promotion"),
+    params: ParamsFile = PARAMS_FILE,
+) -> None:
+    """Judge the packaged model beside the one in use, and put it into use if it is good enough.
+
+    It becomes a version of osteon-fracture in MLflow's registry; a version in use has the alias champion. Exit code 0:
+    promoted, or in use already; 4: not good enough, with the rules that say so; 2: misuse; 1: a fault of Osteon.
+    """
+    from components.promotion.step import promote
+    from components.tracking import run_step
+
+    values = load_params(params)
+    paths = {
+        "model": model,
+        "dataset": dataset,
+        "source": Path(values.data.root),
+        "trusted": trusted,
+        "report": report,
+        "leaks": leaks,
+        "policy": policy,
+        "decision": decision,
+    }
+    step = describe(promote)
+    _end(step, run_step(step, paths, values))
+
+
+@app.command()
+def rollback(
+    why: Annotated[str, typer.Option(help="the reason; it is kept")],
+    to: Annotated[str, typer.Option(metavar="VERSION", help="left out: the one in use before")] = "",
+) -> None:
+    """Put an earlier version into use again; logged as a promotion is."""
+    from components.promotion.rollback import roll_back
+
+    typer.echo(roll_back(to or None, why))
+
+
+registry = typer.Typer(help="MLflow's registry, and how it came to be so.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(registry, name="registry")
+
+
+@registry.command(name="history")
+def show_history(as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False) -> None:
+    """Print every decision, the first first: which version, who, when, why."""
+    from components.summary import print_history
+
+    print_history(as_json)
 
 
 @app.command()

@@ -9,7 +9,7 @@ import json
 import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -411,6 +411,10 @@ class CertaintyParams(Section):
         float, Field(gt=0.5, lt=1, description="of 'rule in': from its point the answer is fractured")
     ] = 0.95
     confidence: Annotated[float, Field(gt=0.5, lt=1, description="with which each point keeps its target")] = 0.9
+    familiar: Annotated[
+        float,
+        Field(gt=0.5, lt=1, description="share of films like the training films that is not taken for unlike them"),
+    ] = 0.99
 
 
 class EvaluationParams(Section):
@@ -445,6 +449,19 @@ def load_params(path: Path) -> Params:
     """Read and check a parameter file.
 
     Raises:
+        OsteonError: as read_section.
+
+    """
+    return read_section(path, Params)
+
+
+S = TypeVar("S", bound=Section)
+
+
+def read_section(path: Path, kind: type[S]) -> S:
+    """Read and check a YAML file.
+
+    Raises:
         OsteonError: the file is missing, is no YAML, or holds a key or value that is not allowed; the text
             names file, key, value and what is allowed, one line a fault.
 
@@ -463,19 +480,21 @@ def load_params(path: Path) -> Params:
     if not isinstance(content, dict):
         raise OsteonError(f"{path}: must hold sections with keys (data:, training:, …)")
     try:
-        return Params.model_validate(content)
+        return kind.model_validate(content)
     except ValidationError as error:
-        raise OsteonError("\n".join(f"{path}: {fault}" for fault in _faults(error))) from None
+        raise OsteonError("\n".join(f"{path}: {fault}" for fault in _faults(error, kind))) from None
 
 
-def _faults(error: ValidationError) -> Iterator[str]:
+def _faults(error: ValidationError, kind: type[BaseModel]) -> Iterator[str]:
     for fault in error.errors(include_url=False):
         key = ".".join(str(part) for part in fault["loc"])
         if fault["type"] == "extra_forbidden":
-            allowed = _keys_beside(fault["loc"])
+            allowed = _keys_beside(fault["loc"], kind)
             near = difflib.get_close_matches(str(fault["loc"][-1]), allowed, n=1)
             hint = f" (did you mean {near[0]}?)" if near else ""
             yield f"{key}: unknown key{hint}; allowed: {', '.join(allowed)}"
+        elif fault["type"] == "missing":
+            yield f"{key} is missing"
         elif key:
             message = fault["msg"].removeprefix("Value error, ")
             yield f"{key} = {fault['input']!r}: {message[0].lower()}{message[1:]}"
@@ -483,8 +502,7 @@ def _faults(error: ValidationError) -> Iterator[str]:
             yield fault["msg"].removeprefix("Value error, ")
 
 
-def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
-    model: type[BaseModel] = Params
+def _keys_beside(location: tuple[int | str, ...], model: type[BaseModel]) -> list[str]:
     for part in location[:-1]:
         annotation = model.model_fields[str(part)].annotation
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):

@@ -2,9 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.errors import OsteonError
+
+if TYPE_CHECKING:
+    from components.promotion.registry import Entry
 
 TABLE_WIDTH = 100
 SHOWN = ("auroc", "average_precision", "sensitivity", "specificity", "brier")
@@ -98,6 +101,9 @@ def print_lineage(what: str, as_json: bool) -> None:
     images = {node.tags[tracking.IMAGE] for node in nodes if tracking.IMAGE in node.tags}
     if images:
         say("image", ", ".join(sorted(images)))
+    for entry in _decisions(found.run_id):
+        when = f"{entry.at:%Y-%m-%d %H:%M} UTC"
+        say("decision", f"version {entry.version} {entry.action} {when} by {entry.who}: {entry.why}")
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("step", "run", "started (UTC)", "seconds", "status"):
         table.add_column(column, no_wrap=True)
@@ -113,12 +119,22 @@ def print_lineage(what: str, as_json: bool) -> None:
         console.print(f"  {key}: {value}", highlight=False, soft_wrap=True)
 
 
+def _decisions(run_id: str) -> "list[Entry]":
+    """What was decided on the versions whose model a run made."""
+    from components.promotion.registry import Registry
+
+    registry = Registry.look()
+    versions = registry.versions_of_run(run_id) if registry else []
+    return [entry for entry in registry.entries() if entry.version in versions] if registry and versions else []
+
+
 def _as_json(found: Any) -> dict[str, Any]:
     from components import tracking
 
     nodes = list(found.walk())
     return {
         "run": found.run_id,
+        "decisions": [json.loads(entry.text()) for entry in _decisions(found.run_id)],
         "commit": sorted({node.tags.get(tracking.COMMIT, "unknown") for node in nodes}),
         "dirty": any(node.tags.get(tracking.DIRTY) == "true" for node in nodes),
         "data": found.data,
@@ -203,3 +219,32 @@ def print_films(what: str, as_json: bool) -> None:
         print(json.dumps(films.to_dict("records"), indent=2))  # noqa: T201 – the command's output
     else:
         films.to_csv(sys.stdout, index=False, lineterminator="\n")
+
+
+def print_history(as_json: bool) -> None:
+    """Every decision on the model in use."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from components.promotion.registry import MODEL, Registry
+
+    registry = Registry.look()
+    entries = registry.entries() if registry else []
+    if as_json:
+        print(json.dumps([json.loads(entry.text()) | {"digest": entry.digest()} for entry in entries], indent=2))  # noqa: T201
+        return
+    console = Console()
+    if registry is None or not entries:
+        console.print(f"no decision yet: no version of {MODEL} is in use", highlight=False)
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("at (UTC)", "version", "what", "was", "who", "why"):
+        table.add_column(column)
+    for entry in entries:
+        cells = (f"{entry.at:%Y-%m-%d %H:%M}", entry.version, entry.action, entry.was or "–", entry.who, entry.why)
+        table.add_row(*(escape(cell) for cell in cells))
+    console.print(table)
+    state = registry.state()
+    for line in (f"in use: {MODEL} version {state.champion or 'none'}", f"hash of the last decision: {state.last}"):
+        console.print(line, highlight=False, soft_wrap=True)

@@ -184,7 +184,7 @@ class _Recorder:
             if output.kind == "report":
                 (mlflow.log_artifacts if paths[name].is_dir() else mlflow.log_artifact)(str(paths[name]), name)
             elif output.kind == "model":
-                _log_model(paths[name])
+                log_model(paths[name])
         upstream = lineage_of_run(self.client, self.run.info.run_id)
         if data := upstream.data:
             mlflow.set_tag(DATA, data)
@@ -390,29 +390,42 @@ def _dataset(name: str, md5: str) -> Any:
     return MetaDataset(CodeDatasetSource({"osteon.input": name}), name=name, digest=md5)  # type: ignore[abstract]
 
 
-def _log_model(folder: Path) -> None:
-    """Log a packaged model so that mlflow.pyfunc.load_model answers for the bytes of films."""
+def log_model(folder: Path) -> str:
+    """Log a packaged model to the run that is open, so that mlflow.pyfunc.load_model answers for films; its address."""
     import mlflow
     import pandas as pd
     from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+    from mlflow.types.schema import Array
 
     from components.models import package
 
     signature = ModelSignature(
-        inputs=Schema([ColSpec(DataType.binary, "film")]),
-        outputs=Schema([ColSpec(DataType.double, "probability"), ColSpec(DataType.string, "answer")]),
+        inputs=Schema(
+            [ColSpec(DataType.binary, "film", required=False), ColSpec(DataType.string, "path", required=False)]
+        ),
+        outputs=Schema(
+            [
+                ColSpec(DataType.double, "probability"),
+                ColSpec(DataType.string, "answer"),
+                ColSpec(Array(DataType.string), "warnings"),
+                ColSpec(DataType.string, "map", required=False),
+            ]
+        ),
+        params=ParamSchema([ParamSpec("maps", DataType.boolean, default=False)]),
     )
     root = Path(package.__file__).parents[1]
-    mlflow.pyfunc.log_model(
+    logged = mlflow.pyfunc.log_model(
         name="model",
         python_model=str(root / "models" / "registered.py"),
         artifacts={"package": str(folder)},
         code_paths=[str(root)],
         signature=signature,
         input_example=pd.DataFrame({"film": [package.example_film()]}),
-        pip_requirements=package.requirements(),
+        model_config={"threads": 0},
+        pip_requirements=package.requirements(package.read_info(folder)),
     )
+    return str(logged.model_uri)
 
 
 @dataclass
@@ -536,6 +549,13 @@ def lineage(what: str) -> Lineage:
         raise OsteonError(
             f"{what}: {str(error).splitlines()[0]}; give a run's id or models:/NAME/VERSION, as `make ui` shows them"
         ) from None
+
+
+def model_of_run(run_id: str) -> str | None:
+    """The id of the model that a run logged; None if it logged none."""
+    client, _ = connect()
+    outputs = client.get_run(run_id).outputs
+    return next((str(one.model_id) for one in (outputs.model_outputs if outputs else ())), None)
 
 
 def lineage_of_file(path: Path) -> Lineage | None:

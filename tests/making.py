@@ -4,6 +4,7 @@ import io
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -133,8 +134,7 @@ def packaged(
     keras = load_keras()
     from components.models.classical import fit_classical, save_classical
     from components.models.film_features import features_of
-    from components.models.networks import build_network
-    from components.models.package import INFO, PackageInfo, classical_file, network_file, save_network
+    from components.models.package import INFO, PackageInfo, classical_file, hashes_of
 
     usual: dict[str, Any] = {
         "finding": "fractured",
@@ -158,18 +158,47 @@ def packaged(
         "precision": "float32",
         "backend": keras.backend.backend(),
         "versions": {"keras": keras.__version__},
+        "regions": ["hand", "wrist"],
+        "limits": {"min_side": 1, "max_megapixels": 80, "max_aspect": 6, "min_contrast": 0, "max_chroma": 255},
+        "farthest": None,
+        "parity": {"films": 80, "largest": 1e-6, "changed": 0} if networks else None,
     }
     folder.mkdir(parents=True)
-    keras.utils.set_random_seed(seed)
-    for number in range(networks):
-        save_network(folder / network_file(number), build_network(64, TrainingParams(width=8)))
+    for name, data in _network_files(seed, networks).items():
+        (folder / name).write_bytes(data)
     noise = np.random.default_rng(seed).integers(0, 256, (40, 64, 64), np.uint8)
     number = np.arange(len(noise))
     for name in classical:
         estimator = fit_classical(name, features_of(noise, 64), number % 2, number, ClassicalParams(components=8))
         save_classical(folder / classical_file(name), estimator)
+    usual["files"] = hashes_of(folder)
     (folder / INFO).write_text(PackageInfo(**{**usual, **info}).model_dump_json(indent=2), encoding="utf-8")
     return folder
+
+
+@cache
+def _network_files(seed: int, networks: int) -> dict[str, bytes]:
+    """Each network as trained and as exported, and how it sees 200 films of noise."""
+    import keras
+
+    from components.models.embeddings import EMBEDDING, fit_embeddings, save_embeddings, with_embedding
+    from components.models.network_files import save_network
+    from components.models.networks import build_network
+    from components.models.onnx_network import export_network
+    from components.models.package import embeddings_file, network_file, onnx_file
+    from components.models.seeing import seen_by
+
+    keras.utils.set_random_seed(seed)
+    noise = np.random.default_rng(seed).integers(0, 256, (200, 64, 64), np.uint8)
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        for number in range(networks):
+            network = build_network(64, TrainingParams(width=8))
+            save_network(folder / network_file(number), network)
+            export_network(folder / network_file(number), folder / onnx_file(number))
+            seen = seen_by(with_embedding(network), noise, [EMBEDDING])[EMBEDDING]
+            save_embeddings(folder / embeddings_file(number), fit_embeddings(seen))
+        return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def cross_validated(folder: Path, films: pd.DataFrame) -> Path:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from components.intervals import Estimate, Floats, Labels, bootstrap, delong, group_weights, wilson
+from components.intervals import Estimate, Floats, Labels, Order, bootstrap, delong, group_weights, ratio, wilson
 from components.params import EvaluationParams
 
 # In the order a reader wants them, with the name to print.
@@ -57,10 +57,10 @@ def measure(
 
     def f1(w: Floats) -> Floats:
         # 2·TP / (2·TP + FP + FN)
-        return _ratio(2 * (w @ (said * truth)), w @ (said + truth))
+        return ratio(2 * (w @ (said * truth)), w @ (said + truth))
 
     def balanced_accuracy(w: Floats) -> Floats:
-        return 0.5 * (_ratio(w @ (said * truth), w @ truth) + _ratio(w @ ((1 - said) * (1 - truth)), w @ (1 - truth)))
+        return 0.5 * (ratio(w @ (said * truth), w @ truth) + ratio(w @ ((1 - said) * (1 - truth)), w @ (1 - truth)))
 
     squares = (scores - truth) ** 2
     clipped = np.clip(scores, 1e-15, 1 - 1e-15)
@@ -76,41 +76,7 @@ def measure(
         "f1": bootstrap(f1, weights, level),
         "balanced_accuracy": bootstrap(balanced_accuracy, weights, level),
         "accuracy": wilson(tp + tn, len(labels), level),
-        "brier": bootstrap(lambda w: _ratio(w @ squares, w.sum(axis=1)), weights, level),
-        "log_loss": bootstrap(lambda w: _ratio(w @ surprises, w.sum(axis=1)), weights, level),
+        "brier": bootstrap(lambda w: ratio(w @ squares, w.sum(axis=1)), weights, level),
+        "log_loss": bootstrap(lambda w: ratio(w @ surprises, w.sum(axis=1)), weights, level),
     }
     return {name: found[name] for name in NAMES}
-
-
-def _ratio(above: Floats, below: Floats) -> Floats:
-    return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
-
-
-class Order:
-    """Films by falling score, for figures that go through all thresholds, many weightings at once."""
-
-    def __init__(self, truth: Floats, scores: Floats) -> None:
-        self.rows = np.argsort(-scores, kind="stable")
-        self.truth = truth[self.rows]
-        sorted_scores = scores[self.rows]
-        # A threshold lies after the last film of each score.
-        self.ends = np.flatnonzero(np.append(np.diff(sorted_scores) != 0, True))
-
-    def average_precision(self, weights: Floats) -> Floats:
-        """Sum over thresholds of precision × gain in recall, as scikit-learn defines it; no interpolation."""
-        w = weights[:, self.rows]
-        hits = np.cumsum(w * self.truth, axis=1)[:, self.ends]
-        seen = np.cumsum(w, axis=1)[:, self.ends]
-        gains = np.diff(hits, axis=1, prepend=0.0)
-        precision = np.divide(hits, seen, out=np.zeros_like(hits), where=seen > 0)
-        return _ratio((precision * gains).sum(axis=1), hits[:, -1])
-
-    def auroc(self, weights: Floats) -> Floats:
-        """Area under the ROC curve, ties counting half."""
-        w = weights[:, self.rows]
-        hits = np.cumsum(w * self.truth, axis=1)[:, self.ends]
-        alarms = np.cumsum(w * (1 - self.truth), axis=1)[:, self.ends]
-        # A trapezium for each threshold.
-        heights = hits - np.diff(hits, axis=1, prepend=0.0) / 2
-        area = (np.diff(alarms, axis=1, prepend=0.0) * heights).sum(axis=1)
-        return _ratio(area, hits[:, -1] * alarms[:, -1])

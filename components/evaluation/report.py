@@ -55,6 +55,7 @@ def render_report(
     films: "pd.DataFrame",
     audit: ShortcutAudit,
     certainty: Certainty,
+    refused: Estimate | None,
     comparison: Comparison,
     types: list[TypeFigures],
     search: Search,
@@ -76,6 +77,7 @@ def render_report(
         films: all prepared films, for what the model was trained on.
         audit: what of the label can be told without looking at bone.
         certainty: calibration and operating points.
+        refused: share of the test films that are taken for something else; None where the model has no network.
         comparison: of the models, out of fold.
         types: figures of each type of fracture; empty where the model names none.
         search: what was searched and found.
@@ -117,6 +119,7 @@ def render_report(
         pointing=pointing,
         audit=audit,
         certainty=certainty,
+        refused=refused,
         comparison=comparison,
         types=types,
         search=search,

@@ -76,6 +76,7 @@ def evaluate(
     from components.films.audit import read_audit
     from components.films.leaks import count_joined
     from components.films.prepared import open_prepared
+    from components.intervals import wilson_in_groups
     from components.models.comparison import read_comparison
     from components.models.out_of_fold import read_predictions
     from components.models.package import open_package
@@ -121,8 +122,12 @@ def evaluate(
         types = measure_types(
             [None if pd.isna(one) else str(one) for one in known], type_scores, info.types, params.confidence
         )
+    refused = None
+    if info.farthest is not None:
+        distances = np.concatenate([package.distances(squares) for squares in prepared.blocks(test)])
+        refused = wilson_in_groups(distances > info.farthest, groups, params.confidence)
     flips = _robustness(package, prepared, films, groups, params)
-    method, maps = explanation_of(package)
+    method, maps = explanation_of(package, model)
     pointing, gallery, failed = _explanations(maps, prepared, films, groups, info.threshold, params.confidence)
 
     tp, fn, tn, fp = confusion(labels, scores, info.threshold)
@@ -137,6 +142,8 @@ def evaluate(
             "confusion": {"tp": tp, "fn": fn, "tn": tn, "fp": fp},
         },
         "operating_points": dataclasses.asdict(certainty.points),
+        # Real films that would be taken for something else, and get no answer.
+        "refused": dataclasses.asdict(refused) if refused else None,
         "calibration": {
             "method": info.calibration.method,
             "log_loss_out_of_fold": info.calibration.log_loss,
@@ -201,6 +208,7 @@ def evaluate(
             prepared.films,
             audit,
             certainty,
+            refused,
             comparison,
             types,
             read_search(best),
@@ -234,16 +242,18 @@ def evaluate(
     )
 
 
-def explanation_of(package: "Package") -> "tuple[str | None, Maps | None]":
-    """How the model's answers are explained, and the function from squares to maps (None: not at all)."""
+def explanation_of(package: "Package", folder: Path) -> "tuple[str | None, Maps | None]":
+    """How the answers of a folder's model are explained, and the function from squares to maps (None: not at all)."""
     import numpy as np
 
     from components.models.grad_cam import grad_cam
+    from components.models.package import load_networks
 
     if package.info.map_learnt:
         return "map", package.maps
     if package.networks:
-        return "Grad-CAM", lambda squares: np.mean([grad_cam(one, squares) for one in package.networks], axis=0)
+        networks = load_networks(folder)
+        return "Grad-CAM", lambda squares: np.mean([grad_cam(one, squares) for one in networks], axis=0)
     return None, None
 
 

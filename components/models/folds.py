@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from components.films.folds import rows_in, rows_outside, set_aside
 from components.models.calibration import probabilities_of
 from components.models.classical import fit_classical, probabilities, soft_vote
+from components.models.embeddings import EMBEDDING, embeddings_of, save_embeddings, with_embedding
 from components.models.film_features import FilmFeatures
 from components.models.learn import LearningFilms, learn
-from components.models.out_of_fold import HISTORY, INFO, NETWORK, PREDICTIONS, FoldInfo
-from components.models.package import logits_of, save_network
+from components.models.network_files import save_network
+from components.models.out_of_fold import DISTANCES, EMBEDDINGS, HISTORY, INFO, NETWORK, PREDICTIONS, FoldInfo
+from components.models.seeing import seen_in_blocks
 from components.outputs import dvc_hash, remove_traces, whole_folder
 from components.params import ClassicalName, ClassicalParams, TrainingParams
 
@@ -65,8 +67,10 @@ def compute_fold(
         log.info("%d films to learn from, %d to ask", len(learning), len(asked))
         checkpoint = partial / "checkpoint"
         network, state = learn(films, learning, training, checkpoint, stopping, on_epoch=on_epoch)
-        logits = np.concatenate([logits_of(network, squares) for squares in films.prepared.blocks(asked)])
-        scores = {"network": probabilities_of(logits, float(films.labels(learning).mean()))}
+        seeing = with_embedding(network)
+        seen = seen_in_blocks(seeing, films.prepared, asked, ["finding", EMBEDDING])
+        scores = {"network": probabilities_of(seen["finding"], float(films.labels(learning).mean()))}
+        embeddings = embeddings_of(seeing, films.prepared, learning, training.seed)
         seconds["network"] = time.perf_counter() - start
 
         learnt, labels, groups = films.described(features, others, classical)
@@ -83,6 +87,8 @@ def compute_fold(
         _scores_table(table, asked, fold, scores).to_parquet(partial / PREDICTIONS, index=False)
         state.write_history(partial / HISTORY)
         save_network(partial / NETWORK, network)
+        save_embeddings(partial / EMBEDDINGS, embeddings)
+        np.save(partial / DISTANCES, embeddings.distances(seen[EMBEDDING]))
         remove_traces(checkpoint)
         info = FoldInfo(
             fold=fold,

@@ -9,10 +9,13 @@ from components.errors import OsteonError
 from components.params import ClassicalName
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 FOLD, PREDICTIONS = "fold-{}", "predictions.parquet"
 NETWORK, HISTORY, INFO = "network.keras", "history.csv", "fold.json"
+EMBEDDINGS, DISTANCES = "embeddings.npz", "distances.npy"
 
 
 class FoldInfo(BaseModel):
@@ -64,3 +67,18 @@ def read_predictions(folder: Path, model: str) -> "pd.DataFrame":
         there = ", ".join(scores["model"].unique())
         raise OsteonError(f"{folder}: no out-of-fold scores of {model}, only of {there}; see cross_validation.models")
     return chosen
+
+
+def read_distances(folder: Path) -> "NDArray[np.float64]":
+    """How far every film is from those that its fold's network learnt from.
+
+    Raises:
+        OsteonError: missing or damaged.
+
+    """
+    import numpy as np
+
+    try:
+        return np.concatenate([np.load(path) for path in sorted(folder.glob(f"{FOLD.format('*')}/{DISTANCES}"))])
+    except (OSError, ValueError) as error:
+        raise OsteonError(f"{folder}: no distances of films ({error}); run the step cross_validate again") from None

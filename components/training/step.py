@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from components.contract import Input, Output, Summary
-from components.params import CertaintyParams, ClassicalParams, TrainingParams
+from components.params import CertaintyParams, ClassicalParams, TrainingParams, ValidationParams
 
 HISTORY, CHECKPOINT = "history.csv", "checkpoint"
 
@@ -31,9 +31,11 @@ def train(
     params: TrainingParams,
     classical: ClassicalParams,
     certainty: CertaintyParams,
+    validation: ValidationParams,
 ) -> TrainingSummary:
     """Make the model from all development films; out-of-fold scores calibrate it. The test films are not read."""
     import hashlib
+    import logging
     import shutil
     from importlib.metadata import version
 
@@ -43,17 +45,31 @@ def train(
 
     from components import tracking
     from components.films.folds import development_rows
+    from components.films.limits import FilmLimits
     from components.models.backend import load_keras
     from components.models.calibration import fit_calibration
     from components.models.operating_points import find_operating_points, youden_threshold
-    from components.models.out_of_fold import FOLD, NETWORK, read_folds, read_predictions
+    from components.models.out_of_fold import EMBEDDINGS, FOLD, NETWORK, read_distances, read_folds, read_predictions
     from components.models.searched import read_best
 
     keras = load_keras()
     from components.models.classical import fit_classical, save_classical
+    from components.models.embeddings import embeddings_of, save_embeddings, with_embedding
     from components.models.film_features import open_features
     from components.models.learn import learn, open_learning_films
-    from components.models.package import FILMS, INFO, PackageInfo, classical_file, network_file, save_network
+    from components.models.network_files import save_network
+    from components.models.onnx_network import export_network
+    from components.models.package import (
+        FILMS,
+        INFO,
+        PackageInfo,
+        classical_file,
+        embeddings_file,
+        hashes_of,
+        measure_parity,
+        network_file,
+        onnx_file,
+    )
     from components.outputs import remove_all_but, remove_traces, whole_folder
 
     found, computed, asked = read_best(best), read_folds(folds), read_predictions(folds, params.model)
@@ -74,9 +90,10 @@ def train(
         certainty.confidence,
     )
 
+    limits = FilmLimits(**{name: getattr(validation, name) for name in FilmLimits.model_fields})
     made_from = (
         *(one.fingerprint for one in computed),
-        *(section.model_dump_json() for section in (learning, others, certainty)),
+        *(section.model_dump_json() for section in (learning, others, certainty, limits)),
         keras.backend.backend(),
     )
     epochs: list[int] = []
@@ -89,7 +106,9 @@ def train(
         elif params.final == "ensemble":
             epochs = [one.epochs for one in computed]
             for number, one in enumerate(computed):
-                shutil.copyfile(folds / FOLD.format(one.fold) / NETWORK, folder / network_file(number))
+                computed_there = folds / FOLD.format(one.fold)
+                shutil.copyfile(computed_there / NETWORK, folder / network_file(number))
+                shutil.copyfile(computed_there / EMBEDDINGS, folder / embeddings_file(number))
         else:
             # All films learn, so none is left to decide when to stop: it stops where the folds did.
             found_epochs = round(float(np.mean([one.epochs for one in computed])))
@@ -104,6 +123,10 @@ def train(
             epochs = [state.epochs]
             state.write_history(folder / HISTORY)
             save_network(folder / network_file(0), network)
+            seen = embeddings_of(with_embedding(network), films.prepared, rows, learning.seed)
+            save_embeddings(folder / embeddings_file(0), seen)
+        for number in range(len(epochs)):
+            export_network(folder / network_file(number), folder / onnx_file(number))
         for name in names:
             estimator = fit_classical(name, *films.described(described, rows, others), others)
             save_classical(folder / classical_file(name), estimator)
@@ -134,9 +157,24 @@ def train(
             fingerprint=hashlib.sha256("\n".join(made_from).encode()).hexdigest(),
             precision=learning.precision,
             backend=backend,
-            versions={name: version(name) for name in ("keras", backend, "scikit-learn")},
+            versions={name: version(name) for name in ("keras", backend, "scikit-learn", "onnxruntime")},
+            regions=sorted(films.prepared.films["region"].iloc[rows].dropna().unique()),
+            limits=limits,
+            farthest=float(np.quantile(read_distances(folds), certainty.familiar)) if epochs else None,
+            parity=None,
+            files=hashes_of(folder),
         )
         (folder / INFO).write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        if epochs:
+            info = info.model_copy(update={"parity": measure_parity(folder, films.prepared, rows, learning.seed)})
+            (folder / INFO).write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        if info.parity and not info.parity.kept:
+            logging.getLogger(__name__).warning(
+                "warning: as ONNX the model says something else of %d of %d films (by %.2g at most); not to be used",
+                info.parity.changed,
+                info.parity.films,
+                info.parity.largest,
+            )
         remove_traces(checkpoint)
     return TrainingSummary(
         films=info.films,

@@ -5,11 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from components.errors import UnreadableFilmError
-from components.films.decoding import Film, decode, over_cores, pixel_hash, to_8_bit
+from components.films.decoding import decode, grey_sample, over_cores, pixel_hash
+from components.films.limits import contrast_of
 from components.films.manifest import text_to_boxes, typed_frame
 from components.params import ValidationParams
 from components.progress import progress
@@ -102,15 +100,3 @@ def _look(path: Path, sha256: object, boxes: object, max_megapixels: float) -> L
 
 # Annotators' boxes end on the outer edge of a pixel or on its middle.
 BOX_SLACK = 1.0
-
-
-def grey_sample(film: Film) -> NDArray[np.uint8]:
-    """About 250,000 of a film's pixels, every nth of every nth row, as grey levels: they tell as much as all."""
-    step = max(1, int(np.sqrt(film.pixels.size / 250_000)))
-    return to_8_bit(Film(film.pixels[::step, ::step], film.low, film.high, film.bits))
-
-
-def contrast_of(grey: NDArray[np.uint8]) -> float:
-    """Grey levels of 256 between percentiles 1 and 99; 0 for a film of one grey."""
-    low, high = np.percentile(grey, [1, 99])
-    return float(high - low)

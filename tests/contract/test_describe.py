@@ -39,7 +39,6 @@ def test_paths_and_sections_are_read_in_their_order() -> None:
 
 def no_summary(films: Films, params: TrainingParams) -> None: ...
 def no_return(films: Films, params: TrainingParams): ...  # type: ignore[no-untyped-def]
-def no_parameters(films: Films, model: Model) -> Done: ...  # type: ignore[empty-body]
 def other_first(films: Films, classical: ClassicalParams, params: TrainingParams) -> Done: ...  # type: ignore[empty-body]
 def none_its_own(films: Films, training: TrainingParams) -> Done: ...  # type: ignore[empty-body]
 def path_last(films: Films, params: TrainingParams, model: Model) -> Done: ...  # type: ignore[empty-body]
@@ -56,7 +55,6 @@ def number(films: Films, count: int, params: TrainingParams) -> Done: ...  # typ
     [
         (no_summary, "no_summary must return a Summary"),
         (no_return, "no_return must return a Summary"),
-        (no_parameters, "no_parameters has no parameters"),
         (other_first, "other_first: its own section is called params and comes before classical"),
         (none_its_own, "none_its_own: its own section is called params and comes before training"),
         (path_last, "path_last: the parameters come last, not before model"),

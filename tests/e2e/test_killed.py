@@ -14,7 +14,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from components.models.package import open_package
+from components.models.package import load_networks
 from components.outputs import dvc_hash, partial_path
 from components.steps import STEPS
 from tests.e2e.conftest import Project, make_project
@@ -133,7 +133,7 @@ def test_a_run_killed_in_every_stage_ends_as_one_that_was_not(finished: Project,
     assert sorted(path.name for path in models[0].iterdir()) == sorted(path.name for path in models[1].iterdir())
     histories = [pd.read_csv(model / "history.csv").to_numpy(float) for model in models]
     np.testing.assert_allclose(histories[0], histories[1], rtol=1e-3, atol=1e-4)
-    weights = [open_package(model).networks[0].get_weights() for model in models]
+    weights = [load_networks(model)[0].get_weights() for model in models]
     for a, b in zip(*weights, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
     scores = [pd.read_csv(one.folder / "reports/evaluation/predictions.csv")["score"] for one in (finished, project)]

@@ -165,8 +165,9 @@ def test_one_parent_and_a_nested_run_for_each_step_and_the_model_answers_elsewhe
         assert loaded.input_example is not None or loaded.metadata.saved_input_example_info
         films = sorted(Path(sys.argv[2]).rglob("*.png"))[:3]
         answer = loaded.predict(pd.DataFrame({"film": [film.read_bytes() for film in films]}))
-        assert answer["probability"].between(0, 1).all()
-        print(" ".join(f"{p:.6f}" for p in answer["probability"]))
+        told = answer[answer["answer"] != "refused"]
+        assert told["probability"].between(0, 1).all()
+        print(" ".join(f"{p:.6f}" for p in told["probability"]))
         print(" ".join(film.name for film in films))
     """
     done = subprocess.run(
@@ -200,7 +201,37 @@ def test_the_model_gives_a_film_the_score_it_had_in_the_evaluation(finished: Pro
     chosen = sorted(scores)[:5]
     files = [(finished.folder / "data/phantoms" / films["path"][name]).read_bytes() for name in chosen]
     answers = open_package(finished.folder / "artifacts/model").answers(files)
-    np.testing.assert_allclose(answers["probability"], [scores[name] for name in chosen], atol=2e-5)
+    told = (answers["answer"] != "refused").to_numpy()  # a film in a hundred or so is; these are few films
+    assert told.sum() >= 3
+    expected = np.array([scores[name] for name in chosen])
+    np.testing.assert_allclose(answers["probability"][told].astype(float), expected[told], atol=2e-5)
+
+
+def test_the_model_is_judged_and_what_is_known_of_it_is_enough(finished: Project) -> None:
+    """Floors that two epochs cannot miss; where the model comes from is judged as it is shipped."""
+    policy = finished.folder / "mlflow" / "promotion.yaml"
+    text = policy.read_text(encoding="utf-8")
+    for old, new in {
+        "auroc: 0.55": "auroc: 0",
+        "sensitivity: 0.50": "sensitivity: 0",
+        "  sensitivity: 0.10": "  sensitivity: 0",
+        "calibration: 0.20": "calibration: 1",
+        "robustness: 0.30": "robustness: 1",
+        "refused: 0.10": "refused: 1",
+    }.items():
+        assert old in text
+        text = text.replace(old, new, 1)
+    policy.write_text(text, encoding="utf-8")
+    assert "promote: version 1 is in use now" in finished.done("osteon", "promote")
+    decision = json.loads((finished.folder / "reports/promotion/decision.json").read_text(encoding="utf-8"))
+    verdicts = {rule["rule"]: rule["verdict"] for rule in decision["rules"]}
+    for name in ("lineage", "clean", "leaks", "parity", "latency"):
+        assert verdicts[name] == "pass", decision
+    assert "promote: version 1 is in use already" in finished.done("osteon", "promote")
+    assert "in use: osteon-fracture version 1" in finished.done("osteon", "registry", "history")
+    told = finished.done("osteon", "lineage", "models:/osteon-fracture@champion")
+    assert finished.done("git", "rev-parse", "HEAD").strip() in told
+    assert "promoted" in told
 
 
 def test_the_folds_are_those_of_the_films_and_the_model_is_calibrated_on_them(finished: Project) -> None:

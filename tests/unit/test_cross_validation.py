@@ -77,7 +77,9 @@ def test_the_vote_is_the_mean_of_the_others(experiment: Experiment) -> None:
 
 def test_the_network_of_a_fold_gives_the_folds_scores(experiment: Experiment) -> None:
     """So the scores are its own, on films of its fold, and it was saved with the weights that were asked."""
-    from components.models.package import load_network, logits_of, probabilities_of
+    from components.models.calibration import probabilities_of
+    from components.models.network_files import load_network
+    from components.models.seeing import logits_of
 
     prepared = open_prepared(experiment.pipeline.dataset)
     rows = rows_in(prepared.films, 1)

@@ -22,7 +22,8 @@ from components.films.audit import SHORTCUTS, ShortcutAudit, read_audit
 from components.films.prepared import FILMS, PIXELS, open_prepared
 from components.intervals import Estimate
 from components.models.backend import load_keras
-from components.models.package import open_package
+from components.models.onnx_network import export_network
+from components.models.package import hashes_of, open_package, read_info
 from components.params import EvaluationParams
 from components.summary import print_summary
 from tests.conftest import Pipeline
@@ -207,6 +208,9 @@ def test_a_map_that_boxes_have_taught_explains_instead(
     place = network.get_layer("map")
     place.set_weights([np.zeros_like(one) for one in place.get_weights()])
     network.save(taught / "network-0.keras")
+    export_network(taught / "network-0.keras", taught / "network-0.onnx")
+    info = read_info(taught).model_copy(update={"files": hashes_of(taught)})
+    (taught / "package.json").write_text(info.model_dump_json(), encoding="utf-8")
     evaluated(taught, pipeline.dataset, tmp_path / "flat", beside)
     metrics = metrics_of(tmp_path / "flat")
     found = metrics["explanations"]

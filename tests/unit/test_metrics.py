@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics
 
-from components.evaluation.metrics import NAMES, Order, confusion, measure
-from components.intervals import UNDEFINED, Estimate, Floats, Labels, wilson
+from components.evaluation.metrics import NAMES, confusion, measure
+from components.intervals import UNDEFINED, Estimate, Floats, Labels, Order, wilson
 from components.params import EvaluationParams
 
 PARAMS = EvaluationParams(resamples=100)

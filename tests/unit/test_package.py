@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,27 +14,34 @@ from numpy.typing import NDArray
 
 from components.errors import OsteonError
 from components.films.decoding import decode, letterbox
+from components.films.prepared import PreparedFilms
 from components.models.backend import load_keras
 from components.models.calibration import Calibration, probabilities_of
-from components.models.classical import load_classical, probabilities, save_classical
+from components.models.classical import load_classical, probabilities
+from components.models.embeddings import load_embeddings
 from components.models.film_features import features_of
+from components.models.network_files import load_network, save_network
+from components.models.onnx_network import OnnxNetwork
 from components.models.package import (
     INFO,
+    REFUSED,
     Package,
     PackageInfo,
-    classical_file,
+    Parity,
+    embeddings_file,
     example_film,
-    load_network,
-    logits_of,
-    maps_of,
+    load_networks,
+    measure_parity,
     network_file,
+    onnx_file,
     open_package,
+    read_info,
     requirements,
-    save_network,
 )
+from components.models.seeing import logits_of, seen_by
 from tests.making import dicom, dicom_bytes, encoded, packaged, points_at, ramp, write
 
-NETWORK, SVM = network_file(0), classical_file("svm")
+NETWORK, SVM = network_file(0), "svm.skops"
 
 keras = load_keras()
 
@@ -101,11 +109,17 @@ def test_probabilities_rise_with_the_logit_and_with_the_prevalence(logits: list[
 # ---------------------------------------------------------------- logits
 
 
-def test_a_films_logit_is_the_mean_of_its_own_and_its_mirror_images(package: Package) -> None:
+@pytest.fixture(params=["onnx", "keras"])
+def network(request: pytest.FixtureRequest, folder: Path, package: Package) -> Any:
+    """As it answers, and as it was trained."""
+    return package.networks[0] if request.param == "onnx" else load_networks(folder)[0]
+
+
+def test_a_films_logit_is_the_mean_of_its_own_and_its_mirror_images(network: Any) -> None:
     squares = films(3)
-    alone = [package.networks[0].predict_on_batch(one[None, ..., None])["finding"].item() for one in squares]
-    mirrored = [package.networks[0].predict_on_batch(one[None, :, ::-1, None])["finding"].item() for one in squares]
-    np.testing.assert_allclose(logits_of(package.networks[0], squares), np.mean([alone, mirrored], axis=0), atol=1e-5)
+    alone = [network.predict_on_batch(one[None, ..., None])["finding"].item() for one in squares]
+    mirrored = [network.predict_on_batch(one[None, :, ::-1, None])["finding"].item() for one in squares]
+    np.testing.assert_allclose(logits_of(network, squares), np.mean([alone, mirrored], axis=0), atol=1e-5)
     assert np.abs(np.subtract(alone, mirrored)).min() > 1e-3  # or the test would show nothing
 
 
@@ -119,9 +133,10 @@ def test_a_film_and_its_mirror_image_have_one_answer(package: Package) -> None:
 @pytest.mark.parametrize("block", [1, 3, 7, 8])
 def test_the_block_size_changes_nothing(package: Package, block: int) -> None:
     squares = films(7)
-    np.testing.assert_allclose(
-        logits_of(package.networks[0], squares, block), logits_of(package.networks[0], squares), atol=1e-5
-    )
+    found = seen_by(package.networks[0], squares, ["finding", "map"], block)
+    expected = seen_by(package.networks[0], squares, ["finding", "map"])
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
 
 
 def test_a_memory_map_is_as_good(package: Package, tmp_path: Path) -> None:
@@ -177,7 +192,7 @@ def test_the_map_of_a_mirror_image_is_the_maps_mirror_image_and_several_networks
     found = vote.maps(squares)
     assert found.shape == (3, 4, 4)
     np.testing.assert_allclose(found, vote.maps(squares[:, :, ::-1])[:, :, ::-1], atol=1e-6)
-    one, two = (maps_of(network, squares) for network in vote.networks)
+    one, two = (1 / (1 + np.exp(-seen_by(network, squares, ["map"])["map"])) for network in vote.networks)
     np.testing.assert_allclose(found, (one + two) / 2, atol=1e-9)
     logits = [
         np.asarray(vote.networks[0].predict_on_batch(seen)["map"][..., 0], float)
@@ -190,27 +205,17 @@ def test_the_map_of_a_mirror_image_is_the_maps_mirror_image_and_several_networks
 # ---------------------------------------------------------------- saving and opening
 
 
-def test_a_package_that_was_saved_and_opened_answers_the_same(vote: Package, tmp_path: Path) -> None:
-    for number, network in enumerate(vote.networks):
-        save_network(tmp_path / network_file(number), network)
-    for name, estimator in vote.estimators.items():
-        save_classical(tmp_path / classical_file(name), estimator)
-    (tmp_path / INFO).write_text(vote.info.model_dump_json())
-    again = open_package(tmp_path)
-    assert again.info == vote.info
-    np.testing.assert_array_equal(again.probabilities(films(5)), vote.probabilities(films(5)))
-
-
-def test_a_saved_network_answers_alike_and_has_no_optimiser(package: Package, tmp_path: Path) -> None:
-    network = keras.models.clone_model(package.networks[0])
-    network.set_weights(package.networks[0].get_weights())
+def test_a_saved_network_answers_alike_and_has_no_optimiser(folder: Path, tmp_path: Path) -> None:
+    (packed,) = load_networks(folder)
+    network = keras.models.clone_model(packed)
+    network.set_weights(packed.get_weights())
     network.compile("adam", loss={"finding": "mse"})
     network.optimizer.build(network.trainable_variables)
     network.save(tmp_path / "whole.keras")
     save_network(tmp_path / NETWORK, network)
     assert (tmp_path / NETWORK).stat().st_size < 0.6 * (tmp_path / "whole.keras").stat().st_size
     again = load_network(tmp_path / NETWORK)
-    np.testing.assert_array_equal(logits_of(again, films(3)), logits_of(package.networks[0], films(3)))
+    np.testing.assert_array_equal(logits_of(again, films(3)), logits_of(packed, films(3)))
 
 
 def test_the_prevalence_of_the_package_counts(package: Package) -> None:
@@ -224,54 +229,95 @@ def test_a_package_that_is_not_there(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(OsteonError, match=r"nowhere: no packaged model \(package\.json is missing\); run the step tra"):
         open_package(tmp_path / "nowhere")
     shutil.copy(folder / INFO, tmp_path)
-    with pytest.raises(OsteonError, match=r"no packaged model \(network-0\.keras is missing\)"):
+    with pytest.raises(OsteonError, match=r"no packaged model \(embeddings-0\.npz is missing\)"):
         open_package(tmp_path)
-
-
-def test_a_package_without_its_classical_model_or_with_half_of_it(vote_folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(vote_folder, tmp_path / "model")
-    path = tmp_path / "model" / SVM
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(OsteonError, match=r"svm\.skops: damaged model \(.*\); run the step train again$"):
-        open_package(tmp_path / "model")
-    path.unlink()
-    with pytest.raises(OsteonError, match=r"svm\.skops: no such model; run the step train$"):
-        open_package(tmp_path / "model")
 
 
 def changed(data: bytes, at: int) -> bytes:
     return data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :]
 
 
+@pytest.mark.parametrize("name", ["network-1.onnx", "network-0.keras", "embeddings-0.npz", SVM])
+def test_a_file_that_is_missing_or_altered_by_one_bit_is_named_before_it_is_read(
+    vote_folder: Path, tmp_path: Path, name: str
+) -> None:
+    shutil.copytree(vote_folder, tmp_path / "model")
+    path = tmp_path / "model" / name
+    whole = path.read_bytes()
+    path.write_bytes(changed(whole, len(whole) // 2))
+    with pytest.raises(OsteonError, match=rf"model: damaged model \({name} was altered\); run the step train again$"):
+        open_package(tmp_path / "model")
+    path.unlink()
+    with pytest.raises(OsteonError, match=rf"model: no packaged model \({name} is missing\); run the step train$"):
+        open_package(tmp_path / "model")
+
+
+def test_a_file_that_no_package_has_is_none_of_its_business(folder: Path, tmp_path: Path) -> None:
+    """MLflow puts files of its own beside ours."""
+    shutil.copytree(folder, tmp_path / "model")
+    (tmp_path / "model" / "notes.txt").write_text("mine")
+    assert open_package(tmp_path / "model").info == read_info(folder)
+
+
 @pytest.mark.parametrize(
-    ("name", "damage"),
+    "damage",
     [
-        (NETWORK, lambda data: b""),
-        (NETWORK, lambda data: b"no zip"),
-        (NETWORK, lambda data: data[: len(data) // 2]),
-        (NETWORK, lambda data: data[:-5]),
-        (NETWORK, lambda data: changed(data, 1000)),  # config.json
-        (NETWORK, lambda data: changed(data, len(data) // 2)),  # weights
-        (NETWORK, lambda data: data.replace(b"config.json", b"konfig.json")),
-        (INFO, lambda data: b""),
-        (INFO, lambda data: b"\xff\xfe"),
-        (INFO, lambda data: data[:40]),
-        (INFO, lambda data: data.replace(b'"threshold"', b'"treshold"')),
-        (INFO, lambda data: data.replace(b'"image_size": 64', b'"image_size": "big"')),
+        lambda data: b"",
+        lambda data: b"\xff\xfe",
+        lambda data: data[:40],
+        lambda data: data.replace(b'"threshold"', b'"treshold"'),
+        lambda data: data.replace(b'"image_size": 64', b'"image_size": "big"'),
     ],
 )
-def test_a_damaged_package_is_named(folder: Path, tmp_path: Path, name: str, damage: Any) -> None:
+def test_a_damaged_description_is_named(folder: Path, tmp_path: Path, damage: Any) -> None:
     broken = tmp_path / "my model"
     shutil.copytree(folder, broken)
-    whole = (broken / name).read_bytes()
-    (broken / name).write_bytes(damage(whole))
-    assert (broken / name).read_bytes() != whole
+    whole = (broken / INFO).read_bytes()
+    (broken / INFO).write_bytes(damage(whole))
+    assert (broken / INFO).read_bytes() != whole
     with pytest.raises(OsteonError) as caught:
         open_package(broken)
-    text = str(caught.value)
-    assert text.startswith(f"{broken}: damaged model (")
+    damaged(str(caught.value), broken)
+
+
+def damaged(text: str, folder: Path) -> None:
+    assert text.startswith(f"{folder}: damaged model (")
     assert text.endswith("); run the step train again")
     assert len(text.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "load", "damage"),
+    [
+        *(
+            (NETWORK, load_network, damage)
+            for damage in (
+                lambda data: b"",
+                lambda data: b"no zip",
+                lambda data: data[: len(data) // 2],
+                lambda data: data[:-5],
+                lambda data: changed(data, 1000),  # config.json
+                lambda data: changed(data, len(data) // 2),  # weights
+                lambda data: data.replace(b"config.json", b"konfig.json"),
+            )
+        ),
+        *(
+            (onnx_file(0), OnnxNetwork, damage)
+            for damage in (lambda data: b"", lambda data: b"no graph", lambda data: data[: len(data) // 2])
+        ),
+        *(
+            (embeddings_file(0), load_embeddings, damage)
+            for damage in (lambda data: b"", lambda data: data[:-30], lambda data: changed(data, len(data) // 2))
+        ),
+    ],
+)
+def test_a_damaged_file_is_named_even_where_no_hash_is_known(
+    folder: Path, tmp_path: Path, name: str, load: Any, damage: Any
+) -> None:
+    path = write(tmp_path / "my model" / name, damage((folder / name).read_bytes()))
+    with pytest.raises(OsteonError) as caught:
+        load(path)
+    damaged(str(caught.value), path.parent)
 
 
 def test_a_damaged_description_names_its_key(folder: Path, tmp_path: Path) -> None:
@@ -301,8 +347,9 @@ def test_answers_for_files_of_several_kinds(package: Package) -> None:
         example_film(),
     ]
     found = package.answers(files)
-    assert list(found.columns) == ["probability", "answer"]
+    assert list(found.columns) == ["probability", "answer", "warnings"]
     assert len(found) == 5
+    assert found["warnings"].tolist() == [[]] * 5
     squares = np.stack([letterbox(decode(data, max_megapixels=80), 64) for data in files])
     np.testing.assert_allclose(found["probability"], package.probabilities(squares), atol=1e-6)
     # The same film, whatever the file.
@@ -332,22 +379,131 @@ def test_below_rule_out_it_is_not_the_finding_from_rule_in_on_it_is_and_between_
 
 def test_no_film_no_answer(package: Package) -> None:
     found = package.answers([])
-    assert list(found.columns) == ["probability", "answer"]
+    assert list(found.columns) == ["probability", "answer", "warnings"]
     assert len(found) == 0
 
 
+NOISE = encoded(films(1)[0], "PNG")
+
+
 @pytest.mark.parametrize(
-    ("data", "reason"),
+    ("data", "limits", "reason"),
     [
-        (b"hello", "film 1: no picture that can be read"),
-        (b"", r"film 1: empty file"),
-        (encoded(ramp(), "JPEG")[:-200], "film 1: truncated or damaged"),
-        (encoded(np.zeros((9000, 9000), np.uint8), "PNG"), "film 1: .*80"),
+        (b"hello", {}, "no picture that can be read"),
+        (b"", {}, "empty file"),
+        (encoded(ramp(), "JPEG")[:-200], {}, "truncated or damaged"),
+        (encoded(np.zeros((9000, 9000), np.uint8), "PNG"), {}, "9000 × 9000 pixels is more than"),
+        (encoded(np.full((1, 1), 7, np.uint8), "PNG"), {"min_side": 2}, "its shorter side is 1 pixels, 2 at least"),
+        (encoded(ramp(10, 62), "PNG"), {"max_aspect": 6.1}, "its aspect ratio is 6.2, 6.1 at most"),
+        (
+            encoded(np.full((80, 80), 9, np.uint8), "PNG"),
+            {"min_contrast": 1.0},
+            "blank: contrast 0.0 of 256 grey levels",
+        ),
+        (encoded(np.dstack([ramp(), 255 - ramp(), ramp()]), "PNG"), {"max_chroma": 12}, "not a radiograph: in colour"),
     ],
 )
-def test_a_file_that_is_no_film_is_named_by_its_position(package: Package, data: bytes, reason: str) -> None:
-    with pytest.raises(OsteonError, match=reason):
-        package.answers([example_film(), data, example_film()])
+def test_a_file_that_is_no_film_is_refused_with_its_reason_and_the_others_are_answered(
+    package: Package, data: bytes, limits: dict[str, float], reason: str
+) -> None:
+    strict = with_info(package, limits=package.info.limits.model_copy(update=limits), map_learnt=True)
+    found = strict.answers([NOISE, data, NOISE], maps=True)
+    alone = strict.answers([NOISE], maps=True)
+    for row in (0, 2):
+        assert found["probability"][row] == pytest.approx(alone["probability"][0], abs=1e-6)
+        assert found["answer"][row] == alone["answer"][0] != REFUSED
+        np.testing.assert_allclose(found["map"][row], alone["map"][0], atol=1e-6)
+    assert np.isnan(found["probability"][1])
+    assert (found["answer"][1], found["map"][1]) == ("refused", None)
+    (said,) = found["warnings"][1]
+    assert said.startswith(reason)
+
+
+def test_a_film_of_one_pixel_is_answered_where_the_limits_allow_it(package: Package) -> None:
+    found = package.answers([encoded(np.full((1, 1), 7, np.uint8), "PNG")])
+    assert np.isfinite(found["probability"][0])
+    assert found["warnings"][0] == ["low quality: 1 × 1 pixels, magnified to 64", "low quality: 1 grey levels"]
+
+
+def test_a_film_farther_from_the_training_films_than_allowed_is_refused(package: Package) -> None:
+    """The networks of these tests have seen noise; a ramp is farther from it."""
+    files = [NOISE, encoded(ramp(), "PNG")]
+    squares = np.stack([letterbox(decode(data, max_megapixels=1), 64) for data in files])
+    near, far = package.distances(squares)
+    assert near < far
+    found = with_info(package, farthest=float(near)).answers(files)
+    assert found["answer"].tolist() == [package.answers(files)["answer"][0], "refused"]
+    assert np.isnan(found["probability"].to_numpy()).tolist() == [False, True]
+    assert found["warnings"].tolist() == [
+        [],
+        [f"unlike the training films: {far:.2f} from them, {near:.2f} at most"],
+    ]
+    assert REFUSED not in with_info(package, farthest=float(far)).answers(files)["answer"].tolist()
+
+
+def test_a_model_without_networks_knows_no_distances(tmp_path: Path) -> None:
+    alone = open_package(packaged(tmp_path / "model", networks=0, classical=("svm",)))
+    with pytest.raises(ValueError, match="knows no distances"):
+        alone.distances(films(1))
+    assert alone.answers([NOISE])["answer"].tolist() != [REFUSED]
+
+
+def test_doubts_do_not_refuse(package: Package) -> None:
+    seen, unseen = (dicom(ramp().astype(np.uint16) * 16, BodyPartExamined=part) for part in ("HAND", "KNEE"))
+    files = [
+        encoded(ramp(40, 63), "PNG"),
+        encoded(ramp() // 10 * 10, "PNG"),
+        dicom_bytes(seen),
+        dicom_bytes(unseen),
+    ]
+    found = package.answers(files)
+    assert found["warnings"].tolist() == [
+        ["low quality: 63 × 40 pixels, magnified to 64"],
+        ["low quality: 26 grey levels"],
+        [],
+        ["a region never seen: knee; it was trained on hand, wrist"],
+    ]
+    assert found["probability"].notna().all()
+    assert with_info(package, regions=[]).answers(files)["warnings"][3] == []  # nothing is known of regions
+
+
+def test_a_map_only_where_one_was_learnt_and_asked_for(package: Package) -> None:
+    assert package.answers([NOISE], maps=True)["map"].tolist() == [None]
+    taught = with_info(package, map_learnt=True)
+    np.testing.assert_allclose(taught.answers([NOISE], maps=True)["map"][0], taught.maps(films(1))[0], atol=1e-6)
+    assert "map" not in taught.answers([NOISE])
+
+
+# ---------------------------------------------------------------- parity
+
+
+def test_parity_of_networks_that_were_exported_rightly_and_of_one_that_was_not(
+    vote_folder: Path, tmp_path: Path
+) -> None:
+    prepared = PreparedFilms(films(9), pd.DataFrame())
+    found = measure_parity(vote_folder, prepared, np.arange(9), 0)
+    assert (found.films, found.changed) == (9, 0)
+    assert found.largest < 1e-4
+    assert found.kept
+
+    other = packaged(tmp_path / "other", seed=6)
+    wrong = packaged(tmp_path / "wrong", points=points_at(0.5, 0.5))
+    (wrong / onnx_file(0)).write_bytes((other / onnx_file(0)).read_bytes())
+    info = read_info(wrong).model_copy(update={"files": {}})
+    (wrong / INFO).write_text(info.model_dump_json())
+    expected = [open_package(folder).probabilities(films(9)) for folder in (packaged(tmp_path / "right"), wrong)]
+    found = measure_parity(wrong, prepared, np.arange(9), 0)
+    assert found.largest == pytest.approx(np.abs(expected[0] - expected[1]).max(), abs=1e-5)
+    assert found.changed == ((expected[0] >= 0.5) != (expected[1] >= 0.5)).sum()
+    assert not found.kept
+
+
+@pytest.mark.parametrize(
+    ("films", "largest", "changed", "kept"),
+    [(9, 1e-3, 0, True), (9, 1.1e-3, 0, False), (9, 0.0, 1, False), (0, 0.0, 0, False), (9, float("nan"), 0, False)],
+)
+def test_what_parity_asks(films: int, largest: float, changed: int, kept: bool) -> None:
+    assert Parity(films=films, largest=largest, changed=changed).kept is kept
 
 
 def test_the_example_is_a_film() -> None:
@@ -356,9 +512,12 @@ def test_the_example_is_a_film() -> None:
     assert np.ptp(film.pixels) > 100
 
 
-def test_every_requirement_is_pinned_to_what_is_installed() -> None:
+def test_every_requirement_is_pinned_to_what_is_installed(package: Package, vote: Package) -> None:
     from importlib.metadata import version
 
-    found = dict(one.split("==") for one in requirements())
-    assert {"mlflow", "keras", "tensorflow", "numpy", "pandas", "pydicom", "scikit-image", "skops"} <= set(found)
-    assert found == {name: version(name) for name in found}
+    for one, classical in ((package, False), (vote, True)):
+        found = dict(line.split("==") for line in requirements(one.info))
+        assert {"mlflow", "onnxruntime", "numpy", "pandas", "pydicom"} <= set(found)
+        assert not {"keras", "tensorflow", "jax"} & set(found)
+        assert ({"scikit-image", "skops"} <= set(found)) is classical
+        assert found == {name: version(name) for name in found}

@@ -633,10 +633,15 @@ def test_a_model_is_logged_measured_and_loads_anywhere(
 
     # It has a signature and an example, …
     signature = mlflow.models.get_model_info(logged.model_uri).signature
-    assert signature.inputs.to_dict() == [{"type": "binary", "name": "film", "required": True}]
+    assert signature.inputs.to_dict() == [
+        {"type": "binary", "name": "film", "required": False},
+        {"type": "string", "name": "path", "required": False},
+    ]
     assert [(one["name"], one["type"]) for one in signature.outputs.to_dict()] == [
         ("probability", "double"),
         ("answer", "string"),
+        ("warnings", "array"),
+        ("map", "string"),
     ]
     # … and answers in another process and folder, with the code it was logged with.
     elsewhere = tmp_path / "elsewhere"

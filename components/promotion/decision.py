@@ -1,0 +1,337 @@
+"""Whether a candidate may take the place of the model in use: a pure function over scores on the same test films."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from components.intervals import (
+    Estimate,
+    Floats,
+    Labels,
+    Order,
+    auroc_in_strata,
+    bootstrap,
+    group_weights,
+    mean_share,
+    shown,
+)
+from components.promotion.policy import Policy
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Verdict = Literal["pass", "fail", "not applicable"]
+
+
+class Rule(BaseModel):
+    """What one rule of the policy says. numbers: what it says it from, for programs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rule: str
+    verdict: Verdict
+    reason: str
+    numbers: dict[str, float | None] = {}
+
+
+class Decision(BaseModel):
+    """All rules, and what follows: promoted if none fails.
+
+    candidate, champion: versions. films, groups: of the test set.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    candidate: str
+    champion: str | None
+    promote: bool
+    films: int
+    groups: int
+    rules: list[Rule]
+    policy: Policy
+
+    def failing(self) -> list[Rule]:
+        """The rules that stand in the way."""
+        return [rule for rule in self.rules if rule.verdict == "fail"]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A model's calibrated probabilities on test films, computed now.
+
+    films: columns sha256, group, label, score. trained: SHA-256 of the films it was trained on. rule_out: its point.
+    """
+
+    version: str
+    films: "pd.DataFrame"
+    trained: frozenset[str]
+    rule_out: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What else is known of the candidate; None where it is not, which is a fail.
+
+    evaluation: metrics.json of a report whose scores are those of now. parity: whether the exported networks say what
+    the trained ones say, with the reason. latency: milliseconds. lineage: what is missing in it. clean: made from a
+    commit with nothing changed beside it. leaks: groups in test and development films.
+    """
+
+    evaluation: dict[str, Any] | None = None
+    parity: tuple[bool, str] | None = None
+    latency: float | None = None
+    lineage: list[str] | None = None
+    clean: bool | None = None
+    leaks: list[str] | None = None
+    champion_fault: str | None = None
+    not_applicable: frozenset[str] = field(default_factory=frozenset)
+
+
+def decide(candidate: Scored, champion: Scored | None, evidence: Evidence, policy: Policy) -> Decision:
+    """Judge a candidate by every rule of the policy.
+
+    Whatever a rule needs and has not got is a fail. The first model needs no comparison.
+
+    Args:
+        candidate: on all test films.
+        champion: on the same films; None where there is none, or where it could not be asked (evidence.champion_fault).
+        evidence: of the candidate.
+        policy: the rules.
+
+    """
+    rules = list(_rules(candidate, champion, evidence, policy))
+    return Decision(
+        candidate=candidate.version,
+        champion=champion.version if champion else None,
+        promote=all(rule.verdict != "fail" for rule in rules),
+        films=len(candidate.films),
+        groups=int(candidate.films["group"].nunique()),
+        rules=rules,
+        policy=policy,
+    )
+
+
+def _rules(candidate: Scored, champion: Scored | None, evidence: Evidence, policy: Policy) -> Iterator[Rule]:
+    fault = _fault_of(candidate.films)
+    yield Rule(
+        rule="scores",
+        verdict="fail" if fault else "pass",
+        reason=fault
+        or f"{len(candidate.films)} test films of {candidate.films['group'].nunique()} groups, all answered",
+        numbers={"films": len(candidate.films)},
+    )
+    for name, floor, measure in (
+        ("auroc", policy.auroc, _auroc),
+        ("sensitivity", policy.sensitivity, _sensitivity),
+    ):
+        yield _no_scores(name) if fault else _floor(name, measure(candidate, policy), floor)
+    yield _no_scores("non_inferiority") if fault else _non_inferiority(candidate, champion, evidence, policy)
+    yield from _of_evaluation(evidence.evaluation, policy)
+    yield _at_most("latency", evidence.latency, policy.latency, "{:.1f} ms for one film")
+    yield _known("lineage", evidence.lineage, policy.lineage, "every run and the data's hash are known", "not known: ")
+    yield _clean(evidence.clean, policy.clean)
+    yield _known("leaks", evidence.leaks, policy.leaks, "no group lies in test and development films", "in both: ")
+    yield _parity(evidence.parity, policy.parity)
+
+
+def _fault_of(films: "pd.DataFrame") -> str | None:
+    """Why nothing can be said from these scores."""
+    if films.empty:
+        return "no test films"
+    if wrong := int((~np.isfinite(films["score"].to_numpy(np.float64))).sum()):
+        return f"{wrong} of {len(films)} scores are no numbers"
+    if films["label"].nunique() < 2:
+        return "the test films are of one class"
+    return None
+
+
+def _numbered(films: "pd.DataFrame") -> tuple[Labels, Floats, NDArray[np.int64]]:
+    """Labels, scores and group numbers."""
+    import pandas as pd
+
+    labels, scores = films["label"].to_numpy(np.int64), films["score"].to_numpy(np.float64)
+    return labels, scores, pd.factorize(films["group"])[0].astype(np.int64)
+
+
+def _auroc(candidate: Scored, policy: Policy) -> Estimate:
+    labels, scores, groups = _numbered(candidate.films)
+    return auroc_in_strata(labels, scores, groups, np.zeros_like(groups), policy.confidence)
+
+
+def _sensitivity(candidate: Scored, policy: Policy) -> Estimate:
+    """Share of fractured films that are not answered 'not fractured'; groups count the same."""
+    films = candidate.films[candidate.films["label"] == 1]
+    kept = (films["score"] >= candidate.rule_out).groupby(films["group"])
+    binary = bool((kept.size() == 1).all())
+    return mean_share(np.asarray(kept.mean(), np.float64), policy.confidence, binary=binary)
+
+
+def _no_scores(name: str) -> Rule:
+    return Rule(rule=name, verdict="fail", reason="nothing to judge by: see scores")
+
+
+def _floor(name: str, found: Estimate, floor: float) -> Rule:
+    verdict: Verdict = "pass" if found.low is not None and found.low >= floor else "fail"
+    return Rule(
+        rule=name,
+        verdict=verdict,
+        reason=f"{shown(found)}; its lower end must be {floor:g} or more",
+        numbers={"value": found.value, "low": found.low, "high": found.high, "floor": floor},
+    )
+
+
+def _non_inferiority(candidate: Scored, champion: Scored | None, evidence: Evidence, policy: Policy) -> Rule:
+    """AUROC of the candidate less that of the champion, groups drawn, both scores of a film together."""
+    name = "non_inferiority"
+    if evidence.champion_fault:
+        return Rule(rule=name, verdict="fail", reason=f"the model in use cannot be asked: {evidence.champion_fault}")
+    if champion is None:
+        return Rule(rule=name, verdict="not applicable", reason="no model is in use yet")
+    both = candidate.films.merge(
+        champion.films[["sha256", "score"]].drop_duplicates("sha256"), on="sha256", suffixes=("", "_champion")
+    )
+    fresh = both[~both["sha256"].isin(candidate.trained | champion.trained)]
+    seen = len(candidate.films) - len(fresh)
+    wanted = policy.non_inferiority
+    if len(fresh) < wanted.films or fresh["label"].nunique() < 2:
+        return Rule(
+            rule=name,
+            verdict="fail",
+            reason=f"{len(fresh)} test films that neither was trained on ({seen} others were); {wanted.films} of both "
+            "classes are needed",
+            numbers={"films": len(fresh), "needed": wanted.films},
+        )
+    labels, scores, groups = _numbered(fresh)
+    theirs = fresh["score_champion"].to_numpy(np.float64)
+    if not np.isfinite(theirs).all():
+        return Rule(rule=name, verdict="fail", reason="the model in use gives scores that are no numbers")
+    truth = labels.astype(np.float64)
+    ours, other = Order(truth, scores), Order(truth, theirs)
+    found = bootstrap(
+        lambda weights: ours.auroc(weights) - other.auroc(weights),
+        group_weights(groups, labels, policy.resamples, policy.seed),
+        policy.confidence,
+    )
+    kept = found.low is not None and found.low > -wanted.margin
+    return Rule(
+        rule=name,
+        verdict="pass" if kept else "fail",
+        reason=f"AUROC less that of version {champion.version}: {_signed(found)} on {len(fresh)} films; its lower end "
+        f"must be above −{wanted.margin:g}",
+        numbers={"value": found.value, "low": found.low, "high": found.high, "films": len(fresh)},
+    )
+
+
+def _signed(found: Estimate) -> str:
+    if found.value is None:
+        return "not defined"
+    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]".replace("-", "−")
+
+
+def _of_evaluation(metrics: dict[str, Any] | None, policy: Policy) -> Iterator[Rule]:
+    """What the report of this very model says."""
+    if metrics is None:
+        for name in ("subgroups", "calibration", "robustness", "refused"):
+            yield Rule(rule=name, verdict="fail", reason="no report of this model: run the step evaluate")
+        return
+    yield from _subgroups(metrics, policy)
+    yield _at_most(
+        "calibration", _get(metrics, "calibration", "test", "ece", "value"), policy.calibration, "error {:.3f}"
+    )
+    yield _robustness(metrics, policy)
+    if metrics.get("refused", ...) is None:
+        yield Rule(
+            rule="refused", verdict="not applicable", reason="a model without a network refuses no film as unlike"
+        )
+    else:
+        yield _at_most("refused", _get(metrics, "refused", "value"), policy.refused, "{:.1%} of the test films")
+
+
+def _get(metrics: dict[str, Any], *keys: str) -> float | None:
+    found: Any = metrics
+    for key in keys:
+        found = found.get(key) if isinstance(found, dict) else None
+    return float(found) if isinstance(found, int | float) else None
+
+
+def _subgroups(metrics: dict[str, Any], policy: Policy) -> Iterator[Rule]:
+    floor, least = policy.subgroups.sensitivity, policy.subgroups.positive
+    by = metrics.get("subgroups", {}).get("by")
+    if not by:
+        yield Rule(rule="subgroups", verdict="fail", reason="the report has none")
+        return
+    few = []
+    for attribute, values in by.items():
+        for value, one in values.items():
+            name, positive = f"{attribute} {value}", int(one.get("positive", 0))
+            if positive < least:
+                few.append(f"{name} ({positive})")
+                continue
+            found = _get(one, "sensitivity", "value")
+            kept = found is not None and found >= floor
+            yield Rule(
+                rule=f"subgroup {name}",
+                verdict="pass" if kept else "fail",
+                reason=f"sensitivity {'unknown' if found is None else format(found, '.3f')} of {positive} fractured "
+                f"films; {floor:g} or more",
+                numbers={"value": found, "positive": positive, "floor": floor},
+            )
+    if few:
+        yield Rule(
+            rule="subgroups too small",
+            verdict="not applicable",
+            reason=f"fewer than {least} fractured films, so nothing is known: {', '.join(few)}",
+        )
+
+
+def _robustness(metrics: dict[str, Any], policy: Policy) -> Rule:
+    flips = metrics.get("robustness") or {}
+    shares = {change: _get(one, "share", "value") for change, one in flips.items()}
+    known = {change: share for change, share in shares.items() if share is not None}
+    if not shares or len(known) < len(shares):
+        return Rule(rule="robustness", verdict="fail", reason="not measured")
+    worst = max(known, key=lambda change: known[change])
+    return _at_most("robustness", known[worst], policy.robustness, "{:.1%} of the answers flip when " + worst)
+
+
+def _at_most(name: str, found: float | None, most: float, text: str) -> Rule:
+    if found is None or not np.isfinite(found):
+        return Rule(rule=name, verdict="fail", reason="not measured", numbers={"most": most})
+    return Rule(
+        rule=name,
+        verdict="pass" if found <= most else "fail",
+        reason=f"{text.format(found)}; {most:g} at most",
+        numbers={"value": found, "most": most},
+    )
+
+
+def _known(name: str, missing: list[str] | None, asked: bool, well: str, ill: str) -> Rule:
+    if not asked:
+        return Rule(rule=name, verdict="not applicable", reason="the policy does not ask for it")
+    if missing is None:
+        return Rule(rule=name, verdict="fail", reason="nothing is known of it")
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        return Rule(rule=name, verdict="fail", reason=f"{ill}{', '.join(missing[:3])}{more}")
+    return Rule(rule=name, verdict="pass", reason=well)
+
+
+def _clean(clean: bool | None, asked: bool) -> Rule:
+    if not asked:
+        return Rule(rule="clean", verdict="not applicable", reason="the policy does not ask for it")
+    if clean:
+        return Rule(rule="clean", verdict="pass", reason="every run was made from a commit, nothing changed beside it")
+    changed = "files were changed and not committed when it was made; commit and run again"
+    return Rule(rule="clean", verdict="fail", reason=changed if clean is False else "no commit is known")
+
+
+def _parity(parity: tuple[bool, str] | None, asked: bool) -> Rule:
+    if not asked:
+        return Rule(rule="parity", verdict="not applicable", reason="the policy does not ask for it")
+    if parity is None:
+        return Rule(rule="parity", verdict="not applicable", reason="a model without a network is not exported")
+    return Rule(rule="parity", verdict="pass" if parity[0] else "fail", reason=parity[1])

@@ -1,0 +1,55 @@
+"""What a model must show before it is used: mlflow/promotion.yaml as types."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from components.params import Section, Seed, Share, read_section
+
+Mode = Literal["off", "dry_run", "enforce"]
+
+
+class NonInferiority(Section):
+    """Against the model in use."""
+
+    margin: Annotated[float, Field(ge=0, le=0.5, description="AUROC may be lower by less than this")]
+    films: Annotated[int, Field(ge=10, description="test films that neither was trained on, at least")]
+
+
+class Subgroups(Section):
+    """In every region, view, … of the report."""
+
+    sensitivity: Annotated[Share, Field(description="at the threshold, at least")]
+    positive: Annotated[int, Field(ge=1, description="positive films without which a subgroup is not judged")]
+
+
+class Policy(Section):
+    """Every rule; none has a default, so that none is forgotten."""
+
+    mode: Annotated[Mode, Field(description="off, dry_run (judged, nothing changed) or enforce")]
+    confidence: Annotated[float, Field(gt=0.5, lt=1, description="of every interval")]
+    resamples: Annotated[int, Field(ge=100, le=100_000, description="of groups")]
+    seed: Seed
+    auroc: Annotated[Share, Field(description="floor under the lower end of its interval")]
+    sensitivity: Annotated[Share, Field(description="floor under the lower end, at the point 'rule out'")]
+    non_inferiority: NonInferiority
+    subgroups: Subgroups
+    calibration: Annotated[Share, Field(description="expected calibration error at most")]
+    robustness: Annotated[Share, Field(description="share of answers that a small change flips, at most")]
+    refused: Annotated[Share, Field(description="share of test films taken for something else, at most")]
+    latency: Annotated[float, Field(gt=0, description="milliseconds for one film, median, at most")]
+    lineage: Annotated[bool, Field(description="every run and the data's hash must be known")]
+    clean: Annotated[bool, Field(description="made from a commit, nothing changed beside it")]
+    leaks: Annotated[bool, Field(description="copies were searched for, no group in test and development films")]
+    parity: Annotated[bool, Field(description="exported networks say what the trained ones say")]
+
+
+def read_policy(path: Path) -> Policy:
+    """Read and check a policy.
+
+    Raises:
+        OsteonError: missing, no YAML, a rule that is misspelt, missing or out of bounds; the text names it.
+
+    """
+    return read_section(path, Policy)

@@ -1,0 +1,319 @@
+"""Whether a candidate may take the place of the model in use: each rule on both sides of its limit, by hand."""
+
+import copy
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from components.errors import OsteonError
+from components.intervals import auroc_in_strata, mean_share
+from components.promotion.decision import Decision, Evidence, Rule, Scored, decide
+from components.promotion.policy import Policy, read_policy
+
+SHIPPED = Path(__file__).parents[2] / "mlflow" / "promotion.yaml"
+
+
+@pytest.fixture(scope="module")
+def policy() -> Policy:
+    return read_policy(SHIPPED)
+
+
+def scored(version: str = "2", films: int = 200, noise: float = 0.3, seed: int = 0, **changes: Any) -> Scored:
+    """Films of half as many groups; the lower the noise, the better the model."""
+    draw = np.random.default_rng(seed)
+    labels = np.arange(films) % 2
+    scores = np.clip(0.5 + (labels - 0.5) * 0.5 + draw.normal(0, noise, films), 0.01, 0.99)
+    table = pd.DataFrame(
+        {
+            "sha256": [f"{number:064x}" for number in range(films)],
+            "group": [f"g{number // 4}" for number in range(films)],
+            "label": labels,
+            "score": scores,
+        }
+    )
+    return Scored(**({"version": version, "films": table, "trained": frozenset(), "rule_out": 0.2} | changes))
+
+
+def evaluated() -> dict[str, Any]:
+    """The parts of metrics.json that rules read."""
+    return {
+        "calibration": {"test": {"ece": {"value": 0.05}}},
+        "robustness": {
+            "turned by +5°": {"share": {"value": 0.02}},
+            "exposure +20%": {"share": {"value": 0.04}},
+        },
+        "refused": {"value": 0.01, "low": 0.0, "high": 0.03},
+        "subgroups": {
+            "by": {
+                "region": {
+                    "wrist": {"positive": 30, "sensitivity": {"value": 0.8}},
+                    "knee": {"positive": 9, "sensitivity": {"value": 0.0}},
+                }
+            }
+        },
+    }
+
+
+def evidence(**changes: Any) -> Evidence:
+    usual = {
+        "evaluation": evaluated(),
+        "parity": (True, "the same on 200 films"),
+        "latency": 12.0,
+        "lineage": [],
+        "clean": True,
+        "leaks": [],
+    }
+    return Evidence(**(usual | changes))
+
+
+def rule(decision: Decision, name: str) -> Rule:
+    (found,) = [one for one in decision.rules if one.rule == name]
+    return found
+
+
+# ---------------------------------------------------------------- the whole
+
+
+def test_the_first_model_needs_the_floors_alone(policy: Policy) -> None:
+    found = decide(scored(), None, evidence(), policy)
+    assert found.promote
+    assert (found.candidate, found.champion, found.films, found.groups) == ("2", None, 200, 50)
+    verdicts = {one.rule: one.verdict for one in found.rules}
+    assert verdicts == {
+        "scores": "pass",
+        "auroc": "pass",
+        "sensitivity": "pass",
+        "non_inferiority": "not applicable",
+        "subgroup region wrist": "pass",
+        "subgroups too small": "not applicable",
+        "calibration": "pass",
+        "robustness": "pass",
+        "refused": "pass",
+        "latency": "pass",
+        "lineage": "pass",
+        "clean": "pass",
+        "leaks": "pass",
+        "parity": "pass",
+    }
+    assert Decision.model_validate_json(found.model_dump_json()) == found
+
+
+def test_nothing_known_is_refused_by_every_rule_that_needs_to_know(policy: Policy) -> None:
+    found = decide(scored(), None, Evidence(), policy)
+    assert not found.promote
+    assert {one.rule for one in found.failing()} == {
+        "subgroups", "calibration", "robustness", "refused", "latency", "lineage", "clean", "leaks",
+    }  # fmt: skip
+    # A model without a network has no export. One with a network always has: promotion/step.py sees to that.
+    assert rule(found, "parity").verdict == "not applicable"
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.data())
+def test_one_thing_missing_or_bad_is_enough(data: st.DataObject) -> None:
+    """Whatever is taken out of the evidence, or made worse than its limit, the candidate is refused."""
+    name, value = data.draw(
+        st.sampled_from(
+            [
+                ("evaluation", None), ("parity", (False, "no")), ("latency", None), ("latency", float("nan")),
+                ("latency", 501.0), ("lineage", None), ("lineage", ["manifest"]), ("clean", None), ("clean", False),
+                ("leaks", None), ("leaks", ["g1"]), ("champion_fault", "damaged"),
+            ]
+        )
+    )  # fmt: skip
+    assert not decide(scored(), None, evidence(**{name: value}), read_policy(SHIPPED)).promote
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("calibration",),
+        ("calibration", "test", "ece", "value"),
+        ("robustness",),
+        ("robustness", "turned by +5°", "share"),
+        ("refused",),
+        ("subgroups",),
+        ("subgroups", "by", "region", "wrist", "sensitivity"),
+    ],
+)
+def test_a_report_that_lacks_a_figure_is_refused(policy: Policy, path: tuple[str, ...]) -> None:
+    metrics = evaluated()
+    inner = metrics
+    for key in path[:-1]:
+        inner = inner[key]
+    del inner[path[-1]]
+    assert not decide(scored(), None, evidence(evaluation=metrics), policy).promote
+
+
+# ---------------------------------------------------------------- scores
+
+
+@pytest.mark.parametrize(
+    ("films", "reason"),
+    [
+        (scored().films.assign(score=[np.nan, np.inf, *[0.5] * 198]), "2 of 200 scores are no numbers"),
+        (scored().films.iloc[:0], "no test films"),
+        (scored().films.assign(label=1), "the test films are of one class"),
+    ],
+)
+def test_scores_of_which_nothing_can_be_said(policy: Policy, films: pd.DataFrame, reason: str) -> None:
+    found = decide(dataclasses.replace(scored(), films=films), scored("1"), evidence(), policy)
+    assert not found.promote
+    assert rule(found, "scores").reason == reason
+    for name in ("auroc", "sensitivity", "non_inferiority"):
+        assert rule(found, name) == Rule(rule=name, verdict="fail", reason="nothing to judge by: see scores")
+
+
+def test_floors_are_under_the_lower_ends(policy: Policy) -> None:
+    candidate = scored()
+    labels, scores = (candidate.films[name].to_numpy() for name in ("label", "score"))
+    groups = np.arange(200) // 4
+    auroc = auroc_in_strata(labels, scores, groups, np.zeros(200, int), 0.95)
+    shares = [np.mean([scores[i] >= 0.2 for i in range(200) if groups[i] == g and labels[i]]) for g in range(50)]
+    sensitivity = mean_share(np.array(shares), 0.95, binary=False)
+    assert auroc.low
+    assert sensitivity.low
+    for name, found in (("auroc", auroc), ("sensitivity", sensitivity)):
+        for floor, verdict in ((found.low, "pass"), (np.nextafter(found.low, 1), "fail")):
+            asked = policy.model_copy(update={name: floor})
+            assert rule(decide(candidate, None, evidence(), asked), name).verdict == verdict
+
+
+# ---------------------------------------------------------------- against the model in use
+
+
+def test_a_worse_candidate_is_refused_and_a_better_or_equal_one_is_not(policy: Policy) -> None:
+    good, bad = scored("1", noise=0.2), scored("2", noise=0.6, seed=1)
+    refused = decide(bad, good, evidence(), policy)
+    assert not refused.promote
+    assert [one.rule for one in refused.failing()] == ["non_inferiority"]
+    numbers = rule(refused, "non_inferiority").numbers
+    assert numbers["value"] is not None
+    assert numbers["value"] < -0.1
+    assert decide(good, bad, evidence(), policy).promote
+    assert decide(dataclasses.replace(good, version="3"), good, evidence(), policy).promote
+
+
+def test_the_margin(policy: Policy) -> None:
+    first, second = scored("1", noise=0.4), scored("2", noise=0.41, seed=3)
+    low = rule(decide(second, first, evidence(), policy), "non_inferiority").numbers["low"]
+    assert low is not None
+    assert -0.3 < low < -0.001
+    for margin, verdict in ((-low + 1e-9, "pass"), (-low, "fail")):
+        asked = policy.model_copy(
+            update={"non_inferiority": policy.non_inferiority.model_copy(update={"margin": margin})}
+        )
+        assert rule(decide(second, first, evidence(), asked), "non_inferiority").verdict == verdict
+
+
+def test_films_are_found_by_their_hash_and_not_by_their_row(policy: Policy) -> None:
+    champion = scored("1", noise=0.2)
+    turned = dataclasses.replace(champion, films=champion.films.sample(frac=1, random_state=0))
+    one, other = (decide(scored(), each, evidence(), policy) for each in (champion, turned))
+    assert rule(one, "non_inferiority") == rule(other, "non_inferiority")
+
+
+def test_films_that_one_of_both_was_trained_on_do_not_count(policy: Policy) -> None:
+    """The champion was trained on half of the films, which it knows by heart, and the candidate on one more."""
+    candidate, champion = scored(noise=0.2), scored("1", noise=0.6, seed=1)
+    by_heart = champion.films.assign(
+        score=np.where(np.arange(200) < 100, champion.films["label"] * 0.9 + 0.05, champion.films["score"])
+    )
+    knowing = Scored("1", by_heart, frozenset(by_heart["sha256"][:100]), 0.2)
+    asked = policy.model_copy(update={"non_inferiority": policy.non_inferiority.model_copy(update={"films": 99})})
+    taught = dataclasses.replace(candidate, trained=frozenset(by_heart["sha256"][100:101]))
+    found = rule(decide(taught, knowing, evidence(), asked), "non_inferiority")
+    rest = [dataclasses.replace(one, films=one.films.iloc[101:]) for one in (candidate, champion)]
+    expected = rule(decide(*rest, evidence(), asked), "non_inferiority")
+    assert found.numbers["films"] == 99
+    assert found.numbers == expected.numbers
+    few = rule(decide(taught, knowing, evidence(), policy), "non_inferiority")
+    assert few.verdict == "fail"
+    assert few.reason.startswith("99 test films that neither was trained on (101 others were); 100 of both classes")
+
+
+def test_films_that_the_champion_was_not_asked_about_do_not_count(policy: Policy) -> None:
+    champion = dataclasses.replace(scored("1"), films=scored("1").films.iloc[:60])
+    assert "60 test films" in rule(decide(scored(), champion, evidence(), policy), "non_inferiority").reason
+
+
+def test_a_champion_that_gives_no_numbers_or_no_longer_loads(policy: Policy) -> None:
+    broken = dataclasses.replace(scored("1"), films=scored("1").films.assign(score=np.nan))
+    assert rule(decide(scored(), broken, evidence(), policy), "non_inferiority").verdict == "fail"
+    found = decide(scored(), None, evidence(champion_fault="package.json is missing"), policy)
+    assert rule(found, "non_inferiority").reason == "the model in use cannot be asked: package.json is missing"
+    assert not found.promote
+
+
+# ---------------------------------------------------------------- the report
+
+
+def test_the_worst_change_of_the_film_counts(policy: Policy) -> None:
+    metrics = evaluated()
+    metrics["robustness"]["exposure +20%"]["share"]["value"] = 0.31
+    found = rule(decide(scored(), None, evidence(evaluation=metrics), policy), "robustness")
+    assert (found.verdict, found.reason) == ("fail", "31.0% of the answers flip when exposure +20%; 0.3 at most")
+
+
+def test_a_weak_subgroup_is_refused_by_name_and_a_small_one_is_named(policy: Policy) -> None:
+    metrics = evaluated()
+    found = decide(scored(), None, evidence(evaluation=metrics), policy)
+    assert "region knee (9)" in rule(found, "subgroups too small").reason
+    metrics["subgroups"]["by"]["region"]["knee"]["positive"] = 10
+    found = decide(scored(), None, evidence(evaluation=metrics), policy)
+    assert rule(found, "subgroup region knee").verdict == "fail"
+    assert "subgroups too small" not in {one.rule for one in found.rules}
+
+
+@pytest.mark.parametrize(("name", "path"), [("calibration", ("calibration", "test", "ece")), ("refused", ("refused",))])
+def test_limits_from_above(policy: Policy, name: str, path: tuple[str, ...]) -> None:
+    limit = getattr(policy, name)
+    for value, verdict in ((limit, "pass"), (np.nextafter(limit, 1), "fail")):
+        metrics = copy.deepcopy(evaluated())
+        inner = metrics
+        for key in path:
+            inner = inner[key]
+        inner["value"] = value
+        assert rule(decide(scored(), None, evidence(evaluation=metrics), policy), name).verdict == verdict
+
+
+def test_a_model_that_refuses_nothing_by_its_kind(policy: Policy) -> None:
+    found = decide(scored(), None, evidence(evaluation=evaluated() | {"refused": None}, parity=None), policy)
+    assert found.promote
+    assert rule(found, "refused").verdict == rule(found, "parity").verdict == "not applicable"
+
+
+@pytest.mark.parametrize("name", ["lineage", "clean", "leaks", "parity"])
+def test_what_the_policy_does_not_ask_for_is_said(policy: Policy, name: str) -> None:
+    bad = {"lineage": ["manifest"], "clean": False, "leaks": ["g1"], "parity": (False, "no")}
+    found = decide(scored(), None, evidence(**{name: bad[name]}), policy.model_copy(update={name: False}))
+    assert rule(found, name) == Rule(rule=name, verdict="not applicable", reason="the policy does not ask for it")
+    assert found.promote
+
+
+# ---------------------------------------------------------------- the policy's file
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("auroc: 0.55", "aurok: 0.55", r"aurok: unknown key \(did you mean auroc\?\)"),
+        ("auroc: 0.55", "", "auroc is missing"),
+        ("  margin: 0.02", "  margins: 0.02", r"non_inferiority\.margins: unknown key \(did you mean margin\?\)"),
+        ("mode: enforce", "mode: enforced", "mode = 'enforced': input should be 'off', 'dry_run' or 'enforce'"),
+        ("auroc: 0.55", "auroc: 1.55", "auroc = 1.55: input should be less than or equal to 1"),
+        ("parity: true", "parity: please", "parity = 'please': input should be a valid boolean"),
+    ],
+)
+def test_a_rule_that_is_misspelt_missing_or_out_of_bounds(tmp_path: Path, old: str, new: str, reason: str) -> None:
+    text = SHIPPED.read_text(encoding="utf-8")
+    assert old in text
+    (tmp_path / "promotion.yaml").write_text(text.replace(old, new), encoding="utf-8")
+    with pytest.raises(OsteonError, match=reason):
+        read_policy(tmp_path / "promotion.yaml")
