@@ -242,7 +242,9 @@ def print_history(as_json: bool) -> None:
     for column in ("at (UTC)", "version", "what", "was", "who", "why"):
         table.add_column(column)
     for entry in entries:
-        cells = (f"{entry.at:%Y-%m-%d %H:%M}", entry.version, entry.action, entry.was or "–", entry.who, entry.why)
+        first, *more = entry.why.split("\n")
+        why = f"{first} (and {len(more)} more)" if more else first
+        cells = (f"{entry.at:%Y-%m-%d %H:%M}", entry.version, entry.action, entry.was or "–", entry.who, why)
         table.add_row(*(escape(cell) for cell in cells))
     console.print(table)
     state = registry.state()

@@ -119,7 +119,7 @@ def promote(
         action="promoted" if found.promote else "refused",
         version=version,
         was=state.champion,
-        why=f"none of {len(found.rules)} rules failed" if found.promote else "; ".join(failing),
+        why=f"none of {len(found.rules)} rules failed" if found.promote else "\n".join(failing),
         run=recorded.run_id if (recorded := tracking.recorded_run()) else None,
         decision=hashlib.sha256(text.encode()).hexdigest(),
     )
