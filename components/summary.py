@@ -103,7 +103,7 @@ def print_lineage(what: str, as_json: bool) -> None:
         say("image", ", ".join(sorted(images)))
     for entry in _decisions(found.run_id):
         when = f"{entry.at:%Y-%m-%d %H:%M} UTC"
-        say("decision", f"version {entry.version} {entry.action} {when} by {entry.who}: {entry.why}")
+        say("decision", f"version {entry.version} {entry.action} {when} by {entry.who}: {entry.reason()}")
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("step", "run", "started (UTC)", "seconds", "status"):
         table.add_column(column, no_wrap=True)
@@ -242,9 +242,8 @@ def print_history(as_json: bool) -> None:
     for column in ("at (UTC)", "version", "what", "was", "who", "why"):
         table.add_column(column)
     for entry in entries:
-        first, *more = entry.why.split("\n")
-        why = f"{first} (and {len(more)} more)" if more else first
-        cells = (f"{entry.at:%Y-%m-%d %H:%M}", entry.version, entry.action, entry.was or "–", entry.who, why)
+        when, reason = f"{entry.at:%Y-%m-%d %H:%M}", entry.reason()
+        cells = (when, entry.version, entry.action, entry.was or "–", entry.who, reason)
         table.add_row(*(escape(cell) for cell in cells))
     console.print(table)
     state = registry.state()

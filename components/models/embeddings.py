@@ -1,7 +1,7 @@
 """How a network sees its training films, and how far from them another film is: whether it is one like them at all.
 
 The embedding is what passes through the network on its way, not only what is left at its end: a network that was taught
-to tell broken bones from whole ones has no need to keep what makes a film a radiograph (docs/promotion.md has figures).
+to tell broken bones from whole ones has no need to keep what makes a film a radiograph (docs/model.md).
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Whether a candidate may take the place of the model in use: a pure function over scores on the same test films."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -78,7 +78,8 @@ class Evidence:
 
     evaluation: metrics.json of a report whose scores are those of now. parity: whether the exported networks say what
     the trained ones say, with the reason. latency: milliseconds. lineage: what is missing in it. clean: made from a
-    commit with nothing changed beside it. leaks: groups in test and development films.
+    commit with nothing changed beside it. leaks: groups in test and development films. champion_fault: why the model in
+    use could not be asked; None where it could, or there is none.
     """
 
     evaluation: dict[str, Any] | None = None
@@ -88,7 +89,6 @@ class Evidence:
     clean: bool | None = None
     leaks: list[str] | None = None
     champion_fault: str | None = None
-    not_applicable: frozenset[str] = field(default_factory=frozenset)
 
 
 def decide(candidate: Scored, champion: Scored | None, evidence: Evidence, policy: Policy) -> Decision:

@@ -52,6 +52,11 @@ class Entry(BaseModel):
     run: str | None = None
     decision: str | None = None  # SHA-256 of decision.json
 
+    def reason(self) -> str:
+        """Why, on one line: of several failing rules the first."""
+        first, *more = self.why.split("\n")
+        return f"{first} (and {len(more)} more)" if more else first
+
     def text(self) -> str:
         """As it is kept."""
         return self.model_dump_json()

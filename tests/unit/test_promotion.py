@@ -250,6 +250,23 @@ def test_a_report_of_another_model_is_none(bench: Bench) -> None:
     assert {line.split(":")[0] for line in summary.failing} == {"subgroups", "calibration", "robustness", "refused"}
 
 
+def test_a_film_that_is_among_the_test_films_twice(bench: Bench, pipeline: Pipeline) -> None:
+    """Under two ids, as sets have it: the same bytes in one group."""
+    prepared = open_prepared(pipeline.dataset)
+    (row,) = np.flatnonzero(prepared.films["test"].to_numpy(bool))[:1]
+    twice = bench.folder / "twice"
+    twice.mkdir()
+    again = prepared.films.iloc[[row]].assign(film_id="again")
+    pd.concat([prepared.films, again], ignore_index=True).to_parquet(twice / "films.parquet")
+    np.save(twice / "pixels.npy", np.concatenate([prepared.pixels[:], prepared.pixels[row : row + 1]]))
+    predictions = pd.read_csv(bench.folder / "middling report" / "predictions.csv")
+    more = predictions[predictions["sha256"] == prepared.films["sha256"].iloc[row]].assign(film_id="again")
+    pd.concat([predictions, more]).to_csv(bench.folder / "middling report" / "predictions.csv", index=False)
+    summary = bench.promote("middling", dataset=twice)
+    assert (summary.decision, summary.failing) == ("is in use now", [])
+    assert bench.decision().films == len(predictions) + 1
+
+
 def test_a_model_that_no_run_of_this_store_made(bench: Bench) -> None:
     shutil.rmtree(bench.folder / "good")
     packaged(bench.folder / "good", seed=99)

@@ -174,6 +174,13 @@ def test_a_refused_one_changes_nothing_but_the_history(registry: Registry) -> No
     assert [one.action for one in registry.entries()] == ["promoted", "refused"]
 
 
+def test_the_reason_on_one_line(registry: Registry) -> None:
+    assert (
+        entry(registry, "1", why="auroc: low\nlatency: 9; 8 at most\nclean: no").reason() == "auroc: low (and 2 more)"
+    )
+    assert entry(registry, "1", why="9; 8 at most").reason() == "9; 8 at most"
+
+
 def test_of_two_decisions_on_one_state_the_first_holds_and_the_other_knows(registry: Registry) -> None:
     promoted(registry, "1")
     one, other = entry(registry, "2"), entry(registry, "3")
