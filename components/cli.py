@@ -158,7 +158,10 @@ def promote_model(
     report: Annotated[Path, typer.Option(help="the model's evaluation")] = Path("reports/evaluation"),
     leaks: Annotated[Path, typer.Option(help="prepare's pairs of films that are one")] = Path("reports/leaks"),
     trusted: Annotated[Path, typer.Option(help="manifest of the trusted films")] = Path("data/trusted.parquet"),
-    decision: Annotated[Path, typer.Option(help="writes: the decision and its page")] = Path("reports/promotion"),
+    card: Annotated[Path, typer.Option(help="the model card's template")] = Path("mlflow/model_card.md.j2"),
+    decision: Annotated[Path, typer.Option(help="writes: decision, its page, the model card")] = Path(
+        "reports/promotion"
+    ),
     params: ParamsFile = PARAMS_FILE,
 ) -> None:
     """Judge the packaged model beside the one in use, and put it into use if it is good enough.
@@ -178,6 +181,7 @@ def promote_model(
         "report": report,
         "leaks": leaks,
         "policy": policy,
+        "card": card,
         "decision": decision,
     }
     step = describe(promote)

@@ -94,6 +94,16 @@ def set_tag(name: str, value: str) -> None:
         mlflow.set_tag(name, value)
 
 
+def log_report(folder: Path, name: str) -> str | None:
+    """Keep a folder's files with the run that is recorded, now and not at its end; the run's id, if there is one."""
+    run_id = os.environ.get(_RECORDING)
+    if run_id:
+        import mlflow
+
+        mlflow.log_artifacts(str(folder), name)
+    return run_id
+
+
 class RecordedRun(NamedTuple):
     """A run that is being recorded, as another process has to know it."""
 

@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 import platform
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -231,6 +232,11 @@ class Registry:
         with answering():
             self.client.set_registered_model_alias(MODEL, alias, version)
 
+    def describe(self, version: str, text: str) -> None:
+        """What MLflow's page of a version says."""
+        with answering():
+            self.client.update_model_version(MODEL, version, description=text[:DESCRIPTION])
+
     def register(self, package: str, model_id: str, run_id: str, tags: dict[str, str]) -> str:
         """The version of a package; a new one if it has none yet.
 
@@ -250,6 +256,19 @@ class Registry:
                 # Two may have done so at once: the first counts.
                 found = self._of_package(package)
         return min(found, key=int)
+
+    def decision_of(self, version: str, folder: Path) -> bool:
+        """Fetch what the run that judged a version kept of it into a folder; False where no run did."""
+        from mlflow.artifacts import download_artifacts
+
+        runs = [entry.run for entry in self.entries() if entry.version == version and entry.run]
+        if not runs:
+            return False
+        with answering():
+            there = [one.path for one in self.client.list_artifacts(runs[-1], "decision")]
+            for path in there:
+                shutil.move(download_artifacts(run_id=runs[-1], artifact_path=path), folder / Path(path).name)
+        return bool(there)
 
     def versions_of_run(self, run_id: str) -> list[str]:
         """Those whose model a run logged."""
