@@ -8,6 +8,7 @@ from components.errors import OsteonError
 
 if TYPE_CHECKING:
     from components.promotion.registry import Entry
+    from components.tracking import Lineage
 
 TABLE_WIDTH = 100
 SHOWN = ("auroc", "average_precision", "sensitivity", "specificity", "brier")
@@ -81,11 +82,13 @@ def print_lineage(what: str, as_json: bool) -> None:
     from rich.table import Table
 
     from components import tracking
+    from components.environment import machine_line, packages_line
 
     found = tracking.lineage(what)
     nodes = list(found.walk())
+    environments = tracking.environments(nodes)
     if as_json:
-        print(json.dumps(_as_json(found), indent=2, default=str))  # noqa: T201 – the command's output
+        print(json.dumps(_as_json(found, environments), indent=2, default=str))  # noqa: T201 – the command's output
         return
     console = Console()
     if console.width < TABLE_WIDTH:  # ids are no use cut short
@@ -98,12 +101,23 @@ def print_lineage(what: str, as_json: bool) -> None:
     dirty = any(node.tags.get(tracking.DIRTY) == "true" for node in nodes)
     say("commit", ", ".join(commits) + (" (with changes that were not committed)" if dirty else ""))
     say("data", found.data or "unknown")
+    if remote := _remote(nodes):
+        say("remote", remote)
     images = {node.tags[tracking.IMAGE] for node in nodes if tracking.IMAGE in node.tags}
     if images:
         say("image", ", ".join(sorted(images)))
     for entry in _decisions(found.run_id):
         when = f"{entry.at:%Y-%m-%d %H:%M} UTC"
         say("decision", f"version {entry.version} {entry.action} {when} by {entry.who}: {entry.reason()}")
+        run = f", decision.json is in run {entry.run}" if entry.run else ""
+        say("", f"its hash in the log is {entry.digest()}{run}")
+    for digest, environment in environments.items():
+        there = [node.step for node in nodes if node.tags.get(tracking.ENVIRONMENT) == digest]
+        # Mostly all ran in one, and to name them all says nothing.
+        say("python", machine_line(environment) + (f" ({', '.join(there)})" if len(environments) > 1 else ""))
+        say("packages", packages_line(environment))
+    for run in _evaluations(found.run_id):
+        say("measured", f"in run {run}")
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("step", "run", "started (UTC)", "seconds", "status"):
         table.add_column(column, no_wrap=True)
@@ -128,16 +142,38 @@ def _decisions(run_id: str) -> "list[Entry]":
     return [entry for entry in registry.entries() if entry.version in versions] if registry and versions else []
 
 
-def _as_json(found: Any) -> dict[str, Any]:
+def _evaluations(run_id: str) -> list[str]:
+    """The runs that measured the model which a run made, the last first."""
     from components import tracking
+    from components.film_lineage import evaluations
+
+    client, _ = tracking.connect()
+    return [str(run.info.run_id) for run in evaluations(client, client.get_run(run_id))]
+
+
+def _remote(nodes: "list[Lineage]") -> str | None:
+    """DVC's remote when the last of the runs was made that had one."""
+    from components.tracking import REMOTE
+
+    return next((node.tags[REMOTE] for node in reversed(nodes) if REMOTE in node.tags), None)
+
+
+def _as_json(found: "Lineage", environments: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """What is not known of a run is null."""
+    from components import tracking
+    from components.film_lineage import films_behind
 
     nodes = list(found.walk())
+    films = films_behind(found)
     return {
         "run": found.run_id,
-        "decisions": [json.loads(entry.text()) for entry in _decisions(found.run_id)],
+        "evaluations": _evaluations(found.run_id),
+        "decisions": [json.loads(entry.text()) | {"digest": entry.digest()} for entry in _decisions(found.run_id)],
         "commit": sorted({node.tags.get(tracking.COMMIT, "unknown") for node in nodes}),
         "dirty": any(node.tags.get(tracking.DIRTY) == "true" for node in nodes),
         "data": found.data,
+        "remote": _remote(nodes),
+        "images": sorted({node.tags[tracking.IMAGE] for node in nodes if tracking.IMAGE in node.tags}),
         "params": {key: value for node in nodes for key, value in sorted(node.params.items())},
         "steps": [
             {
@@ -148,9 +184,14 @@ def _as_json(found: Any) -> dict[str, Any]:
                 "seconds": node.seconds,
                 "metrics": node.metrics,
                 "missing": node.missing,
+                "commit": node.tags.get(tracking.COMMIT),
+                "image": node.tags.get(tracking.IMAGE),
+                "environment": node.tags.get(tracking.ENVIRONMENT),
             }
             for node in nodes
         ],
+        "environments": environments,
+        "films": None if films is None else films.to_dict("records"),
     }
 
 
