@@ -8,9 +8,11 @@ from components.errors import OsteonError
 
 if TYPE_CHECKING:
     from components.promotion.registry import Entry
+    from components.reproduction import Comparison
     from components.tracking import Lineage
 
 TABLE_WIDTH = 100
+MOST_CHANGES = 12  # packages may all have other versions
 SHOWN = ("auroc", "average_precision", "sensitivity", "specificity", "brier")
 
 
@@ -131,6 +133,51 @@ def print_lineage(what: str, as_json: bool) -> None:
     console.print("parameters")
     for key, value in {key: value for node in nodes for key, value in sorted(node.params.items())}.items():
         console.print(f"  {key}: {value}", highlight=False, soft_wrap=True)
+
+
+def print_comparison(found: "Comparison") -> None:
+    """A version's figures then and now, what else differs, and in the last line whether it was reproduced."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from components.promotion.registry import MODEL
+    from components.reproduction import TOLERANCE
+
+    def shown(value: float | None) -> str:
+        return "–" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+
+    console = Console()
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column(f"{MODEL} version {found.version}")
+    for column in ("then", "now", "difference"):
+        table.add_column(column, justify="right")
+    for figure in found.figures:
+        cells = (figure.name.replace("_", " "), shown(figure.then), shown(figure.now), f"{figure.difference:.1g}")
+        table.add_row(*cells, style=None if figure.same else "yellow")
+    console.print()
+    console.print(table)
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    if found.changes:
+        console.print()
+        say("other than then:")
+    for line in found.changes[:MOST_CHANGES]:
+        say(f"  {line}")
+    if more := len(found.changes[MOST_CHANGES:]):
+        say(f"  and {more} more")
+    console.print()
+    worst, differing = found.worst, sum(not figure.same for figure in found.figures)
+    if found.reproduced:
+        say(f"reproduced: no figure differs by more than {TOLERANCE}")
+        return
+    then, now = found.data
+    if then != now:
+        say(f"not reproduced: the films differ; their hash was {then}, it is {now}")
+    if differing:
+        said = f"{worst.name.replace('_', ' ')} was {shown(worst.then)}, it is {shown(worst.now)}"
+        say(f"not reproduced: {said}; {differing} of {len(found.figures)} figures differ by more than {TOLERANCE}")
 
 
 def _decisions(run_id: str) -> "list[Entry]":
