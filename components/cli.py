@@ -199,6 +199,31 @@ def rollback(
     typer.echo(roll_back(to or None, why))
 
 
+@app.command(name="reproduce")
+def reproduce_version(
+    version: Annotated[
+        str, typer.Argument(metavar="VERSION", help="of osteon-fracture, champion or previous", show_default=False)
+    ],
+    keep: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="work there and leave it; left out: a temporary folder, removed at the end"),
+    ] = None,
+) -> None:
+    """Make a version again from its commit and films, and compare its figures.
+
+    All steps run in a folder of their own; the project and its registry stay as they are. Exit code 0: no figure
+    differs by more than 0.001; 4: one does, or the films are others; 2: misuse, or what it was made from is not known;
+    1: a fault of Osteon.
+    """
+    from components.reproduction import NOT_REPRODUCED, reproduce
+    from components.summary import print_comparison
+
+    found = reproduce(version, keep)
+    print_comparison(found)
+    if not found.reproduced:
+        raise typer.Exit(NOT_REPRODUCED)
+
+
 registry = typer.Typer(help="MLflow's registry, and how it came to be so.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(registry, name="registry")
 

@@ -310,6 +310,16 @@ class Registry:
             raise OsteonError(f"{MODEL}/{version}: its files are missing or not those that were registered")
         return packages[0]
 
+    def run_of(self, version: str) -> str | None:
+        """The run that logged the model of a version; None where it was registered by hand from no run.
+
+        Raises:
+            OsteonError: there is none of this number.
+
+        """
+        with answering():
+            return self.client.get_model_version(MODEL, version).run_id or None
+
     def tags(self, version: str) -> dict[str, str]:
         """Of a version.
 
