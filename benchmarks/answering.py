@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from benchmarks.findings import Findings, Goal
 from benchmarks.fresh_process import in_fresh_process
 from components.intervals import Estimate, wilson, wilson_in_groups
+from components.params import CertaintyParams
 
 Pixels = NDArray[np.uint8]
 
@@ -54,6 +55,7 @@ def measure(quick: bool) -> Findings:
         ["from a PNG's bytes to the answer, ms", f"{whole:.2f}"],
         *([f"{kind} refused", _share(share)] for kind, share in refused.items()),
     ]
+    unlike = 1 - CertaintyParams().familiar
     strange = {kind: share for kind, share in refused.items() if kind != "test films"}
     return Findings(
         n=f"{learnt:,} films of {side} pixels {'of FracAtlas' if real else '(phantoms)'} learnt for {epochs} epochs",
@@ -72,7 +74,9 @@ def measure(quick: bool) -> Findings:
                 if share.value is not None
             ),
         ],
-        notes=[f"Farther than {farthest:.2f} is unlike: what 1 % of the films were from their fold's network."],
+        notes=[
+            f"Farther than {farthest:.2f} is unlike: what {unlike:.1%} of the films were from their fold's network."
+        ],
     )
 
 
@@ -90,7 +94,6 @@ def make_model(folder: Path, real: Path | None, quick: bool) -> tuple[int, int, 
     from components.models.searched import Best, write_best
     from components.params import (
         AugmentationParams,
-        CertaintyParams,
         ClassicalParams,
         CrossValidationParams,
         DataParams,

@@ -158,7 +158,10 @@ def promote_model(
     report: Annotated[Path, typer.Option(help="the model's evaluation")] = Path("reports/evaluation"),
     leaks: Annotated[Path, typer.Option(help="prepare's pairs of films that are one")] = Path("reports/leaks"),
     trusted: Annotated[Path, typer.Option(help="manifest of the trusted films")] = Path("data/trusted.parquet"),
-    decision: Annotated[Path, typer.Option(help="writes: the decision and its page")] = Path("reports/promotion"),
+    card: Annotated[Path, typer.Option(help="the model card's template")] = Path("mlflow/model_card.md.j2"),
+    decision: Annotated[Path, typer.Option(help="writes: decision, its page, the model card")] = Path(
+        "reports/promotion"
+    ),
     params: ParamsFile = PARAMS_FILE,
 ) -> None:
     """Judge the packaged model beside the one in use, and put it into use if it is good enough.
@@ -178,6 +181,7 @@ def promote_model(
         "report": report,
         "leaks": leaks,
         "policy": policy,
+        "card": card,
         "decision": decision,
     }
     step = describe(promote)
@@ -193,6 +197,31 @@ def rollback(
     from components.promotion.rollback import roll_back
 
     typer.echo(roll_back(to or None, why))
+
+
+@app.command(name="reproduce")
+def reproduce_version(
+    version: Annotated[
+        str, typer.Argument(metavar="VERSION", help="of osteon-fracture, champion or previous", show_default=False)
+    ],
+    keep: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="work there and leave it; left out: a temporary folder, removed at the end"),
+    ] = None,
+) -> None:
+    """Make a version again from its commit and films, and compare its figures.
+
+    All steps run in a folder of their own; the project and its registry stay as they are. Exit code 0: no figure
+    differs by more than 0.001; 4: one does, or the films are others; 2: misuse, or what it was made from is not known;
+    1: a fault of Osteon.
+    """
+    from components.reproduction import NOT_REPRODUCED, reproduce
+    from components.summary import print_comparison
+
+    found = reproduce(version, keep)
+    print_comparison(found)
+    if not found.reproduced:
+        raise typer.Exit(NOT_REPRODUCED)
 
 
 registry = typer.Typer(help="MLflow's registry, and how it came to be so.", no_args_is_help=True, rich_markup_mode=None)

@@ -115,15 +115,28 @@ def films_of(what: str) -> "pd.DataFrame":
         OsteonError: no such run or model, or no list was kept.
 
     """
+    model = _model_behind(tracking.lineage(what))
+    if model is None:
+        raise OsteonError(f"{what}: no model is behind it")
+    if model.films is None:
+        raise OsteonError(f"{what}: no list of films is with {model.model_id}; {UNLISTED}")
+    return model.films
+
+
+def films_behind(found: "tracking.Lineage") -> "pd.DataFrame | None":
+    """As films_of; None where no model is behind the run, or no list was kept."""
+    model = _model_behind(found)
+    return model.films if model else None
+
+
+def _model_behind(found: "tracking.Lineage") -> Model | None:
+    """The last model that one of the runs logged."""
     client, _ = tracking.connect()
-    for node in reversed(list(tracking.lineage(what).walk())):
+    for node in reversed(list(found.walk())):
         outputs = client.get_run(node.run_id).outputs
         for output in outputs.model_outputs if outputs else ():
-            (model,) = _models(client, [client.get_logged_model(output.model_id)])
-            if model.films is None:
-                raise OsteonError(f"{what}: no list of films is with {model.model_id}; {UNLISTED}")
-            return model.films
-    raise OsteonError(f"{what}: no model is behind it")
+            return next(_models(client, [client.get_logged_model(output.model_id)]), None)
+    return None
 
 
 def _sha256(path: Path) -> str:
@@ -209,15 +222,15 @@ def _films(client: "MlflowClient", model: "LoggedModel", run: "Run") -> "pd.Data
     if not lists:
         return None
     films = [read(f"{model.artifact_location}/{lists[0]}")]
-    for evaluation in _evaluations(client, run):
+    for evaluation in evaluations(client, run):
         measured = read(f"{evaluation.info.artifact_uri}/report/predictions.csv")
         # Until lists were kept, predictions had no hashes.
         films.append(measured.reindex(columns=list(COLUMNS), fill_value="").assign(role="test"))
     return pd.concat(films)[list(COLUMNS)].drop_duplicates(ignore_index=True)
 
 
-def _evaluations(client: "MlflowClient", run: "Run") -> "list[Run]":
-    """The finished runs of the step evaluate that read the package which a run wrote."""
+def evaluations(client: "MlflowClient", run: "Run") -> "list[Run]":
+    """The finished runs of the step evaluate that read the package which a run wrote, the last first."""
     hashes = [tag.removeprefix(tracking.WROTE) for tag, name in run.data.tags.items() if name == "model"]
     experiments = [str(one.experiment_id) for one in client.search_experiments()]
     return [
@@ -227,5 +240,6 @@ def _evaluations(client: "MlflowClient", run: "Run") -> "list[Run]":
             experiments,
             f"tags.`{tracking.READ}{md5}` = 'model' and tags.`{tracking.STEP}` = 'evaluate' "
             "and attributes.status = 'FINISHED'",
+            order_by=["attributes.start_time DESC"],
         )
     ]

@@ -414,7 +414,7 @@ class CertaintyParams(Section):
     familiar: Annotated[
         float,
         Field(gt=0.5, lt=1, description="share of films like the training films that is not taken for unlike them"),
-    ] = 0.99
+    ] = 0.985
 
 
 class EvaluationParams(Section):

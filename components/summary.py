@@ -8,8 +8,11 @@ from components.errors import OsteonError
 
 if TYPE_CHECKING:
     from components.promotion.registry import Entry
+    from components.reproduction import Comparison
+    from components.tracking import Lineage
 
 TABLE_WIDTH = 100
+MOST_CHANGES = 12  # packages may all have other versions
 SHOWN = ("auroc", "average_precision", "sensitivity", "specificity", "brier")
 
 
@@ -81,11 +84,13 @@ def print_lineage(what: str, as_json: bool) -> None:
     from rich.table import Table
 
     from components import tracking
+    from components.environment import machine_line, packages_line
 
     found = tracking.lineage(what)
     nodes = list(found.walk())
+    environments = tracking.environments(nodes)
     if as_json:
-        print(json.dumps(_as_json(found), indent=2, default=str))  # noqa: T201 – the command's output
+        print(json.dumps(_as_json(found, environments), indent=2, default=str))  # noqa: T201 – the command's output
         return
     console = Console()
     if console.width < TABLE_WIDTH:  # ids are no use cut short
@@ -98,12 +103,23 @@ def print_lineage(what: str, as_json: bool) -> None:
     dirty = any(node.tags.get(tracking.DIRTY) == "true" for node in nodes)
     say("commit", ", ".join(commits) + (" (with changes that were not committed)" if dirty else ""))
     say("data", found.data or "unknown")
+    if remote := _remote(nodes):
+        say("remote", remote)
     images = {node.tags[tracking.IMAGE] for node in nodes if tracking.IMAGE in node.tags}
     if images:
         say("image", ", ".join(sorted(images)))
     for entry in _decisions(found.run_id):
         when = f"{entry.at:%Y-%m-%d %H:%M} UTC"
         say("decision", f"version {entry.version} {entry.action} {when} by {entry.who}: {entry.reason()}")
+        run = f", decision.json is in run {entry.run}" if entry.run else ""
+        say("", f"its hash in the log is {entry.digest()}{run}")
+    for digest, environment in environments.items():
+        there = [node.step for node in nodes if node.tags.get(tracking.ENVIRONMENT) == digest]
+        # Mostly all ran in one, and to name them all says nothing.
+        say("python", machine_line(environment) + (f" ({', '.join(there)})" if len(environments) > 1 else ""))
+        say("packages", packages_line(environment))
+    for run in _evaluations(found.run_id):
+        say("measured", f"in run {run}")
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("step", "run", "started (UTC)", "seconds", "status"):
         table.add_column(column, no_wrap=True)
@@ -119,6 +135,51 @@ def print_lineage(what: str, as_json: bool) -> None:
         console.print(f"  {key}: {value}", highlight=False, soft_wrap=True)
 
 
+def print_comparison(found: "Comparison") -> None:
+    """A version's figures then and now, what else differs, and in the last line whether it was reproduced."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from components.promotion.registry import MODEL
+    from components.reproduction import TOLERANCE
+
+    def shown(value: float | None) -> str:
+        return "–" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+
+    console = Console()
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column(f"{MODEL} version {found.version}")
+    for column in ("then", "now", "difference"):
+        table.add_column(column, justify="right")
+    for figure in found.figures:
+        cells = (figure.name.replace("_", " "), shown(figure.then), shown(figure.now), f"{figure.difference:.1g}")
+        table.add_row(*cells, style=None if figure.same else "yellow")
+    console.print()
+    console.print(table)
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    if found.changes:
+        console.print()
+        say("other than then:")
+    for line in found.changes[:MOST_CHANGES]:
+        say(f"  {line}")
+    if more := len(found.changes[MOST_CHANGES:]):
+        say(f"  and {more} more")
+    console.print()
+    worst, differing = found.worst, sum(not figure.same for figure in found.figures)
+    if found.reproduced:
+        say(f"reproduced: no figure differs by more than {TOLERANCE}")
+        return
+    then, now = found.data
+    if then != now:
+        say(f"not reproduced: the films differ; their hash was {then}, it is {now}")
+    if differing:
+        said = f"{worst.name.replace('_', ' ')} was {shown(worst.then)}, it is {shown(worst.now)}"
+        say(f"not reproduced: {said}; {differing} of {len(found.figures)} figures differ by more than {TOLERANCE}")
+
+
 def _decisions(run_id: str) -> "list[Entry]":
     """What was decided on the versions whose model a run made."""
     from components.promotion.registry import Registry
@@ -128,16 +189,38 @@ def _decisions(run_id: str) -> "list[Entry]":
     return [entry for entry in registry.entries() if entry.version in versions] if registry and versions else []
 
 
-def _as_json(found: Any) -> dict[str, Any]:
+def _evaluations(run_id: str) -> list[str]:
+    """The runs that measured the model which a run made, the last first."""
     from components import tracking
+    from components.film_lineage import evaluations
+
+    client, _ = tracking.connect()
+    return [str(run.info.run_id) for run in evaluations(client, client.get_run(run_id))]
+
+
+def _remote(nodes: "list[Lineage]") -> str | None:
+    """DVC's remote when the last of the runs was made that had one."""
+    from components.tracking import REMOTE
+
+    return next((node.tags[REMOTE] for node in reversed(nodes) if REMOTE in node.tags), None)
+
+
+def _as_json(found: "Lineage", environments: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """What is not known of a run is null."""
+    from components import tracking
+    from components.film_lineage import films_behind
 
     nodes = list(found.walk())
+    films = films_behind(found)
     return {
         "run": found.run_id,
-        "decisions": [json.loads(entry.text()) for entry in _decisions(found.run_id)],
+        "evaluations": _evaluations(found.run_id),
+        "decisions": [json.loads(entry.text()) | {"digest": entry.digest()} for entry in _decisions(found.run_id)],
         "commit": sorted({node.tags.get(tracking.COMMIT, "unknown") for node in nodes}),
         "dirty": any(node.tags.get(tracking.DIRTY) == "true" for node in nodes),
         "data": found.data,
+        "remote": _remote(nodes),
+        "images": sorted({node.tags[tracking.IMAGE] for node in nodes if tracking.IMAGE in node.tags}),
         "params": {key: value for node in nodes for key, value in sorted(node.params.items())},
         "steps": [
             {
@@ -148,9 +231,14 @@ def _as_json(found: Any) -> dict[str, Any]:
                 "seconds": node.seconds,
                 "metrics": node.metrics,
                 "missing": node.missing,
+                "commit": node.tags.get(tracking.COMMIT),
+                "image": node.tags.get(tracking.IMAGE),
+                "environment": node.tags.get(tracking.ENVIRONMENT),
             }
             for node in nodes
         ],
+        "environments": environments,
+        "films": None if films is None else films.to_dict("records"),
     }
 
 

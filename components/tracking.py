@@ -5,13 +5,15 @@ DVC uses too; whoever wants to know where a file came from looks for the run tha
 DVC skipped stays linked to the run that made it, and the same holds on Kubeflow, where nobody shares a folder.
 """
 
+import hashlib
+import json
 import logging
 import os
 import platform
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from components.contract import Step, Summary
+from components.environment import describe_environment, dvc_remote
 from components.errors import OsteonError, UnreachableError
 from components.outputs import dvc_hash
 from components.params import Params, flatten, section_of
@@ -40,6 +43,8 @@ PARENT = "pipeline"
 STEP, PASS, PROCESS = "osteon.step", "osteon.pass", "osteon.process"
 READ, WROTE = "osteon.read.", "osteon.wrote."
 COMMIT, DIRTY, IMAGE, DATA = "osteon.git.commit", "osteon.git.dirty", "osteon.image", "osteon.data"
+REMOTE, ENVIRONMENT = "osteon.dvc.remote", "osteon.environment"
+ENVIRONMENT_FILE = "environment.json"
 _SHARED_TAGS = (STEP, PROCESS, COMMIT, DIRTY, IMAGE, "mlflow.source.git.commit")  # of a step's run and those below it
 
 
@@ -101,6 +106,16 @@ def set_tag(name: str, value: str) -> None:
         import mlflow
 
         mlflow.set_tag(name, value)
+
+
+def log_report(folder: Path, name: str) -> str | None:
+    """Keep a folder's files with the run that is recorded, now and not at its end; the run's id, if there is one."""
+    run_id = os.environ.get(_RECORDING)
+    if run_id:
+        import mlflow
+
+        mlflow.log_artifacts(str(folder), name)
+    return run_id
 
 
 class RecordedRun(NamedTuple):
@@ -228,9 +243,13 @@ def _recording(
     _close_killed_runs(client, experiment)
     key = current_pass()
     parent = _parent_run(client, experiment, key, params) if key else None
+    # A file, for MLflow cuts a tag after 8,000 characters without a word, and the names and versions of all packages
+    # come near to that. The tag with its hash tells the steps apart that ran elsewhere, without reading each file.
+    environment = json.dumps(describe_environment(), indent=1) + "\n"
     tags = {
         STEP: step.name,
         PROCESS: _process_tag(),
+        ENVIRONMENT: hashlib.sha256(environment.encode()).hexdigest(),
         **_origin(),
         **{f"{READ}{md5}": name for name, md5 in read.items()},
     }
@@ -246,6 +265,7 @@ def _recording(
     )
     os.environ[_RECORDING] = run.info.run_id
     try:
+        mlflow.log_text(environment, ENVIRONMENT_FILE)
         for name, md5 in read.items():
             mlflow.log_input(_dataset(name, md5), context=step.name)
         yield _Recorder(step, run, parent, client)
@@ -415,7 +435,10 @@ def _parent_run(client: "MlflowClient", experiment: str, key: str, params: Param
 
 
 def _origin() -> dict[str, str]:
-    """Commit, whether the tree was dirty, and image, as tags. In an image they come from its environment."""
+    """Commit, whether the tree was dirty, image and DVC's remote, as tags. In an image they come from its environment.
+
+    An image has no .dvc, so no remote is known there.
+    """
     commit, dirty = os.environ.get("OSTEON_GIT_COMMIT"), os.environ.get("OSTEON_GIT_DIRTY", "")
     if not commit:
         commit = _git("rev-parse", "HEAD")
@@ -424,6 +447,8 @@ def _origin() -> dict[str, str]:
     tags = {COMMIT: commit or "unknown", DIRTY: dirty, "mlflow.source.git.commit": commit or "unknown"}
     if image := os.environ.get("OSTEON_IMAGE"):
         tags[IMAGE] = image
+    if remote := dvc_remote():
+        tags[REMOTE] = remote
     return tags
 
 
@@ -539,6 +564,26 @@ class Lineage:
         return next((node.tags[DATA] for node in self.walk() if DATA in node.tags), None)
 
 
+def environments(nodes: Iterable[Lineage]) -> dict[str, dict[str, Any]]:
+    """The hash of each environment in which runs ran → what describe_environment said there.
+
+    Those of runs that did not keep it, or whose file is gone, are left out.
+    """
+    from mlflow.artifacts import load_dict
+    from mlflow.exceptions import MlflowException
+
+    client, _ = connect()
+    found: dict[str, dict[str, Any]] = {}
+    for node in nodes:
+        digest = node.tags.get(ENVIRONMENT)
+        if digest is None or digest in found:
+            continue
+        place = client.get_run(node.run_id).info.artifact_uri
+        with suppress(MlflowException, OSError):
+            found[digest] = load_dict(f"{place}/{ENVIRONMENT_FILE}")
+    return found
+
+
 def lineage_of_run(client: "MlflowClient", run_id: str) -> Lineage:
     """Follow what a run read to the runs that wrote it, to the beginning."""
     return _lineage(client, client.get_run(run_id), {})
@@ -620,7 +665,7 @@ def lineage(what: str) -> Lineage:
             run_id = client.get_logged_model(model).source_run_id
         else:
             run_id = what
-        if run_id is None:
+        if not run_id:
             raise OsteonError(f"{what}: no run is known to have made it")
         return lineage_of_run(client, run_id)
     except MlflowException as error:

@@ -21,7 +21,8 @@ Floats = NDArray[np.float64]
 
 EMBEDDING = "embedding"
 MOST_FILMS = 2000  # of more training films so many are drawn
-COMPONENTS, FILMS_A_COMPONENT = 256, 4
+COMPONENTS, FILMS_A_COMPONENT = 400, 4
+SILENT = 0.03  # deviation below which a channel counts as silent: the logarithm of nothing has no end
 LEAST = 1e-4  # of the variance of a dimension: what never varied among the training films may vary a little
 
 
@@ -73,8 +74,9 @@ def fit_embeddings(embeddings: Floats) -> Embeddings:
 def with_embedding(network: Any) -> Any:
     """The same network with one output more.
 
-    For each size that a film has inside the network: each channel's mean and standard deviation over all places, where
-    the last branches of that size are joined, or in the last output of that size where there are no branches.
+    For each size that a film has inside the network: each channel's mean over all places and the logarithm of its
+    standard deviation, where the last branches of that size are joined, or in the last output of that size where there
+    are no branches. Deviations are never negative and skew; their logarithms are nearer to the Gaussian of Embeddings.
     """
     import keras
     from keras import layers
@@ -88,17 +90,18 @@ def with_embedding(network: Any) -> Any:
             if isinstance(layer, layers.Add | layers.Concatenate):
                 joined[shape[1]] = layer.output
     pooled = [
-        layers.Lambda(_mean_and_deviation, output_shape=(2 * places.shape[-1],), dtype="float32")(places)
+        layers.Lambda(_mean_and_log_deviation, output_shape=(2 * places.shape[-1],), dtype="float32")(places)
         for places in (last | joined).values()
     ]
     outputs = {**network.output, EMBEDDING: layers.Concatenate(dtype="float32")(pooled)}
     return keras.Model(network.inputs, outputs, name=network.name)
 
 
-def _mean_and_deviation(places: Any) -> Any:
+def _mean_and_log_deviation(places: Any) -> Any:
     from keras import ops
 
-    return ops.concatenate([ops.mean(places, axis=(1, 2)), ops.std(places, axis=(1, 2))], axis=-1)
+    spread = ops.log(ops.std(places, axis=(1, 2)) + SILENT)
+    return ops.concatenate([ops.mean(places, axis=(1, 2)), spread], axis=-1)
 
 
 def embeddings_of(network: Any, prepared: "PreparedFilms", rows: NDArray[np.int64], seed: int) -> Embeddings:

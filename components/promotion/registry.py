@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 import platform
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -232,6 +233,11 @@ class Registry:
         with answering():
             self.client.set_registered_model_alias(MODEL, alias, version)
 
+    def describe(self, version: str, text: str) -> None:
+        """What MLflow's page of a version says."""
+        with answering():
+            self.client.update_model_version(MODEL, version, description=text[:DESCRIPTION])
+
     def register(self, package: str, model_id: str, run_id: str, tags: dict[str, str]) -> str:
         """The version of a package; a new one if it has none yet.
 
@@ -251,6 +257,19 @@ class Registry:
                 # Two may have done so at once: the first counts.
                 found = self._of_package(package)
         return min(found, key=int)
+
+    def decision_of(self, version: str, folder: Path) -> bool:
+        """Fetch what the run that judged a version kept of it into a folder; False where no run did."""
+        from mlflow.artifacts import download_artifacts
+
+        runs = [entry.run for entry in self.entries() if entry.version == version and entry.run]
+        if not runs:
+            return False
+        with answering():
+            there = [one.path for one in self.client.list_artifacts(runs[-1], "decision")]
+            for path in there:
+                shutil.move(download_artifacts(run_id=runs[-1], artifact_path=path), folder / Path(path).name)
+        return bool(there)
 
     def versions_of_run(self, run_id: str) -> list[str]:
         """Those whose model a run logged."""
@@ -301,6 +320,16 @@ class Registry:
         if len(found) != 1 or dvc_hash(found[0]) != expected:
             raise OsteonError(f"{MODEL}/{version}: its files are missing or not those that were registered")
         return found[0]
+
+    def run_of(self, version: str) -> str | None:
+        """The run that logged the model of a version; None where it was registered by hand from no run.
+
+        Raises:
+            OsteonError: there is none of this number.
+
+        """
+        with answering():
+            return self.client.get_model_version(MODEL, version).run_id or None
 
     def tags(self, version: str) -> dict[str, str]:
         """Of a version.

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
     from components.films.prepared import PreparedFilms
     from components.models.package import Package, PackageInfo
-    from components.promotion.decision import Evidence, Scored
+    from components.promotion.decision import Decision, Evidence, Scored
     from components.promotion.registry import Registry
     from components.tracking import Lineage
 
-DECISION, PAGE = "decision.json", "decision.html"
+DECISION, PAGE, CARD = "decision.json", "decision.html", "model_card.md"
 NOT_GOOD_ENOUGH = 4
 ASKED = 20  # times, for the latency
 SAME = 1e-4  # what a score may differ by from the report's
@@ -51,7 +51,8 @@ def promote(
     report: Annotated[Path, Input("the evaluation of this model", "report")],
     leaks: Annotated[Path, Input("prepare's pairs of films that are one", "report")],
     policy: Annotated[Path, Input("what a model must show", "report")],
-    decision: Annotated[Path, Output("the decision and its page", "report")],
+    card: Annotated[Path, Input("the model card's template", "report")],
+    decision: Annotated[Path, Output("the decision, its page, and the model card", "report")],
 ) -> PromotionSummary:
     """Judge the packaged model beside the one in use, and put it into use if it is good enough."""
     import hashlib
@@ -63,6 +64,7 @@ def promote(
     from components.outputs import whole_folder
     from components.pages.page import render_page
     from components.promotion.decision import decide
+    from components.promotion.model_card import render_card
     from components.promotion.policy import read_policy
     from components.promotion.registry import CHALLENGER, MODEL, Entry, Registry, State, now, who
 
@@ -83,7 +85,8 @@ def promote(
         version = _register(registry, model, made, package.info)
         if version == state.champion:
             with whole_folder(decision) as folder:
-                (folder / DECISION).write_text(json.dumps({"champion": version}) + "\n", encoding="utf-8")
+                if not registry.decision_of(version, folder):
+                    (folder / DECISION).write_text(json.dumps({"champion": version}) + "\n", encoding="utf-8")
             return PromotionSummary(decision="is in use already", version=version, rules=0, failing=[])
         registry.point(CHALLENGER, version)
 
@@ -105,30 +108,48 @@ def promote(
     evidence = _evidence(package, prepared, candidate, report, leaks, made, fault)
     found = decide(candidate, champion, evidence, rules)
 
-    text = found.model_dump_json(indent=2) + "\n"
+    text, at = found.model_dump_json(indent=2) + "\n", now()
+    nodes = list(made.walk()) if made else []
+    told = render_card(
+        card,
+        version=candidate.version,
+        decision=found,
+        info=package.info,
+        metrics=evidence.evaluation,
+        films=prepared.films,
+        steps={node.step: node.metrics for node in nodes},
+        origin=_origin(model, made),
+        params={key: value for node in nodes for key, value in sorted(node.params.items())},
+        at=f"{at:%Y-%m-%d %H:%M} UTC",
+        who=who(),
+    )
     with whole_folder(decision) as folder:
         (folder / DECISION).write_text(text, encoding="utf-8")
-        page = render_page("components.promotion", found=found, model=MODEL, at=now(), who=who())
+        page = render_page("components.promotion", found=found, model=MODEL, at=at, who=who())
         (folder / PAGE).write_text(page, encoding="utf-8")
+        (folder / CARD).write_text(told, encoding="utf-8")
     failing = [f"{rule.rule}: {rule.reason}" for rule in found.failing()]
     if registry is None or rules.mode == "dry_run":
         said = "would be promoted" if found.promote else "would be refused"
         return PromotionSummary(decision=f"{said} (dry run)", version="", rules=len(found.rules), failing=failing)
 
+    # Before the decision holds: a process that dies after it may leave none without its reasons.
+    kept = tracking.log_report(decision, "decision")
     entry = Entry(
         before=state.last,
-        at=now(),
+        at=at,
         who=who(),
         action="promoted" if found.promote else "refused",
         version=version,
         was=state.champion,
         why=f"none of {len(found.rules)} rules failed" if found.promote else "\n".join(failing),
-        run=recorded.run_id if (recorded := tracking.recorded_run()) else None,
+        run=kept,
         decision=hashlib.sha256(text.encode()).hexdigest(),
     )
     if not registry.append(entry):
         raise OsteonError("another decision was made while this one was; run promote again, against what is in use now")
     registry.carry_out()
+    registry.describe(version, _about(found, kept))
     return PromotionSummary(
         decision="is in use now" if found.promote else "is not good enough",
         version=version,
@@ -154,6 +175,32 @@ def _register(registry: "Registry", model: Path, made: "Lineage | None", info: "
         "osteon.out_of_fold_auroc": f"{info.out_of_fold_auroc:.4f}",
     }
     return registry.register(dvc_hash(model), logged, made.run_id, {key: one for key, one in tags.items() if one})
+
+
+def _origin(model: Path, made: "Lineage | None") -> dict[str, str]:
+    """Where the model comes from, for its card."""
+    from components import tracking
+    from components.outputs import dvc_hash
+
+    origin = {"package": dvc_hash(model)}
+    if made is None:
+        return origin | {"run": "none of this MLflow store"}
+    nodes = list(made.walk())
+    for name, tag in (("commit", tracking.COMMIT), ("image", tracking.IMAGE)):
+        if found := sorted({node.tags[tag] for node in nodes if tag in node.tags}):
+            origin[name] = ", ".join(found)
+    if any(node.tags.get(tracking.DIRTY) == "true" for node in nodes):
+        origin["commit"] += " (with changes that were not committed)"
+    origin |= {"data (DVC)": made.data or "unknown", "made": f"{made.started:%Y-%m-%d %H:%M} UTC"}
+    return origin | {f"run of {node.step}": node.run_id for node in nodes}
+
+
+def _about(found: "Decision", run: str | None) -> str:
+    """What MLflow's page of a version says; Markdown."""
+    judged = "Promoted" if found.promote else "Refused: " + "; ".join(rule.rule for rule in found.failing())
+    (auroc,) = (rule.reason.split(";")[0] for rule in found.rules if rule.rule == "auroc")
+    where = f" Model card and decision: artifacts of run {run}, folder decision." if run else ""
+    return f"{judged}. AUROC {auroc} on {found.films} test films.{where}"
 
 
 def _trained_on(package: Path) -> frozenset[str]:

@@ -16,7 +16,7 @@ from components.params import Params, Section, flatten, layout_names, load_param
 from components.steps import STEPS
 
 ROOT = Path(__file__).parents[2]
-SPINE = {"errors", "params", "contract", "outputs", "progress", "tracking", "models.backend"}
+SPINE = {"errors", "params", "contract", "environment", "outputs", "progress", "tracking", "models.backend"}
 
 
 def read_yaml(name: str) -> Any:

@@ -83,6 +83,22 @@ def make_project(folder: Path) -> Project:
     return project
 
 
+def lenient_policy() -> str:
+    """The policy with floors that two epochs cannot miss; where a model comes from is judged as it is shipped."""
+    text = (ROOT / "mlflow" / "promotion.yaml").read_text(encoding="utf-8")
+    for old, new in {
+        "auroc: 0.55": "auroc: 0",
+        "sensitivity: 0.50": "sensitivity: 0",
+        "  sensitivity: 0.10": "  sensitivity: 0",
+        "calibration: 0.20": "calibration: 1",
+        "robustness: 0.30": "robustness: 1",
+        "refused: 0.10": "refused: 1",
+    }.items():
+        assert old in text
+        text = text.replace(old, new, 1)
+    return text
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project after `dvc repro`, in a folder whose name has spaces and letters beyond ASCII."""

@@ -150,7 +150,7 @@ def test_the_help_names_every_step_and_command(project: Path) -> None:
     explained = {line[0]: line[1] for line in lines if len(line) == 2}
     for name, step in STEPS.items():
         assert explained[name][:30] == step.help[:30]
-    assert {"params", "summary", "lineage", "fetch", "storage", "--debug"} <= set(explained)
+    assert {"params", "summary", "lineage", "reproduce", "fetch", "storage", "--debug"} <= set(explained)
 
 
 @pytest.mark.parametrize("name", STEPS)

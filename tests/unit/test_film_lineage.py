@@ -23,6 +23,7 @@ from components.films.prepared import open_prepared
 from components.models.package import FILMS
 from components.params import EvaluationParams, Params, TrainingParams
 from components.steps import STEPS
+from components.summary import print_lineage
 from tests.command import osteon
 from tests.conftest import Pipeline
 from tests.making import packaged
@@ -193,6 +194,18 @@ def test_an_evaluation_leads_to_the_model_it_measured(store: Store) -> None:
         [store.client.get_experiment_by_name("osteon").experiment_id], "tags.`osteon.step` = 'evaluate'"
     )
     assert len(films_of(run.info.run_id)) == len(store.films)
+
+
+def test_what_lineage_tells_of_a_model_has_its_films(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    print_lineage("models:/fracture/1", as_json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert told["films"] == films_of("models:/fracture/1").to_dict("records")
+    (measured,) = told["evaluations"]
+    assert store.client.get_run(measured).data.tags[tracking.STEP] == "evaluate"
+    assert {film["role"] for film in told["films"]} == {"train", "validation", "test"}
+    print_lineage(store.old, as_json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert (told["films"], told["evaluations"]) == (None, [])  # no list was kept
 
 
 def told_of(store: Store, *words: str) -> subprocess.CompletedProcess[str]:

@@ -90,13 +90,13 @@ def test_to_answer_neither_keras_nor_tensorflow_is_imported(tmp_path: Path) -> N
     assert done.stdout.splitlines() == ["(2,)", "[]"]
 
 
-def test_the_embedding_is_every_channels_mean_and_deviation_where_branches_join(tmp_path: Path) -> None:
+def test_the_embedding_is_every_channels_mean_and_log_deviation_where_branches_join(tmp_path: Path) -> None:
     """The network compact has blocks at a quarter of the side, an eighth, a sixteenth (two) and a thirty-second."""
     network = build_network(SIDE, TrainingParams(width=8))
     adds = {layer.output.shape[1]: layer.output for layer in network.layers if layer.__class__.__name__ == "Add"}
     assert list(adds) == [16, 8, 4, 2]
     places = keras.Model(network.inputs, list(adds.values())).predict_on_batch(films()[..., None])
-    expected = [np.concatenate([one.mean(axis=(1, 2)), one.std(axis=(1, 2))], axis=1) for one in places]
+    expected = [np.concatenate([one.mean(axis=(1, 2)), np.log(one.std(axis=(1, 2)) + 0.03)], axis=1) for one in places]
     found = with_embedding(network).predict_on_batch(films()[..., None])[EMBEDDING]
     assert found.shape == (3, 2 * (4 + 8 + 16 + 32 + 48))  # at half of the side there are no branches: 4 channels
     np.testing.assert_allclose(found[:, 8:], np.concatenate(expected, axis=1), atol=1e-4)

@@ -20,6 +20,7 @@ from components.contract import Input, Output, Summary, describe
 from components.errors import OsteonError, UnreachableError
 from components.film_lineage import models_that_saw
 from components.films.prepared import open_prepared
+from components.intervals import Estimate, shown
 from components.models.package import INFO, hashes_of, onnx_file, open_package, read_info
 from components.outputs import dvc_hash
 from components.params import DataParams, EvaluationParams, Params, PreparationParams, TrainingParams
@@ -27,7 +28,7 @@ from components.preparation.step import prepare
 from components.promotion.decision import Decision
 from components.promotion.registry import CHALLENGER, CHAMPION, MODEL, PACKAGE, PREVIOUS, Registry
 from components.promotion.rollback import roll_back
-from components.promotion.step import PromotionSummary, promote, scored
+from components.promotion.step import CARD, DECISION, PAGE, PromotionSummary, promote, scored
 from components.steps import STEPS
 from tests.command import waiting
 from tests.conftest import Pipeline
@@ -91,6 +92,7 @@ class Bench:
             "report": self.folder / f"{name} report",
             "leaks": self.pipeline.leaks,
             "policy": self.folder / "promotion.yaml",
+            "card": SHIPPED.with_name("model_card.md.j2"),
             "decision": self.folder / "decision",
         }
 
@@ -197,7 +199,18 @@ def test_the_first_model_is_promoted_and_its_decision_is_kept(bench: Bench) -> N
     # With the run that made it, for as long as the store is there.
     client = MlflowClient()
     names = {one.path for one in client.list_artifacts(str(entry.run), "decision")}
-    assert names == {"decision/decision.json", "decision/decision.html"}
+    assert names == {"decision/decision.json", "decision/decision.html", "decision/model_card.md"}
+    metrics = json.loads((bench.folder / "middling report" / "metrics.json").read_text(encoding="utf-8"))
+    auroc = shown(Estimate(**metrics["test"]["auroc"]))
+    card = (bench.folder / "decision" / "model_card.md").read_text(encoding="utf-8")
+    assert card.startswith("# Osteon, version 1: finds ‘fractured’ on radiographs\n")
+    assert f"| AUROC | {auroc} |" in card
+    assert f"| package | {dvc_hash(bench.folder / 'middling')} |" in card
+    assert f"| run of train | {client.get_model_version(MODEL, '1').run_id} |" in card
+    said = str(client.get_model_version(MODEL, "1").description)
+    assert said.startswith("Promoted. AUROC 0.")
+    assert said.endswith(f"Model card and decision: artifacts of run {entry.run}, folder decision.")
+
     page = (bench.folder / "decision" / "decision.html").read_text(encoding="utf-8")
     assert f"Version 1 of {MODEL}: promoted" in page
     for rule in decision.rules:
@@ -209,6 +222,9 @@ def test_the_same_candidate_twice_is_one_version_and_nothing_is_done(bench: Benc
     summary = bench.promote("middling")
     assert (summary.decision, summary.version, summary.exit_code()) == ("is in use already", "1", 0)
     assert len(Registry.connect().entries()) == 1
+    # What was decided then is still there to be read.
+    assert {path.name for path in (bench.folder / "decision").iterdir()} == {DECISION, PAGE, CARD}
+    assert bench.decision().promote
 
 
 def test_a_worse_one_is_refused_with_reasons_and_a_better_one_promoted(either_bench: Bench) -> None:
@@ -349,9 +365,19 @@ def test_a_server_that_goes_away_while_a_model_is_judged(
         assert bench.promote("good").decision in ("is in use now", "is in use already")
 
 
+def test_a_template_with_a_fault_stops_before_anything_is_decided(bench: Bench) -> None:
+    template = bench.folder / "card.md.j2"
+    template.write_text("{{ nosuch }}", encoding="utf-8")
+    with pytest.raises(OsteonError, match=r"card\.md\.j2: line 1: 'nosuch' is undefined"):
+        bench.promote("middling", card=template)
+    assert Registry.connect().entries() == []
+    assert bench.promote("middling").decision == "is in use now"
+
+
 def test_a_report_of_another_model_is_none(bench: Bench) -> None:
     summary = bench.promote("middling", report=bench.folder / "good report")
     assert summary.exit_code() == 4
+    assert "No evaluation of this very model" in (bench.folder / "decision" / "model_card.md").read_text("utf-8")
     assert {line.split(":")[0] for line in summary.failing} == {"subgroups", "calibration", "robustness", "refused"}
 
 
@@ -412,7 +438,7 @@ def test_the_command(bench: Bench) -> None:
     (bench.folder / "params.yaml").write_text(f"data:\n  root: {bench.pipeline.source}\n", encoding="utf-8")
     words = [
         word
-        for name in ("model", "policy", "dataset", "report", "leaks", "trusted", "decision")
+        for name in ("model", "policy", "card", "dataset", "report", "leaks", "trusted", "decision")
         for word in (f"--{name}", str(paths[name]))
     ]
     run = CliRunner()

@@ -10,8 +10,9 @@ import textwrap
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import mlflow
 import numpy as np
@@ -22,6 +23,7 @@ from mlflow.entities import Run
 
 from components import tracking
 from components.contract import Input, Output, Summary, describe
+from components.environment import describe_environment
 from components.errors import OsteonError
 from components.models.package import example_film, open_package
 from components.outputs import dvc_hash
@@ -35,6 +37,8 @@ from components.params import (
     flatten,
 )
 from components.steps import STEPS
+from components.summary import print_lineage
+from tests.command import osteon
 from tests.conftest import Pipeline
 from tests.making import encoded, packaged, ramp
 from tests.stores import free_port
@@ -180,7 +184,9 @@ def test_a_report_is_kept_with_the_run(recorded: Recorded) -> None:
     assert "report/quarantine.csv" in {one.path for one in recorded.client.list_artifacts(run, "report")}
     kept = Path(recorded.client.download_artifacts(run, "report/quarantine.csv"))
     assert kept.read_bytes() == (recorded.folder / "report" / "quarantine.csv").read_bytes()
-    assert recorded.client.list_artifacts(recorded.runs["ingest"].info.run_id) == []
+    assert [one.path for one in recorded.client.list_artifacts(recorded.runs["ingest"].info.run_id)] == [
+        tracking.ENVIRONMENT_FILE
+    ]
 
 
 # ---------------------------------------------------------------- lineage
@@ -229,6 +235,72 @@ def test_a_run_or_model_that_is_not_there(recorded: Recorded, what: str) -> None
         tracking.lineage(what)
     assert str(caught.value).startswith(f"{what}: ")
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_each_run_keeps_the_environment_it_ran_in(recorded: Recorded) -> None:
+    nodes = list(tracking.lineage(recorded.runs["prepare"].info.run_id).walk())
+    found = tracking.environments(nodes)
+    assert list(found) == [node.tags[tracking.ENVIRONMENT] for node in nodes][:1]
+    (environment,) = found.values()
+    assert environment == describe_environment()
+    for run in (recorded.runs[name] for name in ("ingest", "validate", "prepare")):
+        kept = Path(recorded.client.download_artifacts(run.info.run_id, tracking.ENVIRONMENT_FILE))
+        assert json.loads(kept.read_text()) == environment
+
+
+def lineage_as_json(run: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    print_lineage(run, as_json=True)
+    told: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return told
+
+
+def test_what_lineage_tells(recorded: Recorded, capsys: pytest.CaptureFixture[str]) -> None:
+    run = recorded.runs["prepare"].info.run_id
+    told = lineage_as_json(run, capsys)
+    (environment,) = told["environments"]
+    assert [(step["step"], step["environment"]) for step in told["steps"]] == [
+        (name, environment) for name in ("ingest", "validate", "prepare")
+    ]
+    assert told["environments"][environment]["packages"]["keras"] == version("keras")
+    assert told["films"] is None  # no model yet
+    print_lineage(run, as_json=False)
+    shown = capsys.readouterr().out
+    assert f"\npython   {platform.python_version()} on {platform.system()} {platform.machine()}, " in shown
+    assert f" keras {version('keras')}, " in shown
+
+
+def test_of_runs_that_kept_less_the_rest_is_null(client: MlflowClient, capsys: pytest.CaptureFixture[str]) -> None:
+    """As those that were made before environments and remotes were kept."""
+    made_by_hand(client, 1, osteon_step="ingest", osteon_wrote_a="manifest", osteon_data="d.dir")
+    run = made_by_hand(client, 2, osteon_step="validate", osteon_read_a="manifest", osteon_environment="gone")
+    told = lineage_as_json(run, capsys)
+    assert (told["commit"], told["data"], told["remote"], told["images"]) == (["unknown"], "d.dir", None, [])
+    assert (told["environments"], told["films"], told["decisions"]) == ({}, None, [])
+    unknown = {"commit": None, "image": None, "environment": None}
+    assert unknown.items() <= told["steps"][0].items()
+    print_lineage(run, as_json=False)
+    assert "python" not in capsys.readouterr().out
+
+
+def test_remote_and_image_are_those_of_the_runs(client: MlflowClient, capsys: pytest.CaptureFixture[str]) -> None:
+    made = {"osteon_image": "osteon@sha256:1", "osteon_dvc_remote": "s3://old/films", "osteon_wrote_a": "x"}
+    made_by_hand(client, 1, **made)
+    changed = {"osteon_image": "osteon@sha256:2", "osteon_dvc_remote": "s3://new/films", "osteon_read_a": "x"}
+    run = made_by_hand(client, 2, **changed)
+    told = lineage_as_json(run, capsys)
+    assert (told["remote"], told["images"]) == ("s3://new/films", ["osteon@sha256:1", "osteon@sha256:2"])
+    assert [step["image"] for step in told["steps"]] == ["osteon@sha256:1", "osteon@sha256:2"]
+    print_lineage(run, as_json=False)
+    assert "remote   s3://new/films\n" in capsys.readouterr().out
+
+
+def test_an_alias_that_nobody_set_is_one_line(client: MlflowClient, tmp_path: Path) -> None:
+    client.create_registered_model("osteon-fracture")
+    what = "models:/osteon-fracture@champion"
+    done = osteon(tmp_path, "lineage", what)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith(f"error: {what}: Registered model alias champion not found")
 
 
 def made_by_hand(client: MlflowClient, minute: int, status: str = "FINISHED", **tags: str) -> str:
@@ -465,6 +537,14 @@ def test_the_commit_and_whether_the_tree_was_dirty(tmp_path: Path, monkeypatch: 
     assert clean.items() <= tracking._origin().items()
     Path("params.yaml").write_text("2")
     assert tracking._origin()[tracking.DIRTY] == "true"
+
+
+def test_the_address_of_dvcs_remote_is_a_tag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert tracking.REMOTE not in tracking._origin()
+    Path(".dvc").mkdir()
+    Path(".dvc/config").write_text("[core]\n    remote = far\n['remote \"far\"']\n    url = s3://films/osteon\n")
+    assert tracking._origin()[tracking.REMOTE] == "s3://films/osteon"
 
 
 def test_in_an_image_the_commit_comes_from_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,199 @@
+"""What a version is, for people who decide about it: a page in Markdown, from a template that its owner writes.
+
+The template (mlflow/model_card.md.j2) says the text and, beside each part, which items of the reporting checklists it
+answers; the table at the card's end is made of that, so the two cannot differ.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, StrictUndefined, TemplateError
+from jinja2.exceptions import TemplateSyntaxError
+from markupsafe import escape
+
+from components.errors import OsteonError
+from components.intervals import Estimate, shown
+from components.promotion.checklists import CHECKLISTS, CLAIM, STARD, TRIPOD
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from components.models.package import PackageInfo
+    from components.promotion.decision import Decision
+
+NOT_STATED = "_Not stated._"
+MOST_VALUES = 12  # rows of an attribute in the card
+
+
+@dataclass(frozen=True)
+class Share:
+    """Films with one value of an attribute, and how many of them are positive, for each side of the split."""
+
+    attribute: str
+    value: str
+    films: int
+    positive: int
+    test_films: int
+    test_positive: int
+
+
+class Items:
+    """Which part of a card answers which items of the checklists; parts are added as the template is read."""
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[str, dict[str, list[str]]]] = []
+
+    def section(self, title: str, claim: str = "", tripod: str = "", stard: str = "") -> str:
+        """A heading, and the items that the text below it answers: numbers with blanks between."""
+        self._answers(title, {CLAIM: claim, TRIPOD: tripod, STARD: stard})
+        return f"## {title}"
+
+    def stated(self, what: str, text: str, claim: str = "", tripod: str = "", stard: str = "") -> str:
+        """What only a person can say. Without a text the items are not answered, and the card says so."""
+        if text.strip():
+            self._answers(what, {CLAIM: claim, TRIPOD: tripod, STARD: stard})
+        return f"- **{what}.** {text.strip() or NOT_STATED}"
+
+    def _answers(self, part: str, items: Mapping[str, str]) -> None:
+        numbers = {checklist: one.split() for checklist, one in items.items()}
+        for checklist, found in numbers.items():
+            if unknown := [number for number in found if number not in CHECKLISTS[checklist]]:
+                raise TemplateError(f"'{part}': {checklist} has no item {unknown[0]}")
+        self.parts.append((part, numbers))
+
+    def table(self) -> str:
+        """Parts and the items they answer, in Markdown; below, how many and which are not answered."""
+        lines = [f"| part | {' | '.join(CHECKLISTS)} |", "|---|" + "---|" * len(CHECKLISTS)]
+        for part, numbers in self.parts:
+            if any(numbers.values()):
+                lines.append(f"| {part} | {' | '.join(', '.join(numbers[one]) or '–' for one in CHECKLISTS)} |")
+        lines.append("")
+        for checklist, items in CHECKLISTS.items():
+            answered = {number for _, numbers in self.parts for number in numbers[checklist]}
+            missing = [f"{number} {topic}" for number, topic in items.items() if number not in answered]
+            lines.append(
+                f"- {checklist}: {len(answered)} of {len(items)} answered"
+                + (f". Not: {', '.join(missing)}." if missing else ".")
+            )
+        return "\n".join(lines)
+
+
+def render_card(
+    template: Path,
+    *,
+    version: str,
+    decision: "Decision",
+    info: "PackageInfo",
+    metrics: dict[str, Any] | None,
+    films: "pd.DataFrame",
+    steps: Mapping[str, Mapping[str, float]],
+    origin: Mapping[str, str],
+    params: Mapping[str, str],
+    at: str,
+    who: str,
+) -> str:
+    """The card of a version.
+
+    Args:
+        template: Jinja, the text in Markdown.
+        version: number, or 'candidate' where it has none.
+        decision: on it.
+        info: of its package.
+        metrics: of its evaluation; None: no evaluation of this model is known.
+        films: the prepared ones; columns test, label, group, source, region, view, hardware, …
+        steps: the figures that each step behind it recorded, by step.
+        origin: commit, data, image, … by name.
+        params: all that it was made with.
+        at: when.
+        who: decided.
+
+    Raises:
+        OsteonError: the template cannot be read, has a fault or names what there is not, with the line.
+
+    """
+    items = Items()
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)  # noqa: S701 – Markdown; names are escaped by the filter
+    environment.filters |= {"shown": lambda one: shown(Estimate(**one)), "name": name_in_table}
+    test = films["test"].to_numpy(bool)
+    try:
+        text = template.read_text(encoding="utf-8")
+        card = environment.from_string(text).render(
+            section=items.section,
+            stated=items.stated,
+            checklists=items.table,
+            version=version,
+            decision=decision,
+            info=info,
+            metrics=metrics,
+            shares=shares(films),
+            sources=sorted({str(one) for one in films["source"].dropna()}),
+            development=_counts(films[~test]),
+            test=_counts(films[test]),
+            steps=steps,
+            origin=origin,
+            params=params,
+            at=at,
+            who=who,
+        )
+    except (OSError, UnicodeDecodeError) as error:
+        raise OsteonError(f"{template}: the model card's template cannot be read ({error})") from None
+    except (TemplateError, TypeError, ValueError) as error:
+        line = error.lineno if isinstance(error, TemplateSyntaxError) else _line_of(error)
+        where = f"line {line}: " if line else ""
+        raise OsteonError(f"{template}: {where}{error}") from None
+    return card.strip() + "\n"
+
+
+def _line_of(error: Exception) -> int | None:
+    """The template's line in which rendering stopped: jinja puts it into the traceback."""
+    line, step = None, error.__traceback__
+    while step is not None:
+        if step.tb_frame.f_code.co_filename == "<template>":
+            line = step.tb_lineno
+        step = step.tb_next
+    return line
+
+
+def _counts(films: "pd.DataFrame") -> dict[str, Any]:
+    """How many films, groups and, in words, patients."""
+    patients, unknown = films["patient_id"].nunique(), int(films["patient_id"].isna().sum())
+    said = f"{patients} patients" if patients else "patients not known"
+    if patients and unknown:
+        said += f", unknown for {unknown} films"
+    return {"films": len(films), "groups": int(films["group"].nunique()), "patients": said}
+
+
+def name_in_table(text: object) -> str:
+    """A name that comes from the films' files, so that it stays one cell of a table and no markup."""
+    return str(escape(str(text).replace("\n", " "))).replace("|", "&#124;")
+
+
+def shares(films: "pd.DataFrame") -> list[Share]:
+    """What the films are of, by source, region, view and hardware; the most frequent values of each first."""
+    found = []
+    for attribute in ("source", "region", "view", "hardware"):
+        named = films[attribute].map({True: "yes", False: "no"}) if attribute == "hardware" else films[attribute]
+        values = named.astype("string").fillna("unknown")
+        counts = values.value_counts()
+        if len(counts) > MOST_VALUES:
+            rest = f"{len(counts) - MOST_VALUES} others"
+            values = values.where(values.isin(counts.index[:MOST_VALUES]), rest)
+            counts = values.value_counts().drop(rest)
+            counts[rest] = int((values == rest).sum())
+        for value in counts.index:
+            there = films[(values == value).to_numpy(bool)]
+            test = there["test"].to_numpy(bool)
+            labels = there["label"].to_numpy(int)
+            found.append(
+                Share(
+                    attribute,
+                    str(value),
+                    int((~test).sum()),
+                    int(labels[~test].sum()),
+                    int(test.sum()),
+                    int(labels[test].sum()),
+                )
+            )
+    return found

@@ -1,0 +1,197 @@
+"""The model card: what it says comes from what was measured, and its table from what it says."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from components.errors import OsteonError
+from components.models.package import PackageInfo, read_info
+from components.promotion.checklists import CHECKLISTS, CLAIM, STARD, TRIPOD
+from components.promotion.decision import Decision, Rule
+from components.promotion.model_card import MOST_VALUES, Items, Share, render_card, shares
+from components.promotion.policy import read_policy
+from tests.making import packaged
+
+SHIPPED = Path(__file__).parents[2] / "mlflow" / "model_card.md.j2"
+
+
+@pytest.fixture(scope="module")
+def info(tmp_path_factory: pytest.TempPathFactory) -> PackageInfo:
+    """Of a package with one network and no classical model."""
+    return read_info(packaged(tmp_path_factory.mktemp("card") / "model"))
+
+
+def films(**changed: list[Any]) -> pd.DataFrame:
+    """Six films: four to learn from, two to test on."""
+    usual = {
+        "test": [False, False, False, False, True, True],
+        "label": [1, 1, 0, 0, 1, 0],
+        "group": ["a", "a", "b", "c", "d", "e"],
+        "patient_id": ["p1", "p1", "p2", None, "p4", "p5"],
+        "source": ["clinic"] * 6,
+        "region": ["hand", "hand", "wrist", None, "hand", "wrist"],
+        "view": ["frontal"] * 6,
+        "hardware": [True, False, False, None, False, False],
+    }
+    return pd.DataFrame(usual | changed).astype({"hardware": "boolean"})
+
+
+def decision(promote: bool = True) -> Decision:
+    rules = [Rule(rule="auroc", verdict="pass" if promote else "fail", reason="0.5 is too little")]
+    policy = read_policy(SHIPPED.with_name("promotion.yaml"))
+    return Decision(candidate="7", champion=None, promote=promote, films=2, groups=2, rules=rules, policy=policy)
+
+
+def card(info: PackageInfo, template: Path = SHIPPED, **changed: Any) -> str:
+    usual: dict[str, Any] = {
+        "version": "7",
+        "decision": decision(),
+        "info": info,
+        "metrics": None,
+        "films": films(),
+        "steps": {},
+        "origin": {"commit": "abc"},
+        "params": {"training.epochs": "3"},
+        "at": "2026-11-21 20:00 UTC",
+        "who": "ada",
+    }
+    return render_card(template, **(usual | changed))
+
+
+# ---------------------------------------------------------------- checklists
+
+
+def test_the_checklists_are_as_long_as_those_that_were_published() -> None:
+    assert {name: len(items) for name, items in CHECKLISTS.items()} == {CLAIM: 44, TRIPOD: 52, STARD: 48}
+    numbers = {name: {int(re.sub("[a-z]", "", item)) for item in items} for name, items in CHECKLISTS.items()}
+    assert numbers == {CLAIM: set(range(1, 45)), TRIPOD: set(range(1, 28)), STARD: set(range(1, 41))}
+
+
+def test_the_table_says_what_the_parts_said() -> None:
+    items = Items()
+    assert items.section("Data", claim="7 9", tripod="7") == "## Data"
+    assert items.stated("Funding", "  ", claim="44") == "- **Funding.** _Not stated._"
+    assert items.stated("Ethics", "Approved.", stard="6") == "- **Ethics.** Approved."
+    head, _, data, ethics, _, claim, tripod, stard = items.table().splitlines()
+    assert head == "| part | CLAIM 2024 | TRIPOD+AI | STARD-AI |"
+    assert data == "| Data | 7, 9 | 7 | – |"
+    assert ethics == "| Ethics | – | – | 6 |"
+    assert claim.startswith("- CLAIM 2024: 2 of 44 answered. Not: 1 title, 2 abstract, ")
+    assert "9 preprocessing" not in claim
+    assert claim.endswith("44 funding.")
+    assert "1 of 52" in tripod
+    assert "1 of 48" in stard
+
+
+def test_an_item_that_two_parts_answer_counts_once() -> None:
+    items = Items()
+    items.section("One", claim="7")
+    items.section("Two", claim="7 8")
+    assert "CLAIM 2024: 2 of 44" in items.table()
+
+
+def test_with_all_stated_only_what_a_card_cannot_say_is_left(info: PackageInfo, tmp_path: Path) -> None:
+    """Abstracts, and what comes of changing a model after its evaluation, which Osteon does not."""
+    parts = re.findall(r"\{\{ (?:section|stated)\(.*\) \}\}", SHIPPED.read_text(encoding="utf-8"))
+    assert len(parts) > 25
+    said = [part.replace(', "", ', ', "said", ').replace('else ""', 'else "said"') for part in parts]
+    template = tmp_path / "card.md.j2"
+    template.write_text("\n".join(["{% set drawn, finding = false, 'x' %}", *said, "{{ checklists() }}"]), "utf-8")
+    left = [line.split("Not: ")[1] for line in card(info, template).splitlines() if " answered. Not: " in line]
+    assert left == ["2 abstract.", "2 abstract, 12f updating, 24 results of updating.", "2 abstract."]
+
+
+# ---------------------------------------------------------------- the shipped template
+
+
+def test_the_card_without_an_evaluation_claims_none_of_its_items(info: PackageInfo) -> None:
+    text = card(info)
+    assert text.startswith("# Osteon, version 7: finds ‘fractured’ on radiographs\n")
+    assert "No evaluation of this very model is known." in text
+    assert "37 performance" in text.split("- CLAIM 2024:")[1].splitlines()[0]
+    assert "**Promoted** on 2026-11-21 20:00 UTC by ada" in text
+    assert "    development             4   of 3 groups (2 patients, unknown for 1 films):" in text
+    assert "    test                    2   of 2 other groups (2 patients):" in text
+    assert "drawn by a computer" not in text
+    assert "training.epochs: 3" in text
+    assert "| commit | abc |" in text
+
+
+def test_a_refused_version_says_why(info: PackageInfo) -> None:
+    text = card(info, decision=decision(promote=False))
+    assert "**Refused** on" in text
+    assert "- auroc: 0.5 is too little" in text
+
+
+def test_phantoms_are_called_so(info: PackageInfo) -> None:
+    text = card(info, films=films(source=["phantoms"] * 6))
+    assert "**Its films were drawn by a computer. It knows nothing of patients.**" in text
+    assert "No patient's film is in it." in text
+
+
+def test_the_films_by_what_they_are_of() -> None:
+    found = shares(films())
+    assert found[0] == Share("source", "clinic", 4, 2, 2, 1)
+    assert found[1] == Share("region", "hand", 2, 2, 1, 1)
+    assert Share("region", "unknown", 1, 0, 0, 0) in found
+    assert [(one.value, one.films + one.test_films) for one in found if one.attribute == "hardware"] == [
+        ("no", 4),
+        ("yes", 1),
+        ("unknown", 1),
+    ]
+
+
+def test_many_regions_are_cut_short_and_none_is_lost() -> None:
+    count = MOST_VALUES + 5
+    many = (
+        films()
+        .loc[[0] * (count + 3)]
+        .assign(region=[f"r{number}" for number in range(count)] + ["r0", "r1", "r2"], test=False)
+    )
+    found = [one for one in shares(many.reset_index(drop=True)) if one.attribute == "region"]
+    assert len(found) == MOST_VALUES + 1
+    assert found[-1].value == "5 others"
+    assert sum(one.films for one in found) == count + 3
+    assert {one.value for one in found[:3]} == {"r0", "r1", "r2"}
+
+
+def test_a_name_from_a_file_is_no_markup(info: PackageInfo) -> None:
+    text = card(info, films=films(source=["a|b <script>\nx"] * 6))
+    assert "| source | a&#124;b &lt;script&gt; x | 4 |" in text
+    assert "<script>" not in text
+
+
+# ---------------------------------------------------------------- a template with faults
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("fine\n{% if %}\n", r"card\.md\.j2: line 2: Expected an expression"),
+        ("fine\nfine\n{{ nosuch }}\n", r"card\.md\.j2: line 3: 'nosuch' is undefined"),
+        ("fine\n{{ section('Data', claim='7 45') }}\n", r"card\.md\.j2: line 2: 'Data': CLAIM 2024 has no item 45"),
+        ("{{ stated('Funding', 'by us', stard='15') }}\n", r"line 1: 'Funding': STARD-AI has no item 15"),
+        ("{{ metrics.test }}\n", r"line 1: 'None' has no attribute 'test'"),
+        ("fine\n{{ '%d' | format('x') }}\n", r"line 2: %d format: a"),
+    ],
+)
+def test_a_fault_in_the_template_is_named_with_its_line(
+    info: PackageInfo, tmp_path: Path, text: str, said: str
+) -> None:
+    template = tmp_path / "card.md.j2"
+    template.write_text(text, encoding="utf-8")
+    with pytest.raises(OsteonError, match=said):
+        card(info, template)
+
+
+def test_no_template(info: PackageInfo, tmp_path: Path) -> None:
+    with pytest.raises(OsteonError, match=r"gone\.j2: the model card's template cannot be read"):
+        card(info, tmp_path / "gone.j2")
+
+
+def test_all_parameters_are_json_or_text(info: PackageInfo) -> None:
+    assert "search.space: " + json.dumps({"a": 1}) in card(info, params={"search.space": json.dumps({"a": 1})})
