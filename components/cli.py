@@ -185,7 +185,7 @@ def promote_model(
         "decision": decision,
     }
     step = describe(promote)
-    _end(step, run_step(step, paths, values))
+    _end(step, run_step(step, paths, values, patient=False))
 
 
 @app.command()

@@ -5,6 +5,10 @@ class OsteonError(Exception):
     """
 
 
+class UnreachableError(OsteonError):
+    """A server that does not answer, so that nothing is known; said again later, the same may be well."""
+
+
 class UnreadableFilmError(OsteonError):
     """A file that cannot be taken for a film; the text is the reason, short enough for a table.
 

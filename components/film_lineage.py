@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from components import tracking
 from components.errors import OsteonError
+from components.promotion.registry import LOG
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -186,6 +187,9 @@ def _registered_names(client: "MlflowClient") -> dict[str, list[str]]:
         # A version that comes from a search does not know its aliases.
         aliases = {name: client.get_registered_model(name).aliases for name in {version.name for version in page}}
         for version in page:
+            # On a server MLflow takes a decision for one more name of the model that it is about.
+            if version.name == LOG:
+                continue
             called = [alias for alias, number in aliases[version.name].items() if str(number) == str(version.version)]
             names[str(version.run_id)].append("@".join([f"{version.name}/{version.version}", *sorted(called)]))
         token = page.token

@@ -7,12 +7,13 @@ DVC skipped stays linked to the run that made it, and the same holds on Kubeflow
 
 import hashlib
 import json
+import logging
 import os
 import platform
 import subprocess
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,13 +22,15 @@ from urllib.parse import urlsplit
 
 from components.contract import Step, Summary
 from components.environment import describe_environment, dvc_remote
-from components.errors import OsteonError
+from components.errors import OsteonError, UnreachableError
 from components.outputs import dvc_hash
 from components.params import Params, flatten, section_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+
+log = logging.getLogger(__name__)
 
 # MLflow counts its users by calling home unless it is told not to; it reads this while it is imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -50,16 +53,17 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{STORE / 'mlflow.db'}"
 
 
-def run_step(step: Step, paths: dict[str, Path], params: Params) -> Summary:
+def run_step(step: Step, paths: dict[str, Path], params: Params, *, patient: bool = True) -> Summary:
     """Run a step and record it: parameters, lineage, datasets, figures, reports and the model it made.
 
     Args:
         step: what to run.
         paths: one for each of its inputs and outputs.
         params: the whole of params.yaml; the step gets the sections it names.
+        patient: wait four minutes for a server that goes away in the middle, as suits a training; else half of one.
 
     Raises:
-        OsteonError: an input is missing, or the tracking server cannot be reached.
+        OsteonError: an input is missing, or the tracking server cannot be reached, before or in the middle.
 
     """
     for name in step.inputs:
@@ -67,7 +71,12 @@ def run_step(step: Step, paths: dict[str, Path], params: Params) -> Summary:
             raise OsteonError(f"{step.name}: --{name} {paths[name]} does not exist; run the step that makes it first")
     sections = {argument: section_of(params, kind) for argument, kind in step.sections.items()}
     read = {name: dvc_hash(paths[name]) for name, mark in step.inputs.items() if mark.kind != "films"}
-    with _recording(step, params, read) as recorder:
+    client, experiment = connect()
+    with (
+        _told_if_gone(),
+        nullcontext() if patient else asking(A_RESTART),
+        _recording(client, experiment, step, params, read) as recorder,
+    ):
         for name, section in sections.values():
             recorder.log_params(name, section)
         summary = step.function(**paths, **{argument: section for argument, (_, section) in sections.items()})
@@ -226,8 +235,9 @@ class _Recorder:
 
 
 @contextmanager
-def _recording(step: Step, params: Params, read: dict[str, str]) -> Iterator[_Recorder]:
-    client, experiment = connect()
+def _recording(
+    client: "MlflowClient", experiment: str, step: Step, params: Params, read: dict[str, str]
+) -> Iterator[_Recorder]:
     import mlflow
 
     _close_killed_runs(client, experiment)
@@ -267,17 +277,31 @@ def _recording(step: Step, params: Params, read: dict[str, str]) -> Iterator[_Re
         raise
     finally:
         del os.environ[_RECORDING]
-        mlflow.end_run(status)
-        if parent:
-            client.set_terminated(parent.info.run_id, status)
+        _end_run(client, parent, status)
+
+
+def _end_run(client: "MlflowClient", parent: "Run | None", status: str) -> None:
+    """What made a step fail is what its user must read, not that a server which is gone cannot be told of it."""
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    failed = status != "FINISHED"
+    try:
+        with asking(AT_FIRST) if failed else nullcontext():
+            mlflow.end_run(status)
+            if parent:
+                client.set_terminated(parent.info.run_id, status)
+    except MlflowException:
+        if not failed:
+            raise
+        log.warning("the run could not be marked %s; the next step on this machine does it", status)
 
 
 def connect() -> "tuple[MlflowClient, str]":
     """A client and the experiment's id, made where missing."""
-    import logging
-
     import mlflow
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     uri = tracking_uri()
     local = uri.startswith("sqlite:///")
@@ -291,7 +315,7 @@ def connect() -> "tuple[MlflowClient, str]":
     try:
         mlflow.set_tracking_uri(uri)
         client = mlflow.MlflowClient()
-        with _asking_briefly():
+        with asking(AT_FIRST):
             found = client.get_experiment_by_name(name)
         if found is not None and found.lifecycle_stage == "deleted":
             raise OsteonError(f"MLflow's experiment '{name}' was deleted; restore it or set MLFLOW_EXPERIMENT_NAME")
@@ -299,31 +323,85 @@ def connect() -> "tuple[MlflowClient, str]":
             return client, str(found.experiment_id)
         artifacts = Path(uri.removeprefix("sqlite:///")).parent / "artifacts"
         return client, str(client.create_experiment(name, artifacts.resolve().as_uri() if local else None))
-    except MlflowException as error:
-        # The address may hold a password, and so may MLflow's text.
-        secret = urlsplit(uri).netloc.rpartition("@")[0]
-        shown, reason = ((text.replace(f"{secret}@", "") if secret else text) for text in (uri, str(error)))
-        raise OsteonError(
-            f"the MLflow server {shown} does not answer ({reason.splitlines()[0][:200]}); "
+    except (MlflowException, SQLAlchemyError, ImportError) as error:  # the last: no driver for this database
+        raise UnreachableError(
+            f"the MLflow server {_without_password(uri)} does not answer ({reason(error)}); "
             "check MLFLOW_TRACKING_URI, or unset it to use a local file"
         ) from None
 
 
+def _without_password(text: str) -> str:
+    """The address may hold one, and so may what MLflow says."""
+    secret = urlsplit(tracking_uri()).netloc.rpartition("@")[0]
+    return text.replace(f"{secret}@", "") if secret else text
+
+
+def reason(error: Exception) -> str:
+    """What an error says: one line, no password."""
+    line = (_without_password(str(error)).splitlines() or [type(error).__name__])[0]
+    # Of what requests says the end tells why; the rest are addresses.
+    _, caused, why = line.rpartition("(Caused by ")
+    return (why.removesuffix(")") if caused else line)[:200]
+
+
+def gone(error: Exception) -> UnreachableError | None:
+    """What to tell the user if this error of MLflow's means that its server or database went away; else None."""
+    # MLflow makes one kind of error of whatever goes wrong on the way to its server.
+    away = str(error).startswith("API request to ")
+    if not away and getattr(error, "error_code", None) != "TEMPORARILY_UNAVAILABLE":
+        return None
+    return UnreachableError(
+        f"the MLflow server {_without_password(tracking_uri())} does not answer any more ({reason(error)}); "
+        "run the command again when it does: nothing is left half done"
+    )
+
+
 @contextmanager
-def _asking_briefly() -> Iterator[None]:
-    """Let MLflow give up after seconds where nobody answers; what the user has set holds.
+def _told_if_gone() -> Iterator[None]:
+    """A server that goes away is nothing that Osteon can mend."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if told := gone(error):
+            raise told from None
+        raise
+
+
+AT_FIRST, A_RESTART = 2, 4  # times to ask again: five seconds, as long as MLflow's server takes to start
+_asking: list[dict[str, str]] = []
+
+
+@contextmanager
+def asking(again: int, seconds: int = 10) -> Iterator[None]:
+    """Let MLflow give up soon where nobody answers; what the user has set holds.
 
     By itself it goes on for four minutes, which suits a server that restarts in the middle of a training and not
-    an address that is wrong.
+    an address that is wrong, nor a decision that can be said again.
+
+    Args:
+        again: how often to ask once more.
+        seconds: how long to wait each time for a server that is there and says nothing.
+
     """
-    brief = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-    changed = {name: value for name, value in brief.items() if name not in os.environ}
+    wanted = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(again), "MLFLOW_HTTP_REQUEST_TIMEOUT": str(seconds)}
+    outer = _asking[-1] if _asking else {}
+    # It says so each time it asks again, which is good to know in four minutes and not in half of one.
+    retrying = logging.getLogger("urllib3.connectionpool")
+    level = retrying.level
+    retrying.setLevel(logging.ERROR)
+    changed = {name: value for name, value in wanted.items() if name in outer or name not in os.environ}
     os.environ.update(changed)
+    _asking.append(changed)
     try:
         yield
     finally:
+        retrying.setLevel(level)
+        _asking.pop()
         for name in changed:
             del os.environ[name]
+        os.environ.update(outer)
 
 
 def current_pass() -> str | None:

@@ -3,6 +3,9 @@
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -24,6 +27,43 @@ def python(
         check=False,
         timeout=120,
     )
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Commands of osteon that have read what is in use, and wait before they write their decision."""
+
+    folder: Path
+    processes: list["subprocess.Popen[str]"]
+
+    def go(self) -> list[tuple[int, str, str]]:
+        """Let them go on, all at once: exit code, output and errors of each."""
+        (self.folder / "go").touch()
+        said = [process.communicate(timeout=120) for process in self.processes]
+        return [(process.returncode, *texts) for process, texts in zip(self.processes, said, strict=True)]
+
+
+def waiting(folder: Path, *commands: Sequence[str], **variables: str) -> Waiting:
+    """Start commands, each in a process of its own, and return when all of them wait."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.at_once", str(folder / "go"), *words],
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for words in commands
+    ]
+    started = time.monotonic()
+    while len(list(folder.glob("go.*"))) < len(commands):
+        for process in processes:
+            assert process.poll() is None, process.communicate()
+        assert time.monotonic() - started < 120
+        time.sleep(0.05)
+    return Waiting(folder, processes)
 
 
 def osteon(

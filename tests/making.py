@@ -201,6 +201,25 @@ def _network_files(seed: int, networks: int) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+def failing_graph(data: bytes) -> bytes:
+    """A network that ONNX Runtime loads, and that fails whenever it is asked."""
+    import onnx
+
+    network = onnx.load_from_string(data)
+    outputs = network.graph.output
+    del network.graph.node[:], network.graph.initializer[:]
+    far = onnx.helper.make_tensor("far", onnx.TensorProto.INT64, [1], [10**6])
+    network.graph.initializer.append(far)
+    for output in outputs:
+        found = f"{output.name} of nothing"
+        network.graph.node.append(
+            onnx.helper.make_node("Gather", [network.graph.input[0].name, "far"], [found], axis=1)
+        )
+        network.graph.node.append(onnx.helper.make_node("Cast", [found], [output.name], to=onnx.TensorProto.FLOAT))
+        output.type.tensor_type.ClearField("shape")
+    return bytes(network.SerializeToString())
+
+
 def cross_validated(folder: Path, films: pd.DataFrame) -> Path:
     """What cross_validate leaves for evaluate to read, with scores drawn by lot for two models and their vote.
 

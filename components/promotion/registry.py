@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from components import tracking
-from components.errors import OsteonError
+from components.errors import OsteonError, UnreachableError
 from components.outputs import dvc_hash
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ MODEL, LOG = "osteon-fracture", "osteon-fracture-log"
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
 PACKAGE, ENTRY, DECISION = "osteon.package", "osteon.entry", "osteon.decision"  # tags of a version
 BEGINNING = "0" * 64
+FETCHING = 60  # seconds to wait for the next bytes of a package
 DESCRIPTION = 5000  # characters that a database keeps of a version's description
 Action = Literal["promoted", "refused", "rolled back"]
 
@@ -165,10 +166,10 @@ class Registry:
     def append(self, entry: Entry) -> bool:
         """Write an entry; False if another was written first since `entry.before`."""
         with answering():
+            # Of no run: MLflow's server takes none but the run that made the model. The entry names its own.
             self.client.create_model_version(
                 LOG,
                 f"models:/{MODEL}/{entry.version}",
-                run_id=entry.run,
                 tags={ENTRY: entry.text()},
                 description=f"{entry.action}: version {entry.version}. {entry.why}"[:DESCRIPTION],
             )
@@ -292,23 +293,33 @@ class Registry:
         """Fetch the package of a version into a folder.
 
         Raises:
+            UnreachableError: the server or the place where it keeps artifacts does not answer.
             OsteonError: no such version, not one of Osteon's, or its files are not those that were registered.
 
         """
-        from mlflow.artifacts import download_artifacts
+        from botocore.exceptions import BotoCoreError, ClientError
+        from mlflow.artifacts import download_artifacts, list_artifacts
+        from mlflow.exceptions import MlflowException
 
         expected = self.tags(version).get(PACKAGE)
         if expected is None:
             raise OsteonError(f"{MODEL}/{version} was registered by hand: what its files should be is not known")
+        # Without the code that MLflow keeps beside them, a hundred files.
+        files = f"models:/{MODEL}/{version}/artifacts"
+        found: list[Path] = []
         try:
-            with answering():
-                there = Path(download_artifacts(f"models:/{MODEL}/{version}", dst_path=str(folder)))
-        except OSError as error:
-            raise OsteonError(f"{MODEL}/{version}: its files cannot be fetched ({error})") from None
-        packages = [path.parent for path in there.rglob("package.json")]
-        if len(packages) != 1 or dvc_hash(packages[0]) != expected:
+            with tracking.asking(tracking.A_RESTART, FETCHING):
+                if list_artifacts(files):
+                    there = Path(download_artifacts(files, dst_path=str(folder)))
+                    found = [path.parent for path in there.rglob("package.json")]
+        # MLflow lets through what it meets on the way to the artifacts: OSError is that of requests, too.
+        except (MlflowException, OSError, BotoCoreError, ClientError) as error:
+            raise UnreachableError(
+                f"{MODEL}/{version}: its files cannot be fetched ({tracking.reason(error)}); try again"
+            ) from None
+        if len(found) != 1 or dvc_hash(found[0]) != expected:
             raise OsteonError(f"{MODEL}/{version}: its files are missing or not those that were registered")
-        return packages[0]
+        return found[0]
 
     def run_of(self, version: str) -> str | None:
         """The run that logged the model of a version; None where it was registered by hand from no run.
@@ -333,13 +344,14 @@ class Registry:
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """Say what MLflow says in one line."""
+    """Say what MLflow says in one line, and soon: a decision can be said again."""
     from mlflow.exceptions import MlflowException
 
     try:
-        yield
+        with tracking.asking(tracking.A_RESTART):
+            yield
     except MlflowException as error:
-        raise OsteonError(f"MLflow's registry: {str(error).splitlines()[0][:200]}") from None
+        raise tracking.gone(error) or OsteonError(f"MLflow's registry: {tracking.reason(error)}") from None
 
 
 def who() -> str:
@@ -349,5 +361,5 @@ def who() -> str:
 
 
 def now() -> datetime:
-    """The present time, to the second."""
-    return datetime.now(UTC).replace(microsecond=0)
+    """The present time; not rounded, so that two who decide the same in one second write two entries."""
+    return datetime.now(UTC)

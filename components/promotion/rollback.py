@@ -4,8 +4,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from components.errors import OsteonError
-from components.models.package import open_package
+from components.models.package import example_film, open_package
 from components.promotion.registry import MODEL, Entry, Registry, now, who
+from components.tracking import reason
 
 
 def roll_back(version: str | None, why: str) -> str:
@@ -32,7 +33,14 @@ def roll_back(version: str | None, why: str) -> str:
     if version not in {entry.version for entry in registry.entries() if entry.action != "refused"}:
         raise OsteonError(f"version {version} was never in use: only osteon promote puts a new one into use")
     with TemporaryDirectory() as temporary:
-        open_package(registry.package_of(version, Path(temporary)))
+        folder = registry.package_of(version, Path(temporary))
+        try:
+            open_package(folder).answers([example_film()])
+        # Whatever it is: a model that cannot answer must not be the one that is asked.
+        except Exception as error:
+            raise OsteonError(
+                f"{MODEL}/{version} cannot answer and is not put into use: {reason(error).removeprefix(f'{folder}: ')}"
+            ) from None
     entry = Entry(
         before=state.last,
         at=now(),

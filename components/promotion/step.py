@@ -5,7 +5,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 from components.contract import Input, Output, Summary
-from components.errors import OsteonError
+from components.errors import OsteonError, UnreachableError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,8 +100,11 @@ def promote(
                 champion = scored(
                     open_package(folder), state.champion, _trained_on(folder), films, dataset, source, trusted
                 )
-            except OsteonError as error:
-                fault = str(error)
+            except UnreachableError:
+                raise
+            # Whatever it is: ONNX Runtime raises errors of its own where a graph fails while it answers.
+            except Exception as error:
+                fault = tracking.reason(error)
     evidence = _evidence(package, prepared, candidate, report, leaks, made, fault)
     found = decide(candidate, champion, evidence, rules)
 

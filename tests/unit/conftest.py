@@ -1,17 +1,13 @@
-"""A store and a server of MLflow, for the tests of what is recorded."""
+"""Stores and servers of MLflow, for the tests of what is recorded and registered."""
 
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+
+from tests.stores import SharedServer, SqliteFile, Store, mlflow_server, served, shared_server
 
 
 @pytest.fixture(scope="session")
@@ -29,33 +25,30 @@ def use_store(folder: Path, empty: Path, monkeypatch: pytest.MonkeyPatch) -> Mlf
     return MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
 @pytest.fixture
 def server(tmp_path: Path, empty_store: Path) -> Iterator[str]:
     """The address of an MLflow server."""
     shutil.copy(empty_store, tmp_path / "server.db")
-    port = free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{tmp_path / 'server.db'}"]
-    command += ["--artifacts-destination", str(tmp_path / "kept")]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (tmp_path / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            command, cwd=tmp_path, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
-        )
-        try:
-            for _ in range(600):
-                with socket.socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-                assert process.poll() is None, (tmp_path / "server.log").read_text()
-                time.sleep(0.1)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(30)
+    kept = {
+        "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{tmp_path / 'server.db'}",
+        "MLFLOW_ARTIFACTS_DESTINATION": str(tmp_path / "kept"),
+    }
+    with served(mlflow_server(tmp_path, **kept)) as running:
+        running.wait()
+        yield running.address
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedServer]:
+    """An MLflow server with PostgreSQL and S3, once for all tests of a worker; skips where there is no PostgreSQL."""
+    with shared_server(tmp_path_factory.mktemp("shared")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module", params=["sqlite", "server"])
+def store(request: pytest.FixtureRequest, empty_store: Path) -> Store:
+    """Each of the two places where MLflow may keep things; a test that asks for it runs with both."""
+    if request.param == "sqlite":
+        return SqliteFile(empty_store)
+    running: SharedServer = request.getfixturevalue("shared")
+    return running

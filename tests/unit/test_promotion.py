@@ -17,20 +17,23 @@ from typer.testing import CliRunner
 from components import tracking
 from components.cli import app
 from components.contract import Input, Output, Summary, describe
-from components.errors import OsteonError
+from components.errors import OsteonError, UnreachableError
+from components.film_lineage import models_that_saw
 from components.films.prepared import open_prepared
 from components.intervals import Estimate, shown
-from components.models.package import INFO, hashes_of, open_package, read_info
+from components.models.package import INFO, hashes_of, onnx_file, open_package, read_info
 from components.outputs import dvc_hash
 from components.params import DataParams, EvaluationParams, Params, PreparationParams, TrainingParams
 from components.preparation.step import prepare
 from components.promotion.decision import Decision
-from components.promotion.registry import CHALLENGER, CHAMPION, MODEL, PREVIOUS, Registry
+from components.promotion.registry import CHALLENGER, CHAMPION, MODEL, PACKAGE, PREVIOUS, Registry
 from components.promotion.rollback import roll_back
 from components.promotion.step import CARD, DECISION, PAGE, PromotionSummary, promote, scored
 from components.steps import STEPS
+from tests.command import waiting
 from tests.conftest import Pipeline
-from tests.making import packaged
+from tests.making import failing_graph, packaged
+from tests.stores import SharedServer, line_to
 from tests.unit.conftest import use_store
 
 pytestmark = pytest.mark.xdist_group("registry")
@@ -156,6 +159,26 @@ def bench(made: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench
     return own
 
 
+@pytest.fixture
+def shared_bench(made: Bench, shared: SharedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """The same models in a store on a server; the reports are those that were made beside the sqlite file."""
+    own = dataclasses.replace(made, folder=tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", shared.begin(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for name, seed in made.seeds.items():
+        shutil.copytree(made.folder / f"{name} report", tmp_path / f"{name} report")
+        asked = made.params.model_copy(update={"training": TrainingParams(seed=seed)})
+        tracking.run_step(describe(train), {"dataset": made.pipeline.dataset, "model": tmp_path / name}, asked)
+    own.policy()
+    return own
+
+
+@pytest.fixture(params=["sqlite", "server"])
+def either_bench(request: pytest.FixtureRequest) -> Bench:
+    found: Bench = request.getfixturevalue("bench" if request.param == "sqlite" else "shared_bench")
+    return found
+
+
 def aliases() -> dict[str, str]:
     return Registry.connect().aliases()
 
@@ -204,7 +227,8 @@ def test_the_same_candidate_twice_is_one_version_and_nothing_is_done(bench: Benc
     assert bench.decision().promote
 
 
-def test_a_worse_one_is_refused_with_reasons_and_a_better_one_promoted(bench: Bench) -> None:
+def test_a_worse_one_is_refused_with_reasons_and_a_better_one_promoted(either_bench: Bench) -> None:
+    bench = either_bench
     bench.promote("middling")
     bench.policy(margin="0.0")
     refused = bench.promote("bad")
@@ -219,6 +243,14 @@ def test_a_worse_one_is_refused_with_reasons_and_a_better_one_promoted(bench: Be
     assert aliases() == {CHAMPION: "3", PREVIOUS: "1"}
     assert [entry.action for entry in Registry.connect().entries()] == ["promoted", "refused", "promoted"]
     assert roll_back(None, "a test") == f"{MODEL} version 1 is in use again, in place of 3"
+    # The decisions are versions in MLflow's registry too, and no names of the models that they are about.
+    films = open_prepared(bench.pipeline.dataset).films
+    saw = models_that_saw(str(films.loc[~films["test"], "sha256"].iloc[0])).seen
+    assert sorted(name for model, _ in saw for name in model.registered) == [
+        f"{MODEL}/1@champion",
+        f"{MODEL}/2",
+        f"{MODEL}/3@previous",
+    ]
 
 
 def test_the_champion_is_scored_now_on_the_same_films(bench: Bench) -> None:
@@ -258,6 +290,79 @@ def test_a_champion_whose_files_are_gone_cannot_be_compared_with(bench: Bench, m
     assert summary.exit_code() == 4
     assert "the model in use cannot be asked: osteon-fracture/1: its files are missing or not" in summary.failing[0]
     assert aliases()[CHAMPION] == "1"
+
+
+@pytest.mark.parametrize("kind", ["does not load", "fails when it is asked"])
+def test_a_champion_that_cannot_answer_cannot_be_compared_with(
+    bench: Bench, made: Bench, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Registered so: the hash fits."""
+    bench.promote("middling")
+    package, network = bench.folder / "broken", onnx_file(0)
+    shutil.copytree(bench.folder / "middling", package)
+    whole = (package / network).read_bytes()
+    (package / network).write_bytes(failing_graph(whole) if kind == "fails when it is asked" else b"no network")
+    info = read_info(package).model_copy(update={"files": hashes_of(package)})
+    (package / INFO).write_text(info.model_dump_json(), encoding="utf-8")
+    client = MlflowClient()
+    client.set_model_version_tag(MODEL, "1", PACKAGE, dvc_hash(package))
+    monkeypatch.setattr(Registry, "package_of", lambda *_: package)
+    summary = bench.promote("good")
+    assert (summary.decision, summary.exit_code()) == ("is not good enough", 4)
+    assert summary.failing[0].startswith("non_inferiority: the model in use cannot be asked: ")
+    assert aliases()[CHAMPION] == "1"
+
+
+def test_two_promotions_at_once(either_bench: Bench, tmp_path: Path) -> None:
+    """Two processes that both saw that no model is in use."""
+    bench = either_bench
+    (bench.folder / "params.yaml").write_text(f"data:\n  root: {bench.pipeline.source}\n", encoding="utf-8")
+    commands = []
+    for name in ("good", "middling"):
+        paths = bench.paths(name) | {"decision": bench.folder / f"{name} decision"}
+        del paths["source"]
+        commands.append(["promote", *(word for option, path in paths.items() for word in (f"--{option}", str(path)))])
+    both = sorted(waiting(tmp_path, *commands).go())
+    assert [code for code, _, _ in both] == [0, 2], both
+    version = both[0][1].removeprefix("promote: version ").removesuffix(" is in use now\n")
+    assert both[1][2].splitlines()[-1] == (
+        "error: another decision was made while this one was; run promote again, against what is in use now"
+    )
+    registry = Registry.connect()
+    assert [(one.action, one.version) for one in registry.entries()] == [("promoted", version)]
+    assert registry.agree().champion == version
+    assert aliases()[CHAMPION] == version
+    # And the other is judged against it when it is said again.
+    other = "middling" if registry.tags(version)[PACKAGE] == dvc_hash(bench.folder / "good") else "good"
+    bench.promote(other)
+    assert bench.decision().champion == version
+
+
+def test_a_server_that_goes_away_while_a_model_is_judged(
+    shared_bench: Bench, shared: SharedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever fails first: one line, no password, and the run that was begun does not hide it."""
+    bench = shared_bench
+    bench.promote("middling")
+    with line_to(shared.server.address) as line:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", line.address.replace("://", "://ada:sesame@"))
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        line.cut(10**6)
+        bench.promote("bad")
+        calls, before = len(line.said), Registry.connect().state().champion
+        for number in range(1, calls, calls // 8):
+            line.cut(number)
+            with pytest.raises(UnreachableError) as caught:
+                bench.promote("good")
+            assert "sesame" not in str(caught.value)
+            assert len(str(caught.value).splitlines()) == 1
+            line.mend()
+            state = Registry.connect().agree()
+            assert aliases()[CHAMPION] == state.champion
+            if state.champion != before:
+                break
+        # What is missing is done, and what is done is said.
+        assert bench.promote("good").decision in ("is in use now", "is in use already")
 
 
 def test_a_template_with_a_fault_stops_before_anything_is_decided(bench: Bench) -> None:

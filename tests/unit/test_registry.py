@@ -2,7 +2,10 @@
 
 import json
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,8 @@ import pytest
 from mlflow import MlflowClient
 
 from components import tracking
-from components.errors import OsteonError
+from components.errors import OsteonError, UnreachableError
+from components.models.package import INFO, hashes_of, onnx_file
 from components.outputs import dvc_hash
 from components.promotion.registry import (
     CHALLENGER,
@@ -19,6 +23,7 @@ from components.promotion.registry import (
     ENTRY,
     LOG,
     MODEL,
+    PACKAGE,
     PREVIOUS,
     Entry,
     Registry,
@@ -27,18 +32,22 @@ from components.promotion.registry import (
     who,
 )
 from components.promotion.rollback import roll_back
-from tests.making import packaged
-from tests.unit.conftest import use_store
+from tests.command import osteon, waiting
+from tests.making import failing_graph, packaged
+from tests.stores import SharedServer, Store, free_port, line_to
 
 pytestmark = pytest.mark.xdist_group("registry")
 
+NETWORK = onnx_file(0)
+
 
 @pytest.fixture(scope="module")
-def stocked(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with three registered packages, none of them in use."""
+def stocked(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with three packages, which are registered in the store; none of them is in use."""
     folder = tmp_path_factory.mktemp("stocked")
     with pytest.MonkeyPatch.context() as patch:
-        use_store(folder, empty_store, patch)
+        patch.setenv("MLFLOW_TRACKING_URI", store.begin(folder))
+        patch.chdir(folder)
         _, experiment = tracking.connect()
         registry = Registry.connect()
         for seed in (5, 6, 7):
@@ -47,17 +56,38 @@ def stocked(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
                 address = tracking.log_model(package)
             model = address.removeprefix("models:/")
             registry.register(dvc_hash(package), model, run.info.run_id, {"osteon.data": "abc"})
+    store.stocked()
     return folder
 
 
 @pytest.fixture
-def registry(stocked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
-    """The same store, of this test's own; the packages lie where they were."""
-    (database,) = stocked.glob("*.db")
-    shutil.copyfile(database, tmp_path / database.name)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / database.name}")
+def registry(store: Store, stocked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    """The same store, of this test's own; the logged models lie where they were."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.again(tmp_path))
     monkeypatch.chdir(tmp_path)
     return Registry.connect()
+
+
+@contextmanager
+def broken(registry: Registry, store: Store, version: str, package: Path, folder: Path, kind: str) -> Iterator[None]:
+    """A version of which files and hash are those of a package that is broken in some way."""
+    shutil.copytree(package, folder)
+    info = json.loads((folder / INFO).read_text(encoding="utf-8"))
+    if kind == "a package of another time":
+        info["tomorrow"] = 2
+    else:
+        (folder / NETWORK).write_bytes(BROKEN[kind]((folder / NETWORK).read_bytes()))
+        info["files"] = hashes_of(folder)
+    (folder / INFO).write_text(json.dumps(info), encoding="utf-8")
+    model = model_of(registry, version)
+    registry.client.set_model_version_tag(MODEL, version, PACKAGE, dvc_hash(folder))
+    try:
+        for name in (NETWORK, INFO):
+            store.put(model, name, (folder / name).read_bytes())
+        yield
+    finally:
+        for name in (NETWORK, INFO):
+            store.put(model, name, (package / name).read_bytes())
 
 
 def entry(registry: Registry, version: str, action: Any = "promoted", **changes: Any) -> Entry:
@@ -81,6 +111,11 @@ def promoted(registry: Registry, *versions: str) -> State:
     return registry.state()
 
 
+def model_of(registry: Registry, version: str) -> str:
+    """The id of the logged model behind a version."""
+    return str(registry.client.get_model_version(MODEL, version).source).removeprefix("models:/")
+
+
 # ---------------------------------------------------------------- versions
 
 
@@ -96,7 +131,9 @@ def test_a_package_is_one_version_however_often_it_is_registered(registry: Regis
 
 def test_a_package_that_was_registered_twice_at_once_is_the_first_of_both(registry: Registry) -> None:
     model, package = registry.client.get_model_version(MODEL, "3"), registry.tags("3")["osteon.package"]
-    registry.client.create_model_version(MODEL, str(model.source), tags={"osteon.package": package})
+    registry.client.create_model_version(
+        MODEL, str(model.source), model_id=model_of(registry, "3"), tags={"osteon.package": package}
+    )
     assert registry.register(package, "m-any", str(model.run_id), {}) == "3"
 
 
@@ -107,33 +144,28 @@ def test_the_package_of_a_version_is_the_one_that_was_registered(
     assert dvc_hash(folder) == dvc_hash(stocked / "package 6" / "model")
 
 
-def test_a_package_whose_files_were_altered_or_lost(registry: Registry, stocked: Path, tmp_path: Path) -> None:
+def test_a_package_whose_files_were_altered_or_lost(registry: Registry, store: Store, tmp_path: Path) -> None:
     """Both at the place where the store has it."""
-    (there,) = [
-        path.parent
-        for path in stocked.rglob("artifacts/model/package.json")
-        if dvc_hash(path.parent) == registry.tags("1")["osteon.package"]
-    ]
-    films = there / "network-0.onnx"
-    whole = films.read_bytes()
+    model, name = model_of(registry, "1"), NETWORK
+    refused = f"{MODEL}/1: its files are missing or not those that were registered"
+    whole = store.take(model, name)
     try:
-        films.write_bytes(whole[:-1] + b"x")
-        with pytest.raises(OsteonError, match=f"{MODEL}/1: its files are missing or not those that were registered"):
-            registry.package_of("1", tmp_path / "altered")
-        films.unlink()
-        with pytest.raises(OsteonError, match=f"{MODEL}/1: its files are missing or not those that were registered"):
+        with pytest.raises(OsteonError, match=refused):
             registry.package_of("1", tmp_path / "missing")
         promoted(registry, "1", "2")
         with pytest.raises(OsteonError, match="its files are missing"):
             roll_back(None, "it was better")
         assert registry.agree().champion == "2"
+        store.put(model, name, whole[:-1] + b"x")
+        with pytest.raises(OsteonError, match=refused):
+            registry.package_of("1", tmp_path / "altered")
     finally:
-        films.write_bytes(whole)
+        store.put(model, name, whole)
 
 
 def test_a_model_that_was_registered_by_hand(registry: Registry, tmp_path: Path) -> None:
-    model = registry.client.get_model_version(MODEL, "1")
-    registry.client.create_model_version(MODEL, str(model.source))
+    model = model_of(registry, "1")
+    registry.client.create_model_version(MODEL, f"models:/{model}", model_id=model)
     with pytest.raises(OsteonError, match=f"{MODEL}/4 was registered by hand"):
         registry.package_of("4", tmp_path)
     with pytest.raises(OsteonError, match="version 4 was never in use"):
@@ -190,6 +222,44 @@ def test_of_two_decisions_on_one_state_the_first_holds_and_the_other_knows(regis
     # And life goes on.
     assert promoted(registry, "3").champion == "3"
     assert [one.version for one in registry.entries()] == ["1", "2", "3"]
+
+
+def test_a_long_reason_is_kept_whole(registry: Registry) -> None:
+    """Many rules can fail at once; only the description, which a person sees on MLflow's page, is cut."""
+    why = "\n".join(
+        f"subgroup view {number}: sensitivity 0.000 of 12 fractured films; 0.1 or more – ≥" for number in range(900)
+    )
+    assert len(why) > 50_000
+    assert registry.append(entry(registry, "1", "refused", why=why))
+    assert registry.entries()[0].why == why
+    assert len(str(registry.client.get_model_version(LOG, "1").description)) == 5000
+    with pytest.raises(OsteonError, match=r"MLflow's registry: .*exceeds the maximum length"):
+        registry.append(entry(registry, "1", "refused", why=2 * why))
+    assert len(registry.entries()) == 1
+
+
+def test_a_log_of_many_pages(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow gives 10,000 versions a page, the one changed last first."""
+    promoted(registry, "1", "2", "3", "1", "2")
+    registry.client.set_model_version_tag(LOG, "2", "seen", "yes")
+    by_page = partial(registry.client.search_model_versions, max_results=2)
+    monkeypatch.setattr(registry.client, "search_model_versions", by_page)
+    assert [one.version for one in registry.entries()] == ["1", "2", "3", "1", "2"]
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)  # with a server: test_two_promotions_at_once
+def test_two_processes_that_decide_the_same_at_once(registry: Registry, tmp_path: Path) -> None:
+    """In one second, by one person, for one reason: still only one of them decided."""
+    promoted(registry, "1", "2")
+    words = ["rollback", "--why", "it misses wrists"]
+    both = sorted(waiting(tmp_path, words, words, OSTEON_WHO="ada").go())
+    assert [code for code, _, _ in both] == [0, 2], both
+    assert both[0][1] == f"{MODEL} version 1 is in use again, in place of 2\n"
+    assert both[1][2].splitlines()[-1] == (
+        "error: another decision was made at the same time; look at osteon registry history and say it again"
+    )
+    assert [one.action for one in registry.entries()] == ["promoted", "promoted", "rolled back"]
+    assert registry.aliases() == {CHAMPION: "1", PREVIOUS: "2"}
 
 
 # ---------------------------------------------------------------- a process that dies
@@ -318,6 +388,8 @@ def test_back_and_forth(registry: Registry) -> None:
     [
         (None, "better", "no version was in use before"),
         ("3", "better", "version 3 was never in use"),
+        ("99", "better", "version 99 was never in use"),
+        ("abc", "better", "version abc was never in use"),
         ("1", "  ", "say why"),
     ],
 )
@@ -343,3 +415,154 @@ def test_a_decision_that_is_made_while_the_aliases_are_set_is_followed_too(
     monkeypatch.setattr(registry, "_set_aliases", slowly)
     assert registry.carry_out().champion == "3"
     assert registry.aliases() == {CHAMPION: "3", PREVIOUS: "2"}
+
+
+def test_back_where_nothing_was_ever_in_use(registry: Registry) -> None:
+    with pytest.raises(OsteonError, match="no version was in use before"):
+        roll_back(None, "better")
+    with pytest.raises(OsteonError, match="version 1 was never in use"):
+        roll_back("1", "better")
+    assert registry.entries() == []
+
+
+BROKEN = {
+    "a network that does not load": lambda data: b"no network",
+    "a network that fails when it is asked": failing_graph,
+    "a package of another time": None,
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_version_that_was_registered_so_and_cannot_answer(
+    registry: Registry, store: Store, stocked: Path, tmp_path: Path, kind: str
+) -> None:
+    """Its files are those that were registered, and no model."""
+    promoted(registry, "1", "2")
+    with broken(registry, store, "1", stocked / "package 5" / "model", tmp_path / "broken", kind):
+        with pytest.raises(OsteonError, match=f"{MODEL}/1 cannot answer and is not put into use: ") as caught:
+            roll_back(None, "it was better")
+        assert str(tmp_path) not in str(caught.value)
+    assert registry.aliases() == {CHAMPION: "2", PREVIOUS: "1"}
+
+
+# ---------------------------------------------------------------- what goes away
+
+on_a_server = pytest.mark.parametrize("store", ["server"], indirect=True)
+
+
+@on_a_server
+def test_a_server_that_goes_away_at_any_call_leaves_the_old_state_or_the_new(
+    registry: Registry, store: SharedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The call does not arrive, or it does and its answer is lost."""
+    promoted(registry, "1", "2")
+    registry.point(CHALLENGER, "3")
+    store.postgres.keep("decided")
+    decision = entry(registry, "3")
+
+    def decide() -> None:
+        registry.append(decision)
+        registry.agree()
+
+    with line_to(store.server.address) as line:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", line.address.replace("://", "://ada:sesame@"))
+        registry = Registry.connect()
+        line.cut(10**6)
+        decide()
+        calls = line.said
+        assert len([call for call in calls if not call.startswith("GET")]) == 4
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        found = set()
+        for number, call in enumerate(calls):
+            for heard in {False, not call.startswith("GET")}:
+                store.postgres.restore("decided")
+                line.cut(number, heard=heard)
+                with pytest.raises(UnreachableError) as caught:
+                    decide()
+                line.mend()
+                said = str(caught.value)
+                assert f"the MLflow server {line.address} does not answer any more (" in said
+                assert "sesame" not in said
+                assert len(said.splitlines()) == 1
+                assert registry.aliases()[CHAMPION] in ("2", "3")
+                state = registry.agree()
+                new = number > 0 or heard
+                assert (state.champion, state.previous) == (("3", "2") if new else ("2", "1")), (call, heard)
+                aliases = registry.aliases()
+                assert (aliases[CHAMPION], aliases[PREVIOUS]) == (state.champion, state.previous)
+                assert (CHALLENGER in aliases) != new
+                found.add(new)
+        assert found == {False, True}
+
+
+@on_a_server
+def test_an_answer_that_is_lost_and_asked_for_again_is_one_decision(
+    registry: Registry, store: SharedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow itself sends the entry again, and the log has it twice."""
+    promoted(registry, "1")
+    with line_to(store.server.address) as line:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", line.address)
+        registry = Registry.connect()
+        decision = entry(registry, "2")
+        line.cut(0, heard=True, once=True)
+        assert registry.append(decision)
+        assert len(registry.client.search_model_versions(f"name = '{LOG}'")) == 3
+        assert registry.carry_out().champion == "2"
+        assert [one.version for one in registry.entries()] == ["1", "2"]
+        assert promoted(registry, "3").previous == "2"
+
+
+@on_a_server
+def test_a_server_that_is_killed_in_the_middle_and_comes_back(
+    registry: Registry, store: SharedServer, tmp_path: Path
+) -> None:
+    promoted(registry, "1", "2")
+    address = store.server.address.replace("://", "://ada:sesame@")
+    rollback = waiting(
+        tmp_path,
+        ["rollback", "--why", "it misses wrists"],
+        MLFLOW_TRACKING_URI=address,
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES="1",
+    )
+    store.server.kill()
+    try:
+        started = time.monotonic()
+        ((code, out, said),) = rollback.go()
+        assert time.monotonic() - started < 30
+    finally:
+        store.server.start()
+    assert (code, out) == (2, "")
+    (line,) = said.splitlines()
+    assert line.startswith(f"error: the MLflow server {store.server.address} does not answer any more (")
+    assert line.endswith("run the command again when it does: nothing is left half done")
+    assert registry.agree().champion == "2"
+    assert roll_back(None, "it misses wrists").endswith("version 1 is in use again, in place of 2")
+
+
+@on_a_server
+def test_artifacts_that_cannot_be_reached(
+    registry: Registry, store: SharedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S3 is gone, behind a server that is there: nothing is known of the package, so nothing is decided."""
+    promoted(registry, "1", "2")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with store.without_s3():
+        with pytest.raises(UnreachableError, match=f"{MODEL}/1: its files cannot be fetched ") as caught:
+            roll_back(None, "it was better")
+        assert len(str(caught.value).splitlines()) == 1
+        assert registry.agree().champion == "2"
+    assert roll_back(None, "it was better").endswith("version 1 is in use again, in place of 2")
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+def test_nobody_listens(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_port()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://ada:sesame@127.0.0.1:{port}")
+    started = time.monotonic()
+    done = osteon(tmp_path, "rollback", "--why", "it misses wrists")
+    assert time.monotonic() - started < 60
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: the MLflow server http://127.0.0.1:{port} does not answer (")
+    assert line.endswith("check MLFLOW_TRACKING_URI, or unset it to use a local file")

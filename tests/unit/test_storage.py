@@ -17,7 +17,7 @@ from components.storage import SETTINGS as ALL
 from components.storage import Finding, check, init, parse_place
 from tests.command import osteon
 from tests.s3 import KEYS, S3, UNSET, error, s3_server
-from tests.unit.conftest import free_port
+from tests.stores import free_port
 
 URL = "s3://films/osteon"
 SETTINGS = {

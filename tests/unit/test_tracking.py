@@ -41,7 +41,8 @@ from components.summary import print_lineage
 from tests.command import osteon
 from tests.conftest import Pipeline
 from tests.making import encoded, packaged, ramp
-from tests.unit.conftest import free_port, use_store
+from tests.stores import free_port
+from tests.unit.conftest import use_store
 
 PARAMS = Params(
     validation=ValidationParams(min_side=32),
@@ -631,6 +632,18 @@ def test_how_long_to_ask_a_server_is_the_users_choice(monkeypatch: pytest.Monkey
         tracking.lineage("0" * 32)
     assert time.monotonic() - start < 3  # two retries would wait four seconds
     assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "0"
+
+
+def test_how_often_a_server_is_asked_again_is_what_the_innermost_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first question of a decision is asked less often than what follows; what the user says, always."""
+    retries, timeout = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"
+    monkeypatch.setenv(timeout, "7")
+    with tracking.asking(4):
+        with tracking.asking(2, seconds=60):
+            assert (os.environ[retries], os.environ[timeout]) == ("2", "7")
+        assert (os.environ[retries], os.environ[timeout]) == ("4", "7")
+    assert retries not in os.environ
+    assert os.environ[timeout] == "7"
 
 
 def test_a_step_recorded_by_a_server(
