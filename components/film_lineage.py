@@ -210,7 +210,7 @@ def _films(client: "MlflowClient", model: "LoggedModel", run: "Run") -> "pd.Data
             return pd.read_csv(download_artifacts(artifact_uri=place), dtype=str, keep_default_na=False)
         except (MlflowException, OSError) as error:
             # To go on without it would be an answer that may be wrong.
-            raise OsteonError(f"{place}: this list of films cannot be read ({str(error).splitlines()[0]})") from None
+            raise OsteonError(f"{place}: this list of films cannot be read ({tracking.reason(error)})") from None
 
     folders = [one.path for one in client.list_logged_model_artifacts(model.model_id, "artifacts") if one.is_dir]
     lists = [

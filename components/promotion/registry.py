@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -260,15 +261,14 @@ class Registry:
 
     def decision_of(self, version: str, folder: Path) -> bool:
         """Fetch what the run that judged a version kept of it into a folder; False where no run did."""
-        from mlflow.artifacts import download_artifacts
-
         runs = [entry.run for entry in self.entries() if entry.version == version and entry.run]
         if not runs:
             return False
         with answering():
-            there = [one.path for one in self.client.list_artifacts(runs[-1], "decision")]
-            for path in there:
-                shutil.move(download_artifacts(run_id=runs[-1], artifact_path=path), folder / Path(path).name)
+            there = self.client.list_artifacts(runs[-1], "decision")
+            with TemporaryDirectory() as temporary:
+                for one in there:
+                    shutil.move(self.client.download_artifacts(runs[-1], one.path, temporary), folder)
         return bool(there)
 
     def versions_of_run(self, run_id: str) -> list[str]:
