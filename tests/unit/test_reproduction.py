@@ -327,7 +327,9 @@ def test_interrupted_it_leaves_nothing_behind(project: Project, tmp_path: Path) 
     version, began = project.version(), tmp_path / "began"
     before = project.state()
     environment = {**os.environ, "PYTHONPATH": str(Path(tracking.__file__).parents[1]), "WAIT": str(began)}
-    code = "import sys; from components import cli; sys.argv[0] = 'osteon'; cli.main()"
+    # Where the tests run in the background, a shell has told them to ignore what a person's Ctrl-C sends.
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{heard}; import sys; from components import cli; sys.argv[0] = 'osteon'; cli.main()"
     process = subprocess.Popen(
         [sys.executable, "-P", "-c", code, "reproduce", version],
         cwd=project.folder,
