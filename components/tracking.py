@@ -670,7 +670,7 @@ def lineage(what: str) -> Lineage:
         return lineage_of_run(client, run_id)
     except MlflowException as error:
         raise OsteonError(
-            f"{what}: {reason(error)}; give a run's id or models:/NAME/VERSION, as `make ui` shows them"
+            f"{what}: {reason(error).rstrip('.')}; give a run's id or models:/NAME/VERSION, as `make ui` shows them"
         ) from None
 
 

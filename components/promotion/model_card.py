@@ -131,6 +131,8 @@ def render_card(
             sources=sorted({str(one) for one in films["source"].dropna()}),
             development=_counts(films[~test]),
             test=_counts(films[test]),
+            # What is not known counts as not so, as in the decision.
+            apart=any(rule.rule == "leaks" and rule.verdict == "pass" for rule in decision.rules),
             steps=steps,
             origin=origin,
             params=params,

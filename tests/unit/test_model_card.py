@@ -113,7 +113,7 @@ def test_the_card_without_an_evaluation_claims_none_of_its_items(info: PackageIn
     assert text.startswith("# Osteon, version 7: finds ‘fractured’ on radiographs\n")
     assert "No evaluation of this very model is known." in text
     assert "37 performance" in text.split("- CLAIM 2024:")[1].splitlines()[0]
-    assert "**Promoted** on 2026-11-21 20:00 UTC by ada" in text
+    assert "**promoted** on 2026-11-21 20:00 UTC by ada" in text
     assert "    development             4   of 3 groups (2 patients, unknown for 1 films):" in text
     assert "    test                    2   of 2 other groups (2 patients):" in text
     assert "drawn by a computer" not in text
@@ -123,8 +123,35 @@ def test_the_card_without_an_evaluation_claims_none_of_its_items(info: PackageIn
 
 def test_a_refused_version_says_why(info: PackageInfo) -> None:
     text = card(info, decision=decision(promote=False))
-    assert "**Refused** on" in text
+    assert "**refused** on" in text
     assert "- auroc: 0.5 is too little" in text
+
+
+def test_a_dry_run_promises_nothing(info: PackageInfo) -> None:
+    judged = decision()
+    dry = judged.model_copy(update={"policy": judged.policy.model_copy(update={"mode": "dry_run"})})
+    assert "**Would be promoted** on" in card(info, decision=dry)
+
+
+def test_that_no_patient_is_on_both_sides_is_said_only_where_it_was_found_so(info: PackageInfo) -> None:
+    kept = "No patient, study or copy of a film is on both sides"
+    assert kept not in card(info)
+    for verdict, said in (("pass", True), ("fail", False), ("not applicable", False)):
+        rule = Rule.model_validate({"rule": "leaks", "verdict": verdict, "reason": "so it is"})
+        assert (kept in card(info, decision=decision().model_copy(update={"rules": [rule]}))) is said
+
+
+def test_what_was_not_searched_or_calibrated_is_not_said_to_be(info: PackageInfo) -> None:
+    assert "nothing searched" in card(info)
+    assert "parameters by the mean AUROC on out-of-fold films" in card(info, params={"search.trials": "4"})
+    plain = info.model_copy(update={"calibration": info.calibration.model_copy(update={"method": "none"})})
+    assert "not calibrated; meant for" in card(plain)
+
+
+def test_a_reason_that_names_a_region_is_no_markup(info: PackageInfo) -> None:
+    rule = Rule(rule="subgroup region <b>", verdict="fail", reason="<i>")
+    text = card(info, decision=decision(promote=False).model_copy(update={"rules": [rule]}))
+    assert "- subgroup region &lt;b&gt;: &lt;i&gt;" in text
 
 
 def test_phantoms_are_called_so(info: PackageInfo) -> None:
