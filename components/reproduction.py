@@ -266,7 +266,8 @@ def _package_info(registry: Registry, version: str) -> "PackageInfo | None":
 @contextmanager
 def _scratch(keep: Path | None) -> Iterator[Path]:
     if keep is None:
-        with TemporaryDirectory(prefix="osteon-reproduce-") as temporary:
+        # A file that something wrote late must not cost the verdict.
+        with TemporaryDirectory(prefix="osteon-reproduce-", ignore_cleanup_errors=True) as temporary:
             yield Path(temporary).resolve()
         return
     if keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
@@ -290,6 +291,8 @@ def _environment(project: Path, original: Original) -> dict[str, str]:
     kept["PYTHONPATH"] = os.pathsep.join(filter(None, (str(project), kept.get("PYTHONPATH"))))
     kept["MLFLOW_TRACKING_URI"] = f"sqlite:///{tracking.STORE / 'mlflow.db'}"
     kept["DVC_SITE_CACHE_DIR"] = str(project / ".dvc" / "tmp" / "site")  # else a folder of /var/tmp for each clone
+    # DVC would look for its updates in the background, and write into the folder while it is removed.
+    kept["DVC_DAEMON"] = "1"
     if original.info:
         kept["KERAS_BACKEND"] = original.info.backend
     # Groups and splits stand on the hashed ids of patients, so that the key must be the same.

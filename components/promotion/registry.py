@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 MODEL, LOG = "osteon-fracture", "osteon-fracture-log"
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
-PACKAGE, ENTRY, DECISION = "osteon.package", "osteon.entry", "osteon.decision"  # tags of a version
+PACKAGE, ENTRY = "osteon.package", "osteon.entry"  # tags of a version
 BEGINNING = "0" * 64
 FETCHING = 60  # seconds to wait for the next bytes of a package
 DESCRIPTION = 5000  # characters that a database keeps of a version's description
@@ -260,15 +260,19 @@ class Registry:
         return min(found, key=int)
 
     def decision_of(self, version: str, folder: Path) -> bool:
-        """Fetch what the run that judged a version kept of it into a folder; False where no run did."""
+        """Fetch what the run that judged a version kept of it into a folder; False where no run did.
+
+        Raises:
+            UnreachableError: the server or the place where it keeps artifacts does not answer.
+
+        """
         runs = [entry.run for entry in self.entries() if entry.version == version and entry.run]
         if not runs:
             return False
-        with answering():
+        with _fetching(f"the decision on {MODEL}/{version}"), TemporaryDirectory() as temporary:
             there = self.client.list_artifacts(runs[-1], "decision")
-            with TemporaryDirectory() as temporary:
-                for one in there:
-                    shutil.move(self.client.download_artifacts(runs[-1], one.path, temporary), folder)
+            for one in there:
+                shutil.move(self.client.download_artifacts(runs[-1], one.path, temporary), folder)
         return bool(there)
 
     def versions_of_run(self, run_id: str) -> list[str]:
@@ -297,9 +301,7 @@ class Registry:
             OsteonError: no such version, not one of Osteon's, or its files are not those that were registered.
 
         """
-        from botocore.exceptions import BotoCoreError, ClientError
         from mlflow.artifacts import download_artifacts, list_artifacts
-        from mlflow.exceptions import MlflowException
 
         expected = self.tags(version).get(PACKAGE)
         if expected is None:
@@ -307,16 +309,10 @@ class Registry:
         # Without the code that MLflow keeps beside them, a hundred files.
         files = f"models:/{MODEL}/{version}/artifacts"
         found: list[Path] = []
-        try:
-            with tracking.asking(tracking.A_RESTART, FETCHING):
-                if list_artifacts(files):
-                    there = Path(download_artifacts(files, dst_path=str(folder)))
-                    found = [path.parent for path in there.rglob("package.json")]
-        # MLflow lets through what it meets on the way to the artifacts: OSError is that of requests, too.
-        except (MlflowException, OSError, BotoCoreError, ClientError) as error:
-            raise UnreachableError(
-                f"{MODEL}/{version}: its files cannot be fetched ({tracking.reason(error)}); try again"
-            ) from None
+        with _fetching(f"{MODEL}/{version}: its files"):
+            if list_artifacts(files):
+                there = Path(download_artifacts(files, dst_path=str(folder)))
+                found = [path.parent for path in there.rglob("package.json")]
         if len(found) != 1 or dvc_hash(found[0]) != expected:
             raise OsteonError(f"{MODEL}/{version}: its files are missing or not those that were registered")
         return found[0]
@@ -352,6 +348,20 @@ def answering() -> Iterator[None]:
             yield
     except MlflowException as error:
         raise tracking.gone(error) or OsteonError(f"MLflow's registry: {tracking.reason(error)}") from None
+
+
+@contextmanager
+def _fetching(what: str) -> Iterator[None]:
+    """Say in one line that files in the store do not come."""
+    from botocore.exceptions import BotoCoreError, ClientError
+    from mlflow.exceptions import MlflowException
+
+    try:
+        with tracking.asking(tracking.A_RESTART, FETCHING):
+            yield
+    # MLflow lets through what it meets on the way to the artifacts: OSError is that of requests, too.
+    except (MlflowException, OSError, BotoCoreError, ClientError) as error:
+        raise UnreachableError(f"{what} cannot be fetched ({tracking.reason(error)}); try again") from None
 
 
 def who() -> str:

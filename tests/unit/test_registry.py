@@ -555,6 +555,24 @@ def test_artifacts_that_cannot_be_reached(
     assert roll_back(None, "it was better").endswith("version 1 is in use again, in place of 2")
 
 
+@on_a_server
+def test_a_decision_that_cannot_be_fetched(
+    registry: Registry, store: SharedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = registry.client.get_model_version(MODEL, "1").run_id
+    registry.client.log_text(run, "{}", "decision/decision.json")
+    assert registry.append(entry(registry, "1", run=run))
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with (
+        store.without_s3(),
+        pytest.raises(UnreachableError, match=f"^the decision on {MODEL}/1 cannot be fetched .*; try again$"),
+    ):
+        registry.decision_of("1", tmp_path)
+    assert not list(tmp_path.glob("*.json"))
+    assert registry.decision_of("1", tmp_path)
+    assert (tmp_path / "decision.json").read_text() == "{}"
+
+
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 def test_nobody_listens(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()

@@ -246,6 +246,15 @@ def test_every_stage_runs_again_with_the_commits_code_and_the_project_stays_as_i
         reproduce(version, keep)
 
 
+def test_dvc_leaves_nothing_running(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks for its updates in the background; the folder that it would write into is being removed then."""
+    version = project.version()
+    monkeypatch.delenv("CI", raising=False)  # DVC does not look there
+    monkeypatch.setenv("DVC_DAEMON_LOGFILE", str(tmp_path / "started"))
+    reproduce(version, None)
+    assert not (tmp_path / "started").exists()
+
+
 def test_parameters_are_those_of_the_run_even_where_the_commit_has_others(
     project: Project, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
