@@ -26,7 +26,7 @@ from components.films.decoding import Film, decode, letterbox, over_cores, to_8_
 from components.films.groups import components
 from components.films.layouts import read_layout
 from components.films.near_copies import SIDE, SURE, FilmStack, find_near_copies
-from components.films.prepared import PixelFile, write_pixels
+from components.films.prepared import open_pixels, write_pixels
 from components.intervals import wilson
 from components.params import DataParams, PhantomParams
 from components.phantoms.step import phantoms
@@ -201,7 +201,7 @@ class Found(NamedTuple):
 def search_set(squares: Squares) -> Found:
     """Search a set with its copies."""
     count = len(squares.films)
-    pairs = find_near_copies(FilmStack(PixelFile(squares.path), squares.sizes), np.arange(2 * count), 0)
+    pairs = find_near_copies(FilmStack(open_pixels(squares.path), squares.sizes), np.arange(2 * count), 0)
     joined = np.array([pair[:2] for pair in pairs if pair.overlay.score >= SURE], np.int64).reshape(-1, 2)
     component = components(2 * count, joined)
     by_kind = {}
@@ -239,7 +239,7 @@ def hard_pairs(films: "pd.DataFrame") -> Iterator[tuple[int, int]]:
 def time_search(path: Path, sizes: list[tuple[int, int]], rows: list[int]) -> tuple[float, float]:
     """Seconds of a search among some films, and peak memory in MiB."""
     start = perf_counter()
-    find_near_copies(FilmStack(PixelFile(path), sizes), np.array(sorted(rows)), 0)
+    find_near_copies(FilmStack(open_pixels(path), sizes), np.array(sorted(rows)), 0)
     return perf_counter() - start, peak_memory()
 
 
@@ -268,7 +268,7 @@ def all_films(real: Squares | None, drawn: Path, path: Path, most: int) -> tuple
     count = len(real.films) if real else 0
     wanted = paths[: max(0, most - count)]
     read = [to_8_bit(decode(one.read_bytes(), max_megapixels=math.inf)) for one in wanted]
-    pixels = PixelFile(real.path) if real else None
+    pixels = open_pixels(real.path) if real else None
 
     def squares() -> Iterator[Pixels]:
         if pixels is not None:

@@ -17,7 +17,7 @@ from components.films.groups import group_films
 from components.films.leaks import TABLE
 from components.films.near_copies import FilmStack
 from components.films.pairs import PICTURE, find_pairs, joined_rows, write_pairs
-from components.films.prepared import PIXELS, PixelFile
+from components.films.prepared import PIXELS, open_pixels
 from components.outputs import whole_folder
 from components.params import DataParams
 
@@ -54,7 +54,7 @@ def audit_folder(root: Path, layout: str | None, params: DataParams, out: Path |
             reason = next(iter(_counted(films["fault"])))
             raise OsteonError(f"{root}: none of {len(films):,} files is a film that can be read ({reason})")
         stack = FilmStack(
-            ReadableSquares(PixelFile(squares), np.flatnonzero(fine)),
+            ReadableSquares(open_pixels(squares), np.flatnonzero(fine)),
             list(zip(readable["shown_width"], readable["shown_height"], strict=True)),
         )
         pairs = find_pairs(readable, stack, params.cores)

@@ -12,7 +12,8 @@ from components.errors import UnreadableFilmError
 from components.films.decoding import decode, letterbox, over_cores, pixel_hash
 from components.films.manifest import typed_frame
 from components.films.near_copies import SIDE
-from components.films.prepared import PixelFile, write_pixels
+from components.films.prepared import write_pixels
+from components.films.row_file import RowFile
 from components.outputs import whole_file
 from components.progress import progress
 
@@ -33,7 +34,7 @@ Seen = tuple[str | None, str | None, int | None, int | None, str | None]
 class ReadableSquares:
     """The squares of the films that can be read, by their number among those."""
 
-    def __init__(self, squares: PixelFile, rows: NDArray[np.int64]) -> None:
+    def __init__(self, squares: RowFile[np.uint8], rows: NDArray[np.int64]) -> None:
         """Take a file of squares and the rows that hold a film."""
         self.squares, self.rows = squares, rows
 

@@ -8,12 +8,13 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from components.errors import OsteonError
+from components.films.row_file import RowFile
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,53 +48,11 @@ KEPT_COLUMNS = (
 )
 
 
-class PixelFile:
-    """The squares of PIXELS: an array of films × side × side, uint8, that stays on the disk.
-
-    No memory map: its pages would count as this process's memory as long as it is open, so that a pass over 100,000
-    films of 224 pixels would fill a container with 5 GB.
-    """
-
-    def __init__(self, path: Path) -> None:
-        """Open a file that write_pixels wrote.
-
-        Raises:
-            FileNotFoundError: there is none.
-            ValueError: it holds something else, or less than its header says.
-
-        """
-        self.path = path
-        with path.open("rb") as file:
-            np.lib.format.read_magic(file)
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-            self.start = file.tell()
-        if dtype != np.uint8 or fortran or len(shape) != 3 or shape[1] != shape[2]:
-            raise ValueError(f"{path.name} is {dtype} {shape}, not uint8 films × side × side")
-        if path.stat().st_size < self.start + shape[0] * shape[1] ** 2:
-            raise ValueError(f"{path.name} is cut off")
-        self.shape = shape
-        self.numbers = np.arange(len(self))
-
-    def __len__(self) -> int:
-        return int(self.shape[0])
-
-    def __getitem__(self, rows: "int | slice | NDArray[np.integer[Any]]") -> NDArray[np.uint8]:
-        """Read one film (side × side) or several (films × side × side), chosen as from an array."""
-        chosen = np.asarray(self.numbers[rows])
-        squares = np.empty((chosen.size, *self.shape[1:]), np.uint8)
-        with self.path.open("rb", buffering=0) as file:
-            for square, row in zip(squares, chosen.ravel().tolist(), strict=True):
-                file.seek(self.start + row * square.size)
-                if file.readinto(square.data) != square.size:
-                    raise OSError(f"{self.path}: film {row} is cut off")
-        return squares.reshape(*chosen.shape, *self.shape[1:])
-
-
 @dataclass(frozen=True)
 class PreparedFilms:
     """Pixels (films × side × side, uint8; on the disk or in memory) and the table that describes their rows."""
 
-    pixels: PixelFile | NDArray[np.uint8]
+    pixels: RowFile[np.uint8] | NDArray[np.uint8]
     films: "pd.DataFrame"
 
     @property
@@ -113,6 +72,20 @@ class PreparedFilms:
             yield self.pixels[rows[start : start + block]]
 
 
+def open_pixels(path: Path) -> RowFile[np.uint8]:
+    """The squares of PIXELS: films × side × side.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it holds something else, or less than its header says.
+
+    """
+    pixels = RowFile(path, np.uint8)
+    if len(pixels.shape) != 3 or pixels.shape[1] != pixels.shape[2]:
+        raise ValueError(f"{path.name} is {pixels.shape}, not films × side × side")
+    return pixels
+
+
 def open_prepared(folder: Path) -> PreparedFilms:
     """Open what the step prepare or augment wrote.
 
@@ -124,7 +97,7 @@ def open_prepared(folder: Path) -> PreparedFilms:
 
     try:
         films = pd.read_parquet(folder / FILMS)
-        pixels = PixelFile(folder / PIXELS)
+        pixels = open_pixels(folder / PIXELS)
     except (FileNotFoundError, ValueError) as error:
         raise OsteonError(f"{folder}: no prepared films ({error}); run the steps prepare and augment first") from None
     if missing := [column for column in (*KEPT_COLUMNS, *ROW_COLUMNS) if column not in films]:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from skimage.feature import hog, local_binary_pattern
 
 from components.errors import OsteonError
+from components.films.row_file import RowFile
 
 cv2.setNumThreads(1)
 
@@ -53,8 +54,8 @@ class FilmFeatures:
     films and copies: a row for each row of the prepared films, and of the augmented copies.
     """
 
-    films: NDArray[np.float32]
-    copies: NDArray[np.float32]
+    films: RowFile[np.float32] | NDArray[np.float32]
+    copies: RowFile[np.float32] | NDArray[np.float32]
     info: FeatureInfo
 
     def blocks(self, rows: NDArray[np.int64], block: int = 4096) -> Iterator[NDArray[np.float32]]:
@@ -150,13 +151,12 @@ def open_features(folder: Path) -> FilmFeatures:
     """
     try:
         info = FeatureInfo.model_validate_json((folder / INFO).read_text(encoding="utf-8"))
-        # A map: who learns from some of the films reads those only.
-        films, copies = (np.load(folder / name, mmap_mode="r") for name in (FILMS, COPIES))
+        films, copies = (RowFile(folder / name, np.float32) for name in (FILMS, COPIES))
     except (OSError, ValueError, ValidationError) as error:
         reason = str(error).splitlines()[0]
         raise OsteonError(f"{folder}: no features of films ({reason}); run the step features") from None
     for array, rows, name in ((films, info.films, FILMS), (copies, info.copies, COPIES)):
-        if array.shape != (rows, FEATURES) or array.dtype != np.float32 or info.parts != PARTS:
+        if array.shape != (rows, FEATURES) or info.parts != PARTS:
             raise OsteonError(
                 f"{folder}: {name} is {array.dtype} {array.shape}, not float32 {(rows, FEATURES)}; "
                 "run the step features again"

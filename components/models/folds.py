@@ -18,7 +18,7 @@ from components.models.film_features import FilmFeatures
 from components.models.learn import LearningFilms, learn
 from components.models.network_files import save_network
 from components.models.out_of_fold import DISTANCES, EMBEDDINGS, HISTORY, INFO, NETWORK, PREDICTIONS, FoldInfo
-from components.models.seeing import seen_in_blocks
+from components.models.seeing import seen_by
 from components.outputs import dvc_hash, remove_traces, whole_folder
 from components.params import ClassicalName, ClassicalParams, TrainingParams
 
@@ -68,9 +68,13 @@ def compute_fold(
         checkpoint = partial / "checkpoint"
         network, state = learn(films, learning, training, checkpoint, stopping, on_epoch=on_epoch)
         seeing = with_embedding(network)
-        seen = seen_in_blocks(seeing, films.prepared, asked, ["finding", EMBEDDING])
-        scores = {"network": probabilities_of(seen["finding"], float(films.labels(learning).mean()))}
         embeddings = embeddings_of(seeing, films.prepared, learning, training.seed)
+        logits, distances = [], []
+        for squares in films.prepared.blocks(asked):
+            seen = seen_by(seeing, squares, ["finding", EMBEDDING])
+            logits.append(seen["finding"])
+            distances.append(embeddings.distances(seen[EMBEDDING]))
+        scores = {"network": probabilities_of(np.concatenate(logits), float(films.labels(learning).mean()))}
         seconds["network"] = time.perf_counter() - start
 
         learnt, labels, groups = films.described(features, others, classical)
@@ -88,7 +92,7 @@ def compute_fold(
         state.write_history(partial / HISTORY)
         save_network(partial / NETWORK, network)
         save_embeddings(partial / EMBEDDINGS, embeddings)
-        np.save(partial / DISTANCES, embeddings.distances(seen[EMBEDDING]))
+        np.save(partial / DISTANCES, np.concatenate(distances))
         remove_traces(checkpoint)
         info = FoldInfo(
             fold=fold,

@@ -35,7 +35,7 @@ def prepare(
     from components.films.manifest import read_manifest
     from components.films.near_copies import FilmStack
     from components.films.pairs import find_pairs, joined_rows, write_pairs
-    from components.films.prepared import FILMS, PIXELS, PixelFile, write_rows
+    from components.films.prepared import FILMS, PIXELS, open_pixels, write_rows
     from components.outputs import remove, whole_folder
     from components.preparation.splits import split_films
     from components.preparation.squares import FACTS, standardise_films
@@ -44,7 +44,7 @@ def prepare(
     with whole_folder(dataset, keep=True) as folder:
         films = films.join(standardise_films(films, source, folder, params.image_size, params.cores))
         sizes = list(zip(films["shown_width"], films["shown_height"], strict=True))
-        stack = FilmStack(PixelFile(folder / PIXELS), sizes)
+        stack = FilmStack(open_pixels(folder / PIXELS), sizes)
         pairs = find_pairs(films, stack, params.cores)
         with whole_folder(leaks) as report:
             write_pairs(report, pairs, films, stack)

@@ -10,6 +10,7 @@ import pytest
 from components.errors import UnreadableFilmError
 from components.films.audit import read_audit
 from components.films.decoding import decode, letterbox, to_8_bit
+from components.films.manifest import read_manifest, write_manifest
 from components.films.tags import read_tags
 from components.ingestion.step import ingest
 from components.params import DataParams, PreparationParams, ValidationParams
@@ -21,13 +22,16 @@ pytestmark = pytest.mark.xdist_group("fracatlas")
 
 @pytest.fixture(scope="module")
 def fracatlas(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """FracAtlas after ingest, validate and prepare."""
+    """FracAtlas after ingest and validate; a third of its films, and all that are there twice, after prepare."""
     source, folder = real_data / "fracatlas", tmp_path_factory.mktemp("fracatlas")
     if not source.is_dir():
         pytest.skip(f"{source} does not exist")
     ingest(source, folder / "manifest.parquet", DataParams(layout="fracatlas"))
     validate(source, folder / "manifest.parquet", folder / "trusted.parquet", folder / "report", ValidationParams())
-    prepare(source, folder / "trusted.parquet", folder / "prepared", folder / "leaks", PreparationParams(image_size=64))
+    trusted = read_manifest(folder / "trusted.parquet")
+    some = trusted[(np.arange(len(trusted)) % 3 == 0) | trusted["sha256"].duplicated(keep=False)]
+    write_manifest(some.reset_index(drop=True), folder / "some.parquet")
+    prepare(source, folder / "some.parquet", folder / "prepared", folder / "leaks", PreparationParams(image_size=64))
     return folder
 
 
@@ -100,7 +104,7 @@ def test_boxes_lie_on_the_square(fracatlas: Path) -> None:
 
     films = pd.read_parquet(fracatlas / "prepared" / "films.parquet")
     boxes = np.array([box for text in films["boxes"] for box in text_to_boxes(text)])
-    assert len(boxes) >= 501
+    assert len(boxes) >= 501 // 3
     assert (boxes[:, :2] > -1).all()
     assert (boxes[:, :2] + boxes[:, 2:] < 65).all()
 

@@ -14,7 +14,8 @@ from PIL import Image
 from components.errors import OsteonError
 from components.films.decoding import decode, letterbox
 from components.films.manifest import read_manifest, text_to_boxes, write_manifest
-from components.films.prepared import FILMS, PIXELS, PixelFile, PreparedFilms, open_prepared, write_pixels
+from components.films.prepared import FILMS, PIXELS, PreparedFilms, open_pixels, open_prepared, write_pixels
+from components.films.row_file import RowFile
 from components.params import DataParams, PreparationParams, ValidationParams
 from components.preparation.step import prepare
 from tests.conftest import Pipeline
@@ -101,9 +102,37 @@ def test_another_number_or_size_of_films_is_refused(tmp_path: Path) -> None:
     st.integers(-12, 11) | st.slices(12) | st.lists(st.integers(-12, 11), max_size=20).map(lambda r: np.array(r, int))
 )
 def test_films_are_chosen_as_from_an_array(twelve: Path, rows: int | slice | np.ndarray) -> None:
-    found, expected = PixelFile(twelve)[rows], np.load(twelve)[rows]
+    found, expected = open_pixels(twelve)[rows], np.load(twelve)[rows]
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, expected, strict=True)
+
+
+@given(st.integers(-12, 11) | st.slices(12) | st.lists(st.integers(-12, 11)).map(lambda r: np.array(r, int)))
+def test_features_are_chosen_as_from_an_array(features: Path, rows: int | slice | np.ndarray) -> None:
+    found = RowFile(features, np.float32)
+    np.testing.assert_array_equal(found[rows], np.load(features)[rows], strict=True)
+    assert (len(found), found.shape) == (12, (12, 7))
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("features") / "films.npy"
+    np.save(path, np.random.default_rng(0).normal(size=(12, 7)).astype(np.float32))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (np.zeros((3, 7)), r"films\.npy is float64 \(3, 7\), not float32"),
+        (np.zeros((3, 7), np.float32, order="F"), r"films\.npy is float32 \(3, 7\), not float32 films × …, row by row"),
+        (np.zeros(3, np.float32), r"films\.npy is float32 \(3,\), not float32"),
+    ],
+)
+def test_a_file_that_has_no_such_rows(tmp_path: Path, array: np.ndarray, said: str) -> None:
+    np.save(tmp_path / "films.npy", array)
+    with pytest.raises(ValueError, match=said):
+        RowFile(tmp_path / "films.npy", np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -117,18 +146,18 @@ def twelve(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_film_that_is_not_there(twelve: Path) -> None:
     for row in (12, -13):
         with pytest.raises(IndexError):
-            PixelFile(twelve)[row]
+            open_pixels(twelve)[row]
 
 
 def test_no_films_at_all(tmp_path: Path) -> None:
     """Augment may be told to make no copies."""
     write_pixels(tmp_path / PIXELS, [], 0, 32)
-    assert PixelFile(tmp_path / PIXELS)[:].shape == (0, 32, 32)
+    assert open_pixels(tmp_path / PIXELS)[:].shape == (0, 32, 32)
 
 
 def test_blocks_are_the_rows_in_their_order(twelve: Path) -> None:
     rows = np.array([7, 3, 11, 0, 3])
-    blocks = list(PreparedFilms(PixelFile(twelve), pd.DataFrame()).blocks(rows, block=2))
+    blocks = list(PreparedFilms(open_pixels(twelve), pd.DataFrame()).blocks(rows, block=2))
     assert [len(block) for block in blocks] == [2, 2, 1]
     np.testing.assert_array_equal(np.concatenate(blocks), np.load(twelve)[rows])
 
@@ -138,9 +167,9 @@ def test_films_that_were_looked_at_do_not_stay_in_memory(tmp_path: Path) -> None
     """64 MB go by. Of a memory map all pages would still be counted."""
     write_pixels(tmp_path / PIXELS, (np.full((128, 128), n % 256, np.uint8) for n in range(4000)), 4000, 128)
     code = (
-        "import sys; from pathlib import Path; import numpy as np; from components.films.prepared import PixelFile\n"
+        "import sys; from pathlib import Path; import numpy as np; from components.films.prepared import open_pixels\n"
         "def of_files(): return int(Path('/proc/self/status').read_text().split('RssFile:')[1].split()[0])\n"
-        "pixels, before = PixelFile(Path(sys.argv[1])), of_files()\n"
+        "pixels, before = open_pixels(Path(sys.argv[1])), of_files()\n"
         "total = sum(int(pixels[np.arange(start, start + 100)].sum()) for start in range(0, 4000, 100))\n"
         "print(total, of_files() - before)"
     )
