@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +18,40 @@ from components.models.calibration import probabilities_of
 from components.params import ClassicalName, ClassicalParams
 
 if TYPE_CHECKING:
+    from sklearn.decomposition import PCA
     from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import StandardScaler
 
 log = logging.getLogger(__name__)
 
 FOLDS = 5  # for the sigmoid
 BLOCK = 4096  # films whose scores are computed together
 SVM_CACHE = 500  # MiB
+
+
+class Reduced(NamedTuple):
+    """Films as the models see them, rows × components, and what made them so, learnt from these films alone."""
+
+    scale: "StandardScaler"
+    pca: "PCA"
+    films: NDArray[np.float32]
+
+
+def reduce_features(features: NDArray[np.float32], params: ClassicalParams) -> Reduced:
+    """Bring features to one scale and take their principal components; the same for every model.
+
+    Args:
+        features: films × features.
+        params: the section `classical`.
+
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.preprocessing import StandardScaler
+
+    scale = StandardScaler()
+    # What comes out of scaling is nobody's: PCA may work in it.
+    pca = PCA(min(params.components, *features.shape), copy=False, random_state=params.seed)
+    return Reduced(scale, pca, pca.fit_transform(scale.fit_transform(features)))
 
 
 def fit_classical(
@@ -34,7 +61,18 @@ def fit_classical(
     groups: NDArray[Any],
     params: ClassicalParams,
 ) -> "Pipeline":
-    """Learn one model: scale and PCA from these films alone, the model, and its sigmoid.
+    """Learn one model: scale and PCA from these films alone, the model, and its sigmoid; see fit_reduced."""
+    return fit_reduced(name, reduce_features(features, params), labels, groups, params)
+
+
+def fit_reduced(
+    name: ClassicalName,
+    reduced: Reduced,
+    labels: NDArray[np.int64],
+    groups: NDArray[Any],
+    params: ClassicalParams,
+) -> "Pipeline":
+    """Learn one model and its sigmoid from films that are reduced already, as several models can share them.
 
     Both classes weigh the same, however many films of each there are, so `probabilities` can answer for any
     prevalence. The sigmoid (Platt 1999) is learnt from the scores of films whose groups the model had not seen:
@@ -42,7 +80,7 @@ def fit_classical(
 
     Args:
         name: of the model.
-        features: films × features, an array. With copies of one class only, a model learns to tell copies from films
+        reduced: films to learn from. With copies of one class only, a model learns to tell copies from films
             (docs/training.md): give both classes' or none.
         labels: 0 or 1, of each.
         groups: of each; copies have their film's.
@@ -54,10 +92,8 @@ def fit_classical(
     """
     from joblib import cpu_count, parallel_config
     from sklearn.calibration import CalibratedClassifierCV
-    from sklearn.decomposition import PCA
     from sklearn.model_selection import StratifiedGroupKFold
     from sklearn.pipeline import Pipeline
-    from sklearn.preprocessing import StandardScaler
     from sklearn.utils.class_weight import compute_sample_weight
     from threadpoolctl import threadpool_limits
 
@@ -65,26 +101,23 @@ def fit_classical(
     if fewest < 2:
         raise OsteonError(f"{name}: each class needs films of two groups at least to learn from; add films")
 
-    scale = StandardScaler()
-    reduction = PCA(min(params.components, *features.shape), random_state=params.seed)
-    reduced = reduction.fit_transform(scale.fit_transform(features))
     folds = StratifiedGroupKFold(min(FOLDS, fewest), shuffle=True, random_state=params.seed)
-    splits = list(folds.split(reduced, labels, groups))
+    splits = list(folds.split(reduced.films, labels, groups))
     cores = params.cores or cpu_count()
-    model = _unfitted(name, reduced, min(len(taught) for taught, _ in splits), params, min(cores, len(splits)))
+    model = _unfitted(name, reduced.films, min(len(taught) for taught, _ in splits), params, min(cores, len(splits)))
     calibrated = CalibratedClassifierCV(model, method="sigmoid", cv=splits, ensemble=False)
     # Threads: the models compute in C with Python's lock released, and a process would take seconds to start.
     # Here and not as the forest's n_jobs: its answers would then be sums in whatever order its threads end.
     # One thread of BLAS in each: together they would be more than there are cores, and wait for one another.
     with parallel_config("threading", n_jobs=cores), threadpool_limits(1, "blas"), _weights_in_the_sigmoid_alone():
-        calibrated.fit(reduced, labels, sample_weight=compute_sample_weight("balanced", labels))
+        calibrated.fit(reduced.films, labels, sample_weight=compute_sample_weight("balanced", labels))
     for sigmoid in calibrated.calibrated_classifiers_[0].calibrators:
         if sigmoid.a_ > 0:
             # On films not seen, higher scores meant less. Of the sigmoids that do not fall the level one fits best.
             log.warning("%s: what it learnt says nothing about films that it had not seen", name)
             sigmoid.a_ = sigmoid.b_ = 0.0
     calibrated.cv = None  # the rows of the folds: of no use any more, and they would be written with the model
-    return Pipeline([("scale", scale), ("pca", reduction), (name, calibrated)])
+    return Pipeline([("scale", reduced.scale), ("pca", reduced.pca), (name, calibrated)])
 
 
 def _unfitted(

@@ -53,7 +53,7 @@ def train(
     from components.models.searched import read_best
 
     keras = load_keras()
-    from components.models.classical import fit_classical, save_classical
+    from components.models.classical import fit_reduced, reduce_features, save_classical
     from components.models.embeddings import embeddings_of, save_embeddings, with_embedding
     from components.models.film_features import open_features
     from components.models.learn import learn, open_learning_films
@@ -127,8 +127,11 @@ def train(
             save_embeddings(folder / embeddings_file(0), seen)
         for number in range(len(epochs)):
             export_network(folder / network_file(number), folder / onnx_file(number))
+        if names:
+            seen_by_others, labels, groups = films.described(described, rows, others)
+            reduced = reduce_features(seen_by_others, others)
         for name in names:
-            estimator = fit_classical(name, *films.described(described, rows, others), others)
+            estimator = fit_reduced(name, reduced, labels, groups, others)
             save_classical(folder / classical_file(name), estimator)
         films.prepared.films.iloc[rows][["film_id", "sha256", "md5"]].assign(role="train").to_csv(
             folder / FILMS, index=False, lineterminator="\n"
