@@ -128,8 +128,8 @@ def train(
         for number in range(len(epochs)):
             export_network(folder / network_file(number), folder / onnx_file(number))
         if names:
-            seen_by_others, labels, groups = films.described(described, rows, others)
-            reduced = reduce_features(seen_by_others, others)
+            learnt_from, labels, groups = films.described(described, rows, others)
+            reduced = reduce_features(learnt_from, others)
         for name in names:
             estimator = fit_reduced(name, reduced, labels, groups, others)
             save_classical(folder / classical_file(name), estimator)
