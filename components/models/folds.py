@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 
@@ -75,7 +76,12 @@ def compute_fold(
             logits.append(seen["finding"])
             distances.append(embeddings.distances(seen[EMBEDDING]))
         scores = {"network": probabilities_of(np.concatenate(logits), float(films.labels(learning).mean()))}
+        save_network(partial / NETWORK, network)
+        save_embeddings(partial / EMBEDDINGS, embeddings)
+        np.save(partial / DISTANCES, np.concatenate(distances))
         seconds["network"] = time.perf_counter() - start
+        del network, seeing
+        keras.utils.clear_session()  # else it stays in memory beside the other models, and the next fold's beside it
 
         start = time.perf_counter()
         learnt, labels, groups = films.described(features, others, classical)
@@ -93,9 +99,6 @@ def compute_fold(
 
         _scores_table(table, asked, fold, scores).to_parquet(partial / PREDICTIONS, index=False)
         state.write_history(partial / HISTORY)
-        save_network(partial / NETWORK, network)
-        save_embeddings(partial / EMBEDDINGS, embeddings)
-        np.save(partial / DISTANCES, np.concatenate(distances))
         remove_traces(checkpoint)
         info = FoldInfo(
             fold=fold,
