@@ -89,11 +89,14 @@ def with_embedding(network: Any) -> Any:
             last[shape[1]] = layer.output
             if isinstance(layer, layers.Add | layers.Concatenate):
                 joined[shape[1]] = layer.output
+    # Names of their own: one that Keras makes up may be a layer's of a network that was loaded.
     pooled = [
-        layers.Lambda(_mean_and_log_deviation, output_shape=(2 * places.shape[-1],), dtype="float32")(places)
-        for places in (last | joined).values()
+        layers.Lambda(
+            _mean_and_log_deviation, output_shape=(2 * places.shape[-1],), dtype="float32", name=f"{EMBEDDING}_{side}"
+        )(places)
+        for side, places in (last | joined).items()
     ]
-    outputs = {**network.output, EMBEDDING: layers.Concatenate(dtype="float32")(pooled)}
+    outputs = {**network.output, EMBEDDING: layers.Concatenate(dtype="float32", name=EMBEDDING)(pooled)}
     return keras.Model(network.inputs, outputs, name=network.name)
 
 

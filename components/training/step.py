@@ -128,11 +128,11 @@ def train(
         for number in range(len(epochs)):
             export_network(folder / network_file(number), folder / onnx_file(number))
         if names:
-            learnt_from, labels, groups = films.described(described, rows, others)
+            learnt_from, taught, groups = films.described(described, rows, others)
             reduced = reduce_features(learnt_from, others)
+            del learnt_from
         for name in names:
-            estimator = fit_reduced(name, reduced, labels, groups, others)
-            save_classical(folder / classical_file(name), estimator)
+            save_classical(folder / classical_file(name), fit_reduced(name, reduced, taught, groups, others))
         films.prepared.films.iloc[rows][["film_id", "sha256", "md5"]].assign(role="train").to_csv(
             folder / FILMS, index=False, lineterminator="\n"
         )

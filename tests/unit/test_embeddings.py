@@ -10,6 +10,7 @@ from sklearn.decomposition import PCA
 from components.errors import OsteonError
 from components.models import embeddings
 from components.models.embeddings import Embeddings, fit_embeddings, load_embeddings, save_embeddings
+from components.params import TrainingParams
 
 
 def seen(films: int = 500, dimensions: int = 6) -> np.ndarray:
@@ -92,3 +93,20 @@ def test_a_pickle_is_not_loaded(tmp_path: Path) -> None:
     np.savez(tmp_path / "embeddings-0.npz", middle=np.array([object()]), whitening=np.eye(2), allow_pickle=True)
     with pytest.raises(OsteonError, match=r"damaged model \(embeddings-0\.npz: .*allow_pickle=False"):
         load_embeddings(tmp_path / "embeddings-0.npz")
+
+
+def test_the_names_of_its_layers_are_no_other_layers(tmp_path: Path) -> None:
+    """Keras counts anew after clear_session, as in a new process, and a network that is loaded keeps its names."""
+    from components.models.backend import load_keras
+
+    keras = load_keras()
+    from components.models.network_files import load_network, save_network
+    from components.models.networks import build_network
+
+    keras.utils.clear_session()
+    build_network(64, TrainingParams(width=8))
+    save_network(tmp_path / "network.keras", build_network(64, TrainingParams(width=8)))
+    keras.utils.clear_session()
+    build_network(64, TrainingParams(width=8))
+    network = load_network(tmp_path / "network.keras")
+    assert embeddings.EMBEDDING in embeddings.with_embedding(network).output
