@@ -168,7 +168,7 @@ def probabilities(estimator: "Pipeline", features: NDArray[np.float32], prevalen
 
     Args:
         estimator: of fit_classical.
-        features: films × features, an array or a map of one.
+        features: films × features.
         prevalence: share of positive films among those that are asked about.
 
     """
