@@ -1,0 +1,146 @@
+"""The training pipeline on this machine: the compiled one, on a few phantoms, with DVC's remote and MLflow's store in
+one folder.
+
+Every task runs in a process or a container of its own and finds its films by their hash, as on a cluster. A second
+rehearsal in the same folder finds in the cache what has not changed.
+"""
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+from uuid import uuid4
+
+from components.errors import OsteonError
+from components.outputs import remove
+from components.params import Params
+from pipelines.compilation import commit_of, compile_pipeline
+
+Runner = Literal["subprocess", "docker"]
+FILMS, REMOTE, CACHE, STORE = "films", "remote", "cache", "mlflow.db"
+# What makes a pass short; anything else is as params.yaml has it.
+FEW: dict[str, dict[str, object]] = {
+    "phantoms": {"films": 96, "size": 96, "fractured": 0.5},
+    "validation": {"min_side": 32},
+    "preparation": {"image_size": 64, "folds": 2},
+    "features": {"image_size": 64},
+    "search": {"trials": 1, "classical_trials": 0, "epochs": 2},
+    "cross_validation": {"models": ["svm", "logistic_regression"]},
+    "training": {"width": 8, "epochs": 3},
+    "classical": {"components": 8},
+    "evaluation": {"resamples": 200},
+}
+
+
+def with_few_films(params: Params) -> Params:
+    """Parameters for a pass of a few minutes: few and small phantoms, two folds, three epochs."""
+    few = {name: getattr(params, name).model_copy(update=values) for name, values in FEW.items()}
+    data = params.data.model_copy(update={"root": "data/phantoms", "layout": "manifest"})
+    return params.model_copy(update={**few, "data": data})
+
+
+def rehearse(out: Path, params: Params, policy: str, runner: Runner, image: str) -> Path:
+    """Run the training pipeline here.
+
+    Args:
+        out: folder for all that comes of it; made if it is not there.
+        params: phantoms and all.
+        policy: of promotion, as JSON.
+        runner: a process or a container a task.
+        image: for containers, its id or NAME@sha256:….
+
+    Returns:
+        the folder of the evaluation.
+
+    Raises:
+        OsteonError: a task failed; the text says which, and where its log is.
+
+    """
+    out = out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    repository = out / FILMS
+    make_repository(repository, out / REMOTE, params)
+    package = out / "training.yaml"
+    compile_pipeline("training", package, image, params.resources, commit_of(Path.cwd()))
+    from components.params import Params as _  # noqa: F401
+
+    name = f"rehearsal-{uuid4().hex[:12]}"
+    variables = {"OSTEON_PASS": name, "MLFLOW_TRACKING_URI": f"sqlite:///{out / STORE}"}
+    arguments = {
+        "params": params.model_dump_json(),
+        "policy": policy,
+        "repository": str(repository),
+        "revision": "main",
+        "reason": "rehearsal",
+    }
+    with _variables(variables):
+        _run(package, arguments, out, runner, variables)
+        return _evaluation(out)
+
+
+def make_repository(folder: Path, remote: Path, params: Params) -> None:
+    """A git repository with DVC that has the phantoms, pushed to a remote; what is there already is kept."""
+    from components.phantoms.step import phantoms
+
+    made_of = folder / "phantoms.json"
+    wanted = params.phantoms.model_dump_json()
+    if made_of.is_file() and made_of.read_text(encoding="utf-8") == wanted:
+        return
+    remove(folder)
+    folder.mkdir(parents=True)
+    films = folder / params.data.root
+    phantoms(films, folder / "sheet.png", params.phantoms)
+
+    def do(*words: str) -> None:
+        done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603
+        if done.returncode:
+            raise OsteonError(f"{' '.join(words)}: {(done.stderr or done.stdout).strip()[-300:]}")
+
+    dvc = (sys.executable, "-m", "dvc")
+    do("git", "init", "-q", "-b", "main")
+    do(*dvc, "init", "-q")
+    do(*dvc, "remote", "add", "-q", "--default", "here", str(remote))
+    do(*dvc, "add", "-q", params.data.root)
+    do(*dvc, "push", "-q")
+    made_of.write_text(wanted, encoding="utf-8")
+    do("git", "add", "-A")
+    who = ("-c", "user.name=Osteon", "-c", "user.email=osteon@localhost")
+    do("git", *who, "commit", "-q", "--no-verify", "-m", "Phantoms")
+
+
+def _run(package: Path, arguments: dict[str, str], out: Path, runner: Runner, variables: dict[str, str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from kfp import components as loading
+        from kfp import local
+
+        runs = local.SubprocessRunner(use_venv=False) if runner == "subprocess" else local.DockerRunner()
+        local.init(runs, pipeline_root=str(out), enable_caching=True, cache_root=str(out / CACHE))
+        pipeline = loading.load_component_from_file(str(package))
+        pipeline(**arguments)
+
+
+@contextmanager
+def _variables(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _evaluation(out: Path) -> Path:
+    """The folder that the last evaluation of this pass wrote."""
+    return max(out.glob("osteon-training-*/evaluate/report"), key=lambda path: path.stat().st_mtime)
