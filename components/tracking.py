@@ -491,6 +491,14 @@ def end_pass(status: str, tags: dict[str, str]) -> "Run | None":
         return client.get_run(run_id)
 
 
+def lineage_of_pass() -> list["Lineage"]:
+    """The runs behind the present pass, its own among them; none where there is no pass."""
+    key = current_pass()
+    client, experiment = connect()
+    found = _run_of_pass(client, experiment, key) if key else None
+    return list(lineage_of_run(client, found.info.run_id).walk()) if found else []
+
+
 def _run_of_pass(client: "MlflowClient", experiment: str, key: str) -> "Run | None":
     found = client.search_runs([experiment], f"tags.`{PASS}` = '{key}'", max_results=1)
     return found[0] if found else None

@@ -1,30 +1,33 @@
-"""The training pipeline on this machine: the compiled one, on a few phantoms, with DVC's remote and MLflow's store in
-one folder.
+"""The training pipeline on this machine: the compiled one, on a few phantoms.
 
-Every task runs in a process or a container of its own and finds its films by their hash, as on a cluster. A second
-rehearsal in the same folder finds in the cache what has not changed.
+DVC's remote, MLflow's store and whatever a task writes lie in one folder. Every task runs in a process or a container
+of its own and finds its films by their hash, as on a cluster. A second rehearsal in the same folder finds in the cache
+what has not changed.
 """
 
-import logging
 import os
-import shutil
+import re
 import subprocess
 import sys
-import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Literal
 from uuid import uuid4
 
+from components import tracking
 from components.errors import OsteonError
-from components.outputs import remove
+from components.outputs import dvc_hash, remove
 from components.params import Params
+from components.steps import STEPS
 from pipelines.compilation import commit_of, compile_pipeline
+from pipelines.containers import run_container
+from pipelines.narration import COLOUR, Narrator
 
 Runner = Literal["subprocess", "docker"]
 FILMS, REMOTE, CACHE, STORE = "films", "remote", "cache", "mlflow.db"
+PACKAGE, LOG = "training.yaml", "pipeline.log"
 # What makes a pass short; anything else is as params.yaml has it.
 FEW: dict[str, dict[str, object]] = {
     "phantoms": {"films": 96, "size": 96, "fractured": 0.5},
@@ -65,23 +68,21 @@ def rehearse(out: Path, params: Params, policy: str, runner: Runner, image: str)
     """
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    repository = out / FILMS
-    make_repository(repository, out / REMOTE, params)
-    package = out / "training.yaml"
-    compile_pipeline("training", package, image, params.resources, commit_of(Path.cwd()))
-    from components.params import Params as _  # noqa: F401
-
-    name = f"rehearsal-{uuid4().hex[:12]}"
-    variables = {"OSTEON_PASS": name, "MLFLOW_TRACKING_URI": f"sqlite:///{out / STORE}"}
+    make_repository(out / FILMS, out / REMOTE, params)
+    compile_pipeline("training", out / PACKAGE, image, params.resources, commit_of(Path.cwd()))
     arguments = {
         "params": params.model_dump_json(),
         "policy": policy,
-        "repository": str(repository),
+        "repository": str(out / FILMS),
         "revision": "main",
         "reason": "rehearsal",
     }
+    variables = {
+        "OSTEON_PASS": f"rehearsal-{uuid4().hex[:12]}",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{out / STORE}",
+    }
     with _variables(variables):
-        _run(package, arguments, out, runner, variables)
+        _run(out, arguments, runner, variables)
         return _evaluation(out)
 
 
@@ -115,16 +116,32 @@ def make_repository(folder: Path, remote: Path, params: Params) -> None:
     do("git", *who, "commit", "-q", "--no-verify", "-m", "Phantoms")
 
 
-def _run(package: Path, arguments: dict[str, str], out: Path, runner: Runner, variables: dict[str, str]) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from kfp import components as loading
-        from kfp import local
+def _run(out: Path, arguments: dict[str, str], runner: Runner, variables: dict[str, str]) -> None:
+    """The compiled pipeline, by kfp."""
+    import kfp.components
+    from kfp import local
+    from kfp.local import docker_task_handler
 
-        runs = local.SubprocessRunner(use_venv=False) if runner == "subprocess" else local.DockerRunner()
+    docker_task_handler.run_docker_container = run_container
+    with warnings.catch_warnings(), (out / LOG).open("w", encoding="utf-8") as file:
+        warnings.simplefilter("ignore")  # that GPUs and the like have no effect here
+        in_container = local.DockerRunner(environment={**variables, "HOME": "/tmp"})  # noqa: S108
+        runs = local.SubprocessRunner(use_venv=False) if runner == "subprocess" else in_container
         local.init(runs, pipeline_root=str(out), enable_caching=True, cache_root=str(out / CACHE))
-        pipeline = loading.load_component_from_file(str(package))
-        pipeline(**arguments)
+        pipeline = kfp.components.load_component_from_file(str(out / PACKAGE))
+        narrator = Narrator(file, sys.stdout, frozenset({"find_films", "fold", "promote", *STEPS}))
+        try:
+            with redirect_stdout(narrator):
+                pipeline(**arguments)
+        except RuntimeError as error:
+            raise OsteonError(_failure(str(error), narrator.reasons, out / LOG)) from None
+
+
+def _failure(said: str, reasons: list[str], log: Path) -> str:
+    """Which task failed and why, from what kfp says."""
+    task = re.search(r"Inner task failed: '([^']+)'", COLOUR.sub("", said))
+    why = f": {reasons[-1]}" if reasons else ""
+    return f"{task[1].replace('-', '_') if task else 'a task'} failed{why} (all that was said: {log})"
 
 
 @contextmanager
@@ -142,5 +159,10 @@ def _variables(values: dict[str, str]) -> Iterator[None]:
 
 
 def _evaluation(out: Path) -> Path:
-    """The folder that the last evaluation of this pass wrote."""
-    return max(out.glob("osteon-training-*/evaluate/report"), key=lambda path: path.stat().st_mtime)
+    """The folder of the evaluation that this pass made, or found in the cache."""
+    made = tracking.lineage_of_pass()
+    wrote = {tag.removeprefix(tracking.WROTE) for node in made if node.step == "evaluate" for tag in node.tags}
+    for folder in out.glob("osteon-training-*/evaluate/report"):
+        if dvc_hash(folder) in wrote:
+            return folder
+    raise OsteonError(f"{out}: no evaluation is there that this pass speaks of; remove the folder and run again")
