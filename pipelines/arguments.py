@@ -42,7 +42,7 @@ def with_values(params: Params, given: list[str]) -> Params:
             raise OsteonError(f"--param {key}: give KEY=VALUE, such as training.epochs=3")
         if COMPILED in outer[:1]:
             raise OsteonError(
-                f"--param {key}: is part of the compiled file; set it in params.yaml and `osteon pipeline compile` again"
+                f"--param {key}: is in the compiled file; set it in params.yaml and `osteon pipeline compile` again"
             )
         inner: Any = content
         for part in outer:

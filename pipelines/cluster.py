@@ -68,7 +68,8 @@ def connect(host: str | None, namespace: str | None, ca: Path | None) -> Cluster
     if host:
         host = (host if "://" in host else f"https://{host}").partition("#")[0].rstrip("/")
         if has_password(host):
-            raise OsteonError(f"{without_password(host)}: the address has a password; set {TOKEN_FILE} or {COOKIE} instead")
+            shown = without_password(host)
+            raise OsteonError(f"{shown}: the address has a password; set {TOKEN_FILE} or {COOKIE} instead")
     if ca and not ca.is_file():
         raise OsteonError(f"--ca {ca}: no such file")
     # It says each time that it asks again.
@@ -76,7 +77,7 @@ def connect(host: str | None, namespace: str | None, ca: Path | None) -> Cluster
     # It warns of KFP 1 whenever it is made.
     with warnings.catch_warnings(action="ignore"), _told(_shown(host)):
         client = _client(host, ca)
-        address = str(client.runs_api.api_client.configuration.host)
+        address = str(client.api_client.configuration.host)
         health = client.healthzs.healthz_service_get_healthz()
     namespace = namespace or client.get_user_namespace() or None
     if namespace is None and health.multi_user:
@@ -92,7 +93,7 @@ def _client(host: str | None, ca: Path | None) -> Any:
     import urllib3
 
     class Client(kfp.client.Client):  # type: ignore[misc]
-        """As KFP's, but it gives up in time, and asks for the server's health once and not five times."""
+        """As KFP's, but it gives up in time, and does not ask for the server's health five times."""
 
         def _load_config(self, *given: Any) -> Any:
             config = super()._load_config(*given)
@@ -100,17 +101,18 @@ def _client(host: str | None, ca: Path | None) -> Any:
             config.retries = urllib3.Retry(total=None, connect=AGAIN, read=0, status=0, other=0, redirect=5)
             return config
 
-        def get_kfp_healthz(self, sleep_duration: int = 0) -> Any:
+        def get_kfp_healthz(self, *_: Any) -> Any:
+            # Asked for while it is made, before there is a time limit; connect() asks afterwards.
             return kfp_server_api.V2beta1GetHealthzResponse(multi_user=False)
 
         @property
-        def runs_api(self) -> Any:
-            return self._run_api
+        def api_client(self) -> Any:
+            return self._run_api.api_client
 
     client = Client(
         host=host, credentials=_token(), cookies=os.environ.get(COOKIE) or None, ssl_ca_cert=str(ca) if ca else None
     )
-    rest = client.runs_api.api_client.rest_client
+    rest = client.api_client.rest_client
     ask = rest.request
 
     def request(*words: Any, **given: Any) -> Any:
@@ -197,7 +199,8 @@ def _told(where: str, doing: str = "", missing: str = "") -> Iterator[None]:
     try:
         yield
     except _PageError:
-        raise OsteonError(f"{where}: a web page came and not an answer; {_how_to_authenticate(lead='to log in, ')}") from None
+        how = _how_to_authenticate("to log in, ")
+        raise OsteonError(f"{where}: a web page came and not an answer; {how}") from None
     except exceptions.LocationValueError:
         raise OsteonError(f"{where}: is no address, such as https://kubeflow.example/pipeline") from None
     except (exceptions.HTTPError, OSError) as error:
@@ -277,7 +280,8 @@ def _how_to_authenticate(lead: str = "") -> str:
     if COOKIE in given:
         return f"{lead}the cookie in {COOKIE} is not accepted, it may have expired; take a new one from your browser"
     if given:
-        return f"{lead}the token in {next(iter(given))} is not accepted; it may have expired, or be for another audience"
+        name = next(iter(given))
+        return f"{lead}the token in {name} is not accepted; it may have expired, or be for another audience"
     return f"{lead}set {TOKEN_FILE} to a file with a token, or {COOKIE} to the browser's session cookie"
 
 
@@ -331,11 +335,14 @@ def newest_version(cluster: Cluster, version: Version) -> str:
 
 
 def version_name(cluster: Cluster, reference: Any) -> str:
-    """The name of the version that a run was started from."""
+    """The name of the version that a run was started from; its id where the name cannot be had."""
     if not reference or not reference.pipeline_version_id:
         return ""
-    with told(cluster, "version", f"deleted ({reference.pipeline_version_id})"):
-        found = cluster.client.get_pipeline_version(reference.pipeline_id, reference.pipeline_version_id)
+    try:
+        with told(cluster, "version"):
+            found = cluster.client.get_pipeline_version(reference.pipeline_id, reference.pipeline_version_id)
+    except OsteonError:  # deleted, or not for us
+        return str(reference.pipeline_version_id)
     return str(found.display_name)
 
 
@@ -410,7 +417,8 @@ def get_run(cluster: Cluster, run_id: str) -> Any:
         OsteonError: there is none with this id.
 
     """
-    with told(cluster, f"run {run_id}", f"no run {run_id} at {cluster.address}; `osteon pipeline status` lists the last"):
+    missing = f"no run {run_id} at {cluster.address}; `osteon pipeline status` lists the last"
+    with told(cluster, f"run {run_id}", missing):
         return cluster.client.get_run(run_id)
 
 
@@ -432,7 +440,7 @@ def log_of(cluster: Cluster, run_id: str, pod: str) -> str | None:
     """
     from kfp_server_api import ApiException
 
-    api_client = cluster.client.runs_api.api_client
+    api_client = cluster.client.api_client
     wanted = {"podname": pod, "runid": run_id, "podnamespace": cluster.pods_in}
     for path, query in (
         (f"/apis/v1alpha1/runs/{run_id}/nodes/{pod}/log", []),

@@ -62,4 +62,5 @@ def check_arguments(compiled: Compiled, arguments: dict[str, str]) -> None:
     unknown, missing = set(arguments) - compiled.inputs, compiled.needed - set(arguments)
     if unknown or missing:
         said = [f"takes no {name}" for name in sorted(unknown)] + [f"needs {name}" for name in sorted(missing)]
-        raise OsteonError(f"{compiled.path}: {', '.join(said)}; is it the right file? else `osteon pipeline compile` again")
+        text = f"{compiled.path}: {', '.join(said)}"
+        raise OsteonError(f"{text}; is it the right file? If so, `osteon pipeline compile` again")
