@@ -11,6 +11,7 @@ from pipelines.cluster import Cluster, get_run, log_of
 POLL = 5.0  # seconds
 PATIENCE = 120  # times in a row that the cluster may not answer: ten minutes
 LINES = 20  # of a failed step's log
+WIDTH = len("cross_validation")
 ENDED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
 WORDS = {"RUNTIME_STATE_UNSPECIFIED": "waiting", "PENDING": "waiting", "CACHED": "from the cache"}
 
@@ -149,14 +150,12 @@ def follow(cluster: Cluster, run_id: str, say: Callable[[str], None]) -> Any:
             time.sleep(POLL)
             continue
         silent = 0
-        steps = steps_of(run)
-        width = max((len(step.name) for step in steps), default=0)
-        for step in steps:
+        for step in steps_of(run):
             if (step.node, step.state) not in known and word(step.state) != "waiting":
                 known.add((step.node, step.state))
-                when = (step.ended if step.state in ENDED else step.started) or datetime.now(UTC)
+                when = (step.started if step.state == "RUNNING" else step.ended or step.started) or datetime.now(UTC)
                 text = word(step.state) if step.state == "RUNNING" else step.line()
-                say(f"{when:%H:%M:%S}  {step.name:<{width}}  {text}")
+                say(f"{when:%H:%M:%S}  {step.name:<{WIDTH}}  {text}")
         if run.state in ENDED:
             return run
         time.sleep(POLL)

@@ -9,6 +9,7 @@ import pytest
 
 from pipelines import cli
 from tests.pipelines.kfp_server import Kfp, kfp_server
+from tests.unit.conftest import empty_store as empty_store
 
 ROOT = Path(__file__).parents[2]
 IMAGE = f"registry.example/osteon@sha256:{'a' * 64}"

@@ -325,6 +325,7 @@ def _disable(kfp: Kfp, asked: Asked, found: tuple[str, ...]) -> Any:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # one packet an answer: else each waits 40 ms for the other side to say that it got the first
     kfp: Kfp
 
     def log_message(self, *words: Any) -> None:

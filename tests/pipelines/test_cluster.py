@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import logging
+import shutil
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -340,9 +341,9 @@ def test_nobody_is_let_in_without_credentials(
     done = osteon(*words)
     assert (done.code, done.out) == (2, "")
     assert done.err == (
-        f"error: {two_runs.address} lets nobody in without credentials (401: Unauthenticated: there is no user identity "
-        "header.); set OSTEON_KFP_TOKEN_FILE to a file with a token, or OSTEON_KFP_COOKIE to the browser's session "
-        "cookie\n"
+        f"error: {two_runs.address} lets nobody in without credentials (401: Unauthenticated: there is no user "
+        "identity header.); set OSTEON_KFP_TOKEN_FILE to a file with a token, or OSTEON_KFP_COOKIE to the browser's "
+        "session cookie\n"
     )
 
 
@@ -521,11 +522,11 @@ def test_wait_says_each_change_once_and_ends_with_the_run(server: Kfp, osteon: O
     done = osteon("submit", "--wait")
     assert (done.code, done.err) == (0, "")
     assert done.lines[3:] == [
-        "03:00:05  ingest  running",
-        "03:00:36  ingest   succeeded after 31 s",
-        "03:00:41  prepare  from the cache",
-        "03:00:42  train    running",
-        "03:12:00  train    succeeded after 11 min 18 s",
+        "03:00:05  ingest            running",
+        "03:00:36  ingest            succeeded after 31 s",
+        "03:00:41  prepare           from the cache",
+        "03:00:42  train             running",
+        "03:12:00  train             succeeded after 11 min 18 s",
         "succeeded after 12 min 3 s",
     ]
 
@@ -539,16 +540,18 @@ def test_a_run_that_fails_ends_with_the_step_and_the_end_of_its_log(server: Kfp,
             "FAILED",
             nodes("ingest", "SUCCEEDED", 1, 5, 36),
             nodes("train", "FAILED", 2, 42, 165),
-            nodes("evaluate", "SKIPPED", 3),
+            nodes("evaluate", "SKIPPED", 3, 166),
         ),
     ]
     server.logs = {POD: "".join(f"line {i}\n" for i in range(50)) + "error: no film is left\n"}
     done = osteon("submit", "--wait")
     run_id = server.runs[0]["run_id"]
     assert (done.code, done.err) == (4, "")
-    assert [line for line in done.lines if "train" in line] == [
-        "03:00:42  train   running",
-        "03:02:45  train     failed after 2 min 3 s",
+    assert [line for line in done.lines[4:] if not line.startswith("    ")] == [
+        "03:00:42  train             running",
+        "03:02:45  train             failed after 2 min 3 s",
+        "03:02:46  evaluate          skipped",
+        "failed after 12 min 3 s",
         "train failed after 2 min 3 s; the end of its log:",
         f"all of it: `osteon pipeline logs {run_id} train`",
     ]
@@ -581,7 +584,7 @@ def test_a_step_that_could_not_be_prepared(server: Kfp, osteon: Osteon) -> None:
     server.logs = {"osteon-training-x7k2p-system-container-driver-200": "driver: no such artefact\n"}
     done = osteon("submit", "--wait")
     assert done.code == 4
-    assert "03:00:44  train     failed after 2 s" in done.lines
+    assert "03:00:44  train             failed after 2 s" in done.lines
     assert done.lines[-3:-1] == ["train failed after 2 s; the end of its log:", "    driver: no such artefact"]
 
 
@@ -621,7 +624,7 @@ def test_whoever_stops_waiting_learns_that_the_run_goes_on(
     monkeypatch.setattr(following, "get_run", stop)
     done = osteon("submit", "--wait")
     run_id = server.runs[0]["run_id"]
-    assert (done.code, done.err) == (130, f"the run goes on: `osteon pipeline status {run_id}`\ninterrupted\n")
+    assert (done.code, done.err) == (130, f"the run goes on: `osteon pipeline status {run_id}`\n")
 
 
 # ---------------------------------------------------------------- status and logs
@@ -872,7 +875,7 @@ def test_schedule_needs_to_know_what_to_do(server: Kfp, osteon: Osteon, words: t
         ("0 3 L * *", "Kubeflow knows no L, W, # in a schedule"),
         ("0 3 * * 5L", "Kubeflow knows no L, W, # in a schedule"),
         ("0 3 * * 1#2", "Kubeflow knows no L, W, # in a schedule"),
-        ("0 3 30 2 *", "such a day never comes"),
+        ("0 3 30 2 *", "bad day-of-month"),
     ],
 )
 def test_a_wrong_cron_is_refused_before_anything_is_sent(server: Kfp, osteon: Osteon, cron: str, message: str) -> None:
@@ -920,13 +923,22 @@ def compared(server: Kfp, osteon: Osteon) -> list[str]:
     return [run["run_id"] for run in server.runs]
 
 
-def test_diff_names_what_two_runs_were_given_otherwise_and_what_they_reached(
-    server: Kfp, osteon: Osteon, compared: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    from components.tracking import DATA, PASS, connect
+@pytest.fixture
+def mlflow(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A client of an empty store, and the experiment's id."""
+    from components.tracking import connect
 
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    client, experiment = connect()
+    return connect()
+
+
+def test_diff_names_what_two_runs_were_given_otherwise_and_what_they_reached(
+    server: Kfp, osteon: Osteon, compared: list[str], mlflow: Any
+) -> None:
+    from components.tracking import DATA, PASS
+
+    client, experiment = mlflow
     for i, run_id in enumerate(compared):
         run = client.create_run(experiment, tags={PASS: run_id, DATA: f"md{i}"}).info.run_id
         client.log_metric(run, "evaluate.auroc", 0.8 + i / 100)
@@ -961,9 +973,8 @@ def test_diff_without_mlflow_says_so_and_shows_the_rest(
 
 
 def test_diff_of_runs_that_mlflow_does_not_know_and_of_a_deleted_version(
-    server: Kfp, osteon: Osteon, compared: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    server: Kfp, osteon: Osteon, compared: list[str], mlflow: Any
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     server.runs[1]["pipeline_version_reference"] = {"pipeline_id": "p0", "pipeline_version_id": "gone"}
     done = osteon("diff", *compared)
     assert done.code == 0
