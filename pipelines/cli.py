@@ -237,8 +237,8 @@ def status(
     typer.echo(f"run    {run}  {found.display_name}")
     typer.echo(f"page   {cluster.page(run)}")
     typer.echo(f"state  {run_line(found)}\n")
-    rows = [(step.name, f"{step.started:%H:%M:%S}" if step.started else "", step.line()) for step in steps_of(found)]
-    _table(("step", "begun, UTC", "state"), rows, "no step yet")
+    steps = [(one.name, f"{one.started:%H:%M:%S}" if one.started else "", one.line()) for one in steps_of(found)]
+    _table(("step", "begun, UTC", "state"), steps, "no step yet")
 
 
 @pipeline.command()

@@ -305,6 +305,8 @@ def upload(cluster: Cluster, pipeline: str, compiled: Compiled) -> Version:
         OsteonError: the server refuses.
 
     """
+    from kfp_server_api import ApiException
+
     with told(cluster, f"pipeline {pipeline}"):
         pipeline_id = _pipeline(cluster, pipeline)
         found = _version(cluster, pipeline_id, compiled.version)
@@ -317,9 +319,9 @@ def upload(cluster: Cluster, pipeline: str, compiled: Compiled) -> Version:
                     description=", ".join(compiled.images),
                 )
                 return Version(pipeline, pipeline_id, compiled.version, made.pipeline_version_id, new=True)
-            except Exception as error:
+            except ApiException as error:
                 # Somebody was faster; the content is the same, for its hash is the name.
-                if getattr(error, "status", None) != 409:
+                if error.status != 409:
                     raise
                 found = _version(cluster, pipeline_id, compiled.version)
                 if found is None:
@@ -441,16 +443,18 @@ def log_of(cluster: Cluster, run_id: str, pod: str) -> str | None:
     from kfp_server_api import ApiException
 
     api_client = cluster.client.api_client
-    wanted = {"podname": pod, "runid": run_id, "podnamespace": cluster.pods_in}
-    for path, query in (
-        (f"/apis/v1alpha1/runs/{run_id}/nodes/{pod}/log", []),
-        ("/k8s/pod/logs", list(wanted.items())),
+    node = {"run_id": run_id, "node_id": pod}
+    wanted = [("podname", pod), ("runid", run_id), ("podnamespace", cluster.pods_in)]
+    for path, parts, query in (
+        ("/apis/v1alpha1/runs/{run_id}/nodes/{node_id}/log", node, []),
+        ("/k8s/pod/logs", {}, wanted),
     ):
         with told(cluster, "log"):
             try:
                 response = api_client.call_api(
                     path,
                     "GET",
+                    path_params=parts,
                     query_params=query,
                     auth_settings=["Bearer"],
                     _preload_content=False,
