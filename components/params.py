@@ -537,10 +537,25 @@ def read_section(path: Path, kind: type[S]) -> S:
         raise OsteonError(f"{path}{line}: not valid YAML: {error.problem}") from None
     if not isinstance(content, dict):
         raise OsteonError(f"{path}: must hold sections with keys (data:, training:, …)")
+    return checked(content, kind, str(path))
+
+
+def checked(content: dict[str, Any], kind: type[S], source: str) -> S:
+    """A section made from what was read from anywhere.
+
+    Args:
+        content: its keys and values.
+        kind: of section.
+        source: where they come from, as the errors name it.
+
+    Raises:
+        OsteonError: a key or value that is not allowed; as read_section.
+
+    """
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        raise OsteonError("\n".join(f"{path}: {fault}" for fault in _faults(error, kind))) from None
+        raise OsteonError("\n".join(f"{source}: {fault}" for fault in _faults(error, kind))) from None
 
 
 def _faults(error: ValidationError, kind: type[BaseModel]) -> Iterator[str]:

@@ -70,4 +70,4 @@ def osteon(
     folder: Path, *words: str, columns: int = 110, unset: tuple[str, ...] = ()
 ) -> subprocess.CompletedProcess[str]:
     """A command of osteon."""
-    return python(folder, "-m", "components.cli", *words, columns=columns, unset=unset)
+    return python(folder, "-m", "pipelines.cli", *words, columns=columns, unset=unset)

@@ -24,6 +24,9 @@ HEAVY = {
     "PIL",
     "scipy",
     "dvc",
+    "kfp",
+    "kfp_server_api",
+    "kubernetes",
 }
 
 
@@ -150,7 +153,7 @@ def test_the_help_names_every_step_and_command(project: Path) -> None:
     explained = {line[0]: line[1] for line in lines if len(line) == 2}
     for name, step in STEPS.items():
         assert explained[name][:30] == step.help[:30]
-    assert {"params", "summary", "lineage", "reproduce", "fetch", "storage", "--debug"} <= set(explained)
+    assert {"params", "summary", "lineage", "reproduce", "fetch", "storage", "pipeline", "--debug"} <= set(explained)
 
 
 @pytest.mark.parametrize("name", STEPS)
@@ -218,7 +221,7 @@ def test_the_command_line_loads_nothing_heavy(tmp_path: Path) -> None:
     """`osteon --help` answers at once."""
     code = textwrap.dedent(f"""
         import sys
-        import components.cli
+        import pipelines.cli
         print(sorted({HEAVY!r} & set(sys.modules)))
     """)
     done = python(tmp_path, "-c", code)
@@ -229,4 +232,4 @@ def test_the_installed_command_is_this_one() -> None:
     from importlib.metadata import entry_points
 
     (found,) = entry_points(group="console_scripts", name="osteon")
-    assert found.value == "components.cli:main"
+    assert found.value == "pipelines.cli:main"

@@ -170,9 +170,12 @@ class Project:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made") / "Röntgen films"
     (folder / "components").mkdir(parents=True)
+    (folder / "pipelines").mkdir()
     for name, text in {
         "components/__init__.py": "",
         "components/cli.py": CLI,
+        "pipelines/__init__.py": "",
+        "pipelines/cli.py": "from components.cli import main\n",
         "dvc.yaml": STAGES,
         "params.yaml": PARAMS,
         "requirements.lock": "a==1\n",

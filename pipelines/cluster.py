@@ -1,0 +1,471 @@
+"""Kubeflow Pipelines on a cluster: what Osteon asks of it, and its refusals as one line.
+
+kfp.Client knows the ways to authenticate; what it prints for notebooks is left out by calling the services it has made.
+"""
+
+import base64
+import json
+import logging
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from components.errors import OsteonError, UnreachableError
+from components.params import without_password
+from pipelines.arguments import has_password
+from pipelines.compiled import Compiled
+
+HOST, TOKEN_FILE, COOKIE = "OSTEON_KFP_HOST", "OSTEON_KFP_TOKEN_FILE", "OSTEON_KFP_COOKIE"
+CONNECT, READ = 10, 60  # seconds until a server counts as one that does not answer
+AGAIN = 2  # times to ask again where no connection could be made
+SYSTEM = "kubeflow"  # the namespace of KFP itself, and of its runs where it has a single user
+
+
+class Cluster(NamedTuple):
+    """Kubeflow Pipelines, and where in it; no namespace: it has a single user."""
+
+    client: Any
+    address: str
+    namespace: str | None
+
+    @property
+    def pods_in(self) -> str:
+        """The namespace of the runs' pods."""
+        return self.namespace or SYSTEM
+
+    def page(self, run_id: str) -> str:
+        """The address of a run's page."""
+        return f"{os.environ.get('KF_PIPELINES_UI_ENDPOINT') or self.address}/#/runs/details/{run_id}"
+
+
+# ---------------------------------------------------------------- connecting
+
+
+def connect(host: str | None, namespace: str | None, ca: Path | None) -> Cluster:
+    """Find the server, with its own ways to authenticate, and see that it answers.
+
+    Args:
+        host: its address; None: OSTEON_KFP_HOST or, inside a cluster, the one there.
+        namespace: of the runs; None: that of the pod, or none where KFP has a single user.
+        ca: file with the certificates to trust.
+
+    Raises:
+        OsteonError: no address, no file, or the server does not let us in.
+        UnreachableError: it does not answer.
+
+    """
+    host = host or os.environ.get(HOST) or os.environ.get("KF_PIPELINES_ENDPOINT")
+    if not host and "KUBERNETES_SERVICE_HOST" not in os.environ:
+        raise OsteonError(
+            f"no cluster is named; give --host or set {HOST}, such as https://kubeflow.example/pipeline, or "
+            f"http://localhost:8888 after `kubectl port-forward -n {SYSTEM} svc/ml-pipeline 8888:8888`"
+        )
+    if host:
+        host = (host if "://" in host else f"https://{host}").partition("#")[0].rstrip("/")
+        if has_password(host):
+            shown = without_password(host)
+            raise OsteonError(f"{shown}: the address has a password; set {TOKEN_FILE} or {COOKIE} instead")
+    if ca and not ca.is_file():
+        raise OsteonError(f"--ca {ca}: no such file")
+    # It says each time that it asks again.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+    # It warns of KFP 1 whenever it is made.
+    with warnings.catch_warnings(action="ignore"), _told(_shown(host)):
+        client = _client(host, ca)
+        address = str(client.api_client.configuration.host)
+        health = client.healthzs.healthz_service_get_healthz()
+    namespace = namespace or client.get_user_namespace() or None
+    if namespace is None and health.multi_user:
+        namespace = _namespace_of_this_pod(client)
+    if address.startswith("http://") and _credentials() and not re.match(r"http://(localhost|127\.|\[::1\])", address):
+        logging.getLogger(__name__).warning("warning: %s: without https, others can read the token or cookie", address)
+    return Cluster(client, address, namespace)
+
+
+def _client(host: str | None, ca: Path | None) -> Any:
+    import kfp.client
+    import kfp_server_api
+    import urllib3
+
+    class Client(kfp.client.Client):  # type: ignore[misc]
+        """As KFP's, but it gives up in time, and does not ask for the server's health five times."""
+
+        def _load_config(self, *given: Any) -> Any:
+            config = super()._load_config(*given)
+            # No second time for what may have been heard the first time.
+            config.retries = urllib3.Retry(total=None, connect=AGAIN, read=0, status=0, other=0, redirect=5)
+            return config
+
+        def get_kfp_healthz(self, *_: Any) -> Any:
+            # Asked for while it is made, before there is a time limit; connect() asks afterwards.
+            return kfp_server_api.V2beta1GetHealthzResponse(multi_user=False)
+
+        @property
+        def api_client(self) -> Any:
+            return self._run_api.api_client
+
+    client = Client(
+        host=host, credentials=_token(), cookies=os.environ.get(COOKIE) or None, ssl_ca_cert=str(ca) if ca else None
+    )
+    rest = client.api_client.rest_client
+    ask = rest.request
+
+    def request(*words: Any, **given: Any) -> Any:
+        given["_request_timeout"] = given.get("_request_timeout") or (CONNECT, READ)
+        response = ask(*words, **given)
+        # Who is not logged in is led to a page where people log in; to the library that is an answer without content.
+        if (response.getheader("content-type") or "").startswith("text/html"):
+            raise _PageError
+        return response
+
+    rest.request = request
+    return client
+
+
+class _PageError(Exception):
+    """A page for people came, not the API's answer."""
+
+
+def _token() -> Any:
+    from kfp.client import KF_PIPELINES_SA_TOKEN_ENV, ServiceAccountTokenVolumeCredentials
+
+    name = next((name for name in (TOKEN_FILE, KF_PIPELINES_SA_TOKEN_ENV) if os.environ.get(name)), None)
+    if name is None:
+        return None
+    try:
+        empty = not Path(os.environ[name]).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise OsteonError(f"{name}={os.environ[name]}: cannot be read ({type(error).__name__})") from None
+    if empty:
+        raise OsteonError(f"{name}={os.environ[name]}: is empty; it must hold a token")
+    # It is read again for each request: the kubelet renews it.
+    return ServiceAccountTokenVolumeCredentials(os.environ[name])
+
+
+def _namespace_of_this_pod(client: Any) -> str:
+    try:
+        return Path(client._NAMESPACE_PATH).read_text(encoding="utf-8").strip()
+    except OSError:
+        raise OsteonError("this Kubeflow has several users; say which namespace is yours with --namespace") from None
+
+
+# ---------------------------------------------------------------- errors
+
+
+def _credentials() -> dict[str, str]:
+    """What we authenticate with: its name and its content."""
+    found = {COOKIE: os.environ.get(COOKIE, "")}
+    for name in (TOKEN_FILE, "KF_PIPELINES_SA_TOKEN_PATH"):
+        try:
+            found[name] = Path(os.environ.get(name, "")).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            continue
+    return {name: content for name, content in found.items() if content}
+
+
+def _shown(host: str | None) -> str:
+    return host or "Kubeflow Pipelines in this cluster"
+
+
+@contextmanager
+def told(cluster: Cluster, doing: str, missing: str = "") -> Iterator[None]:
+    """Turn what the server or the network refuses into one line.
+
+    Args:
+        cluster: who is asked.
+        doing: what is done, for the beginning of the line.
+        missing: what it means where there is no such thing, and what to do.
+
+    Raises:
+        OsteonError: instead of what the client raised.
+        UnreachableError: nobody answered, or only somebody between us.
+
+    """
+    with _told(cluster.address, doing, missing):
+        yield
+
+
+@contextmanager
+def _told(where: str, doing: str = "", missing: str = "") -> Iterator[None]:
+    from kfp_server_api import ApiException
+    from urllib3 import exceptions
+
+    begin = f"{doing}: " if doing else ""
+    try:
+        yield
+    except _PageError:
+        how = _how_to_authenticate("to log in, ")
+        raise OsteonError(f"{where}: a web page came and not an answer; {how}") from None
+    except exceptions.LocationValueError:
+        raise OsteonError(f"{where}: is no address, such as https://kubeflow.example/pipeline") from None
+    except (exceptions.HTTPError, OSError) as error:
+        raise UnreachableError(_unreachable(where, error, begin)) from None
+    except ApiException as error:
+        if not error.status:
+            raise UnreachableError(_unreachable(where, error, begin)) from None
+        raise _refusal(where, error, begin, missing) from None
+
+
+def _unreachable(where: str, error: Exception, begin: str) -> str:
+    from urllib3 import exceptions
+
+    reason = getattr(error, "reason", None) or error
+    if isinstance(reason, exceptions.SSLError) or "SSLError" in str(reason)[:40]:
+        return f"{where}: its certificate is not trusted; --ca names the file of your own CA"
+    if isinstance(reason, exceptions.ReadTimeoutError):
+        perhaps = "; it may have been done all the same: `osteon pipeline status` lists the runs" if begin else ""
+        return f"{begin}{where} was silent for {READ} s{perhaps}"
+    return f"{where} does not answer ({type(reason).__name__}); check the address and the network"
+
+
+def _refusal(where: str, error: Any, begin: str, missing: str) -> OsteonError:
+    said = _said(error)
+    reason = f": {said}" if said else ""
+    if error.status == 401:
+        return OsteonError(f"{where} lets nobody in without credentials (401{reason}); {_how_to_authenticate()}")
+    if error.status == 403:
+        who, what = _account(said), re.search(r"Verb:(\w+).*?Resource:(\w+)", said)
+        may = f"may not {what[1]} {what[2]}" if what else "has no permission"
+        there = re.search(r"Namespace:([\w-]+)", said)
+        place = f"the namespace {there[1]}" if there else "the namespace"
+        whose = f"ask whoever owns {place} for the role kubeflow-edit there" if who else _how_to_authenticate()
+        return OsteonError(f"{begin}{who or 'who has not authenticated'} {may} at {where} (403); {whose}")
+    if error.status == 404 and missing:
+        return OsteonError(missing)
+    if error.status in (502, 503, 504):
+        return UnreachableError(f"{begin}{where} is not ready ({error.status}{reason}); try again in a while")
+    if error.status >= 500:
+        return OsteonError(
+            f"{begin}{where} failed ({error.status}{reason}); its log says why: "
+            f"`kubectl logs -n {SYSTEM} deploy/ml-pipeline --tail 50`"
+        )
+    return OsteonError(f"{begin}{where} refused ({error.status}{reason})")
+
+
+def _said(error: Any) -> str:
+    """The server's message, short, and without what we authenticate with."""
+    text = error.body or ""
+    try:
+        body = json.loads(text)
+        text = body.get("message") or body.get("error_message") or body.get("error") or text
+    except (ValueError, AttributeError):
+        text = "" if "<" in text else text  # a proxy's page
+    for secret in _credentials().values():
+        text = str(text).replace(secret, "…")
+    return " ".join(str(text).split())[:300]
+
+
+def _account(said: str) -> str:
+    """Who we are to the server: as it says, or as the token does."""
+    if found := re.search(r"[Uu]ser '([^']+)'", said):
+        return found[1]
+    for name, content in _credentials().items():
+        if name == COOKIE:
+            return f"who is logged in with {COOKIE}"
+        with_padding = content.split(".")[1] + "==" if content.count(".") == 2 else ""
+        try:
+            return str(json.loads(base64.urlsafe_b64decode(with_padding))["sub"])
+        except (ValueError, LookupError, TypeError):
+            return f"the account of the token in {name}"
+    return ""
+
+
+def _how_to_authenticate(lead: str = "") -> str:
+    given = _credentials()
+    if COOKIE in given:
+        return f"{lead}the cookie in {COOKIE} is not accepted, it may have expired; take a new one from your browser"
+    if given:
+        name = next(iter(given))
+        return f"{lead}the token in {name} is not accepted; it may have expired, or be for another audience"
+    return f"{lead}set {TOKEN_FILE} to a file with a token, or {COOKIE} to the browser's session cookie"
+
+
+# ---------------------------------------------------------------- pipelines and their versions
+
+
+class Version(NamedTuple):
+    """A version of a pipeline on the cluster."""
+
+    pipeline: str
+    pipeline_id: str
+    name: str
+    version_id: str
+    new: bool
+
+
+def upload(cluster: Cluster, pipeline: str, compiled: Compiled) -> Version:
+    """The version with this content: the one that is there, or one that is made now, as is its pipeline.
+
+    Raises:
+        OsteonError: the server refuses.
+
+    """
+    from kfp_server_api import ApiException
+
+    with told(cluster, f"pipeline {pipeline}"):
+        pipeline_id = _pipeline(cluster, pipeline)
+        found = _version(cluster, pipeline_id, compiled.version)
+        if found is None:
+            try:
+                made = cluster.client.pipeline_uploads.upload_pipeline_version(
+                    str(compiled.path),
+                    name=compiled.version,
+                    pipelineid=pipeline_id,
+                    description=", ".join(compiled.images),
+                )
+                return Version(pipeline, pipeline_id, compiled.version, made.pipeline_version_id, new=True)
+            except ApiException as error:
+                # Somebody was faster; the content is the same, for its hash is the name.
+                if error.status != 409:
+                    raise
+                found = _version(cluster, pipeline_id, compiled.version)
+                if found is None:
+                    raise
+    return Version(pipeline, pipeline_id, compiled.version, found.pipeline_version_id, new=False)
+
+
+def newest_version(cluster: Cluster, version: Version) -> str:
+    """The name of the pipeline's newest version."""
+    with told(cluster, f"pipeline {version.pipeline}"):
+        found = cluster.client.list_pipeline_versions(version.pipeline_id, page_size=1, sort_by="created_at desc")
+    return str(found.pipeline_versions[0].display_name) if found.pipeline_versions else version.name
+
+
+def version_name(cluster: Cluster, reference: Any) -> str:
+    """The name of the version that a run was started from; its id where the name cannot be had."""
+    if not reference or not reference.pipeline_version_id:
+        return ""
+    try:
+        with told(cluster, "version"):
+            found = cluster.client.get_pipeline_version(reference.pipeline_id, reference.pipeline_version_id)
+    except OsteonError:  # deleted, or not for us
+        return str(reference.pipeline_version_id)
+    return str(found.display_name)
+
+
+def _pipeline(cluster: Cluster, name: str) -> str:
+    import kfp_server_api as api
+
+    found = cluster.client.list_pipelines(filter=_equals(name), namespace=cluster.namespace).pipelines
+    if found:
+        return str(found[0].pipeline_id)
+    # Servers before 2.15 know the one name, later ones want the other.
+    wanted = api.V2beta1Pipeline(display_name=name, name=name, namespace=cluster.namespace)
+    return str(cluster.client.pipelines.pipeline_service_create_pipeline(pipeline=wanted).pipeline_id)
+
+
+def _version(cluster: Cluster, pipeline_id: str, name: str) -> Any:
+    found = cluster.client.list_pipeline_versions(pipeline_id, filter=_equals(name)).pipeline_versions
+    return found[0] if found else None
+
+
+def _equals(name: str) -> str:
+    return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]})
+
+
+# ---------------------------------------------------------------- experiments and runs
+
+
+def experiment_of(cluster: Cluster, name: str, *, make: bool) -> str:
+    """The id of an experiment.
+
+    Raises:
+        OsteonError: there is none, and none is to be made.
+
+    """
+    import kfp_server_api as api
+
+    with told(cluster, f"experiment {name}"):
+        found = cluster.client.list_experiments(filter=_equals(name), namespace=cluster.namespace).experiments
+        if not found and make:
+            wanted = api.V2beta1Experiment(display_name=name, namespace=cluster.namespace)
+            found = [cluster.client.experiments.experiment_service_create_experiment(experiment=wanted)]
+    if not found:
+        place = f" in the namespace {cluster.namespace}" if cluster.namespace else ""
+        raise OsteonError(f"no experiment {name}{place}; `osteon pipeline submit` makes it, --experiment names another")
+    return str(found[0].experiment_id)
+
+
+def start(cluster: Cluster, version: Version, experiment_id: str, arguments: dict[str, str]) -> str:
+    """Start a run; its id.
+
+    Raises:
+        OsteonError: the server refuses.
+
+    """
+    import kfp_server_api as api
+
+    wanted = api.V2beta1Run(
+        display_name=f"{version.pipeline} {datetime.now(UTC):%Y-%m-%d %H:%M}",
+        experiment_id=experiment_id,
+        pipeline_version_reference=api.V2beta1PipelineVersionReference(
+            pipeline_id=version.pipeline_id, pipeline_version_id=version.version_id
+        ),
+        runtime_config=api.V2beta1RuntimeConfig(parameters=arguments),
+    )
+    with told(cluster, "the run was not started"):
+        return str(cluster.client.runs.run_service_create_run(run=wanted).run_id)
+
+
+def get_run(cluster: Cluster, run_id: str) -> Any:
+    """A run with its steps.
+
+    Raises:
+        OsteonError: there is none with this id.
+
+    """
+    missing = f"no run {run_id} at {cluster.address}; `osteon pipeline status` lists the last"
+    with told(cluster, f"run {run_id}", missing):
+        return cluster.client.get_run(run_id)
+
+
+def last_runs(cluster: Cluster, experiment_id: str, most: int = 10) -> list[Any]:
+    """The latest runs of an experiment, the latest first."""
+    with told(cluster, "runs"):
+        found = cluster.client.list_runs(experiment_id=experiment_id, page_size=most, sort_by="created_at desc")
+    return found.runs or []
+
+
+def log_of(cluster: Cluster, run_id: str, pod: str) -> str | None:
+    """What a pod has written; None where the cluster does not keep it.
+
+    The API's own server has it under one address, the server of the pages, which passes on the rest, under another.
+
+    Raises:
+        UnreachableError: nobody answers.
+
+    """
+    from kfp_server_api import ApiException
+
+    api_client = cluster.client.api_client
+    node = {"run_id": run_id, "node_id": pod}
+    wanted = [("podname", pod), ("runid", run_id), ("podnamespace", cluster.pods_in)]
+    for path, parts, query in (
+        ("/apis/v1alpha1/runs/{run_id}/nodes/{node_id}/log", node, []),
+        ("/k8s/pod/logs", {}, wanted),
+    ):
+        with told(cluster, "log"):
+            try:
+                response = api_client.call_api(
+                    path,
+                    "GET",
+                    path_params=parts,
+                    query_params=query,
+                    auth_settings=["Bearer"],
+                    _preload_content=False,
+                    _return_http_data_only=True,
+                )
+            except _PageError:
+                continue
+            except ApiException as error:
+                # Of a pod that is gone one says 404, the other 500 or 400.
+                if error.status in (401, 403, 502, 503, 504):
+                    raise
+                continue
+            return str(response.data.decode("utf-8", errors="replace"))
+    return None

@@ -1,0 +1,66 @@
+"""A compiled pipeline, as it is read before it is sent."""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from components.errors import OsteonError
+
+FOLDER = Path("pipelines") / "compiled"
+DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
+
+
+class Compiled(NamedTuple):
+    """A file that KFP's compiler wrote; the version is named after its content."""
+
+    path: Path
+    version: str
+    images: tuple[str, ...]
+    inputs: frozenset[str]
+    needed: frozenset[str]
+
+
+def read_compiled(path: Path) -> Compiled:
+    """Read a compiled pipeline.
+
+    Raises:
+        OsteonError: missing, not compiled by KFP, or with an image that is named by a tag.
+
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    how = f"`osteon pipeline compile --image NAME@sha256:… --out {path}`"
+    try:
+        content = path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError):
+        raise OsteonError(f"{path}: no such file; {how} writes it") from None
+    try:
+        documents: list[Any] = list(YAML(typ="safe").load_all(content))
+        spec = documents[0]
+        executors = spec["deploymentSpec"]["executors"]
+        images = tuple(sorted({str(one["container"]["image"]) for one in executors.values() if "container" in one}))
+        inputs = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    except (YAMLError, UnicodeDecodeError, LookupError, TypeError, AttributeError):
+        raise OsteonError(f"{path}: is no compiled pipeline; {how} writes one") from None
+    # KFP's cache compares the image's name: behind a tag that has moved it would find the results of older code.
+    tags = [image for image in images if not DIGEST.fullmatch(image)]
+    if tags:
+        raise OsteonError(f"{path}: the image {tags[0]} is named by a tag, which may move; name its digest: {how}")
+    needed = {name for name, one in inputs.items() if "defaultValue" not in one and not one.get("isOptional")}
+    return Compiled(path, hashlib.sha256(content).hexdigest()[:12], images, frozenset(inputs), frozenset(needed))
+
+
+def check_arguments(compiled: Compiled, arguments: dict[str, str]) -> None:
+    """See that a compiled pipeline takes these arguments and needs no other.
+
+    Raises:
+        OsteonError: it does not; it may be another pipeline, or compiled by another version of Osteon.
+
+    """
+    unknown, missing = set(arguments) - compiled.inputs, compiled.needed - set(arguments)
+    if unknown or missing:
+        said = [f"takes no {name}" for name in sorted(unknown)] + [f"needs {name}" for name in sorted(missing)]
+        text = f"{compiled.path}: {', '.join(said)}"
+        raise OsteonError(f"{text}; is it the right file? If so, `osteon pipeline compile` again")

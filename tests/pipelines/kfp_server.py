@@ -1,0 +1,397 @@
+"""A small server that speaks Kubeflow Pipelines' REST API v2beta1 as its own client does, and can be told to refuse.
+
+It keeps what it is told and remembers every request. The steps of a run are told as Kubeflow tells them: as nodes of
+Argo's graph.
+"""
+
+import json
+import re
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+V2 = "/apis/v2beta1"
+BEGUN = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
+
+
+def at(seconds: int) -> str:
+    """So many seconds after the beginning, as the server writes it."""
+    return f"{BEGUN + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%SZ}"
+
+
+NEVER = "0001-01-01T00:00:00Z"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request as it came."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    body: Any
+
+
+@dataclass
+class Answer:
+    """What is answered instead of what would be."""
+
+    status: int
+    body: str = ""
+    kind: str = "application/json"
+    seconds: float = 0
+    times: int = 10**6
+
+
+def refusal(status: int, message: str) -> Answer:
+    """A refusal in the form of KFP's gateway."""
+    return Answer(status, json.dumps({"error": message, "code": 3, "message": message, "details": []}))
+
+
+@dataclass
+class Kfp:
+    """What the server has and does."""
+
+    pipelines: list[dict[str, Any]] = field(default_factory=list)
+    versions: list[dict[str, Any]] = field(default_factory=list)
+    uploads: list[bytes] = field(default_factory=list)
+    experiments: list[dict[str, Any]] = field(default_factory=list)
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    recurring: list[dict[str, Any]] = field(default_factory=list)
+    logs: dict[str, str] = field(default_factory=dict)  # by pod
+    # What the next run goes through, each time it is looked at; the last one stays.
+    plays: list[dict[str, Any]] = field(default_factory=list)
+    answers: dict[str, Answer] = field(default_factory=dict)  # by "METHOD /path", a regular expression
+    asked: list[Asked] = field(default_factory=list)
+    then: Callable[[Asked], None] = lambda asked: None  # done after each request
+    multi_user: bool = False
+    serves_pages: bool = False  # it is the server of the pages, which passes on v2beta1 alone
+    address: str = ""
+
+    def sent(self, method: str, path: str) -> list[Asked]:
+        """The requests of a kind, the path without /apis/v2beta1."""
+        return [one for one in self.asked if one.method == method and re.fullmatch(f"{V2}{path}", one.path)]
+
+    def add_run(self, run_id: str, parameters: dict[str, str] | None = None, **more: Any) -> dict[str, Any]:
+        """A run that is there already."""
+        run = {
+            "run_id": run_id,
+            "display_name": f"osteon-training {run_id}",
+            "experiment_id": more.pop("experiment_id", "e0"),
+            "created_at": at(len(self.runs)),
+            "runtime_config": {"parameters": parameters or {}},
+            "state": "SUCCEEDED",
+            **more,
+        }
+        self.runs.append(run)
+        return run
+
+
+def nodes(name: str, state: str, number: int, begin: int = 0, end: int = 0, attempts: int = 1) -> list[dict[str, Any]]:
+    """A step as Kubeflow tells it: Argo's nodes of its driver, its graph and its pods.
+
+    state CACHED: its result came from the cache; DRIVER: the driver failed; WAITING: the driver is at work.
+    """
+
+    def node(title: str, template: str, key: int, node_state: str, children: tuple[int, ...] = ()) -> dict[str, Any]:
+        ended = node_state in ("SUCCEEDED", "FAILED")
+        return {
+            "run_id": "r",
+            "task_id": "",
+            "display_name": title,
+            "create_time": at(begin),
+            "start_time": at(begin),
+            "end_time": at(end) if ended else NEVER,
+            "state": node_state,
+            # The node's own name has the template's in it; as a child it has not.
+            "pod_name": f"osteon-training-x7k2p-{template}-{key}",
+            "child_tasks": [{"pod_name": f"osteon-training-x7k2p-{child}"} for child in children],
+        }
+
+    first = number * 100
+    driver = {"DRIVER": "FAILED", "WAITING": "RUNNING", "SKIPPED": "SKIPPED"}.get(state, "SUCCEEDED")
+    found = [node(f"{name}-driver", "system-container-driver", first, driver, (first + 1,))]
+    if state == "WAITING":
+        return found
+    if state in ("DRIVER", "SKIPPED"):
+        return [*found, node(name, "system-container-executor", first + 1, "SKIPPED")]
+    graph = "SUCCEEDED" if state == "CACHED" else state
+    found.append(node(name, "system-container-executor", first + 1, graph, (first + 2,)))
+    if state == "CACHED":
+        return [*found, node("executor", "system-container-executor", first + 2, "SKIPPED")]
+    tries = tuple(first + 3 + i for i in range(attempts)) if attempts > 1 else ()
+    found.append(node("executor", "system-container-impl", first + 2, state, tries))
+    for i, key in enumerate(tries):
+        found.append(node(f"executor({i})", "system-container-impl", key, state if i == attempts - 1 else "FAILED"))
+    return found
+
+
+def frame(state: str, *steps: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    """A run at one moment; between the steps are the nodes of the whole."""
+    whole = nodes("root", state, 9)[:2]
+    for node in whole:
+        node["child_tasks"] = []
+    details = [*whole, *(node for step in steps for node in step)]
+    ended = {"finished_at": at(723)} if state in ("SUCCEEDED", "FAILED", "CANCELED") else {}
+    return {"state": state, "created_at": at(0), **ended, "run_details": {"task_details": details}, **more}
+
+
+class _RefusedError(Exception):
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+
+
+def _not_found(what: str) -> _RefusedError:
+    return _RefusedError(
+        Answer(404, json.dumps({"error": f"{what} not found", "code": 5, "message": f"{what} not found"}))
+    )
+
+
+def _page_of(found: list[dict[str, Any]], query: dict[str, str], key: str) -> dict[str, Any]:
+    for predicate in json.loads(query.get("filter") or "{}").get("predicates", ()):
+        assert predicate["operation"] == "EQUALS", predicate
+        found = [one for one in found if one.get(predicate["key"]) == predicate["stringValue"]]
+    for name in ("experiment_id", "namespace"):
+        if query.get(name):
+            found = [one for one in found if one.get(name) == query[name]]
+    if query.get("sort_by", "").endswith("desc"):
+        found = sorted(found, key=lambda one: str(one["created_at"]), reverse=True)
+    size, begin = int(query.get("page_size") or 10), int(query.get("page_token") or 0)
+    page: dict[str, Any] = {"total_size": len(found)}
+    # Nothing is told of what is empty.
+    if found[begin : begin + size]:
+        page[key] = found[begin : begin + size]
+    if begin + size < len(found):
+        page["next_page_token"] = str(begin + size)
+    return page
+
+
+def _one(found: list[dict[str, Any]], key: str, wanted: str) -> dict[str, Any]:
+    for one in found:
+        if one[key] == wanted:
+            return one
+    raise _not_found(f"{key} {wanted}")
+
+
+Route = Callable[[Kfp, Asked, tuple[str, ...]], Any]
+ROUTES: list[tuple[str, str, Route]] = []
+
+
+def route(method: str, path: str) -> Callable[[Route], Route]:
+    def keep(function: Route) -> Route:
+        ROUTES.append((method, path, function))
+        return function
+
+    return keep
+
+
+@route("GET", f"{V2}/healthz")
+def _health(kfp: Kfp, asked: Asked, _: tuple[str, ...]) -> Any:
+    return {"multi_user": kfp.multi_user, "pipeline_store": "database"}
+
+
+@route("GET", f"{V2}/pipelines")
+def _pipelines(kfp: Kfp, asked: Asked, _: tuple[str, ...]) -> Any:
+    return _page_of(kfp.pipelines, asked.query, "pipelines")
+
+
+@route("POST", f"{V2}/pipelines")
+def _new_pipeline(kfp: Kfp, asked: Asked, _: tuple[str, ...]) -> Any:
+    made = {"pipeline_id": f"p{len(kfp.pipelines)}", "created_at": at(0), **asked.body}
+    kfp.pipelines.append(made)
+    return made
+
+
+@route("POST", f"{V2}/pipelines/upload_version")
+def _new_version(kfp: Kfp, asked: Asked, _: tuple[str, ...]) -> Any:
+    pipeline = _one(kfp.pipelines, "pipeline_id", asked.query["pipelineid"])["pipeline_id"]
+    name = asked.query["name"]
+    if any((one["pipeline_id"], one["display_name"]) == (pipeline, name) for one in kfp.versions):
+        raise _RefusedError(refusal(409, f"Already exist error: The name {name} already exist"))
+    kfp.uploads.append(asked.body)
+    made = {
+        "pipeline_id": pipeline,
+        "pipeline_version_id": f"v{len(kfp.versions)}",
+        "display_name": name,
+        "description": asked.query.get("description", ""),
+        "created_at": at(len(kfp.versions)),
+    }
+    kfp.versions.append(made)
+    return made
+
+
+@route("GET", f"{V2}/pipelines/([^/]+)/versions")
+def _versions(kfp: Kfp, asked: Asked, found: tuple[str, ...]) -> Any:
+    return _page_of([one for one in kfp.versions if one["pipeline_id"] == found[0]], asked.query, "pipeline_versions")
+
+
+@route("GET", f"{V2}/pipelines/([^/]+)/versions/([^/]+)")
+def _version(kfp: Kfp, asked: Asked, found: tuple[str, ...]) -> Any:
+    return _one(kfp.versions, "pipeline_version_id", found[1])
+
+
+@route("GET", f"{V2}/experiments")
+def _experiments(kfp: Kfp, asked: Asked, _: tuple[str, ...]) -> Any:
+    return _page_of(kfp.experiments, asked.query, "experiments")
+
+
+@route("POST", f"{V2}/experiments")
+def _new_experiment(kfp: Kfp, asked: Asked, _: tuple[str, ...]) -> Any:
+    made = {"experiment_id": f"e{len(kfp.experiments)}", "created_at": at(0), **asked.body}
+    kfp.experiments.append(made)
+    return made
+
+
+@route("POST", f"{V2}/runs")
+def _new_run(kfp: Kfp, asked: Asked, _: tuple[str, ...]) -> Any:
+    made = {"run_id": f"5b0e0000-0000-4000-8000-00000000000{len(kfp.runs)}", **asked.body}
+    kfp.runs.append({"state": "PENDING", "created_at": at(0), **made, "plays": list(kfp.plays)})
+    return made
+
+
+@route("GET", f"{V2}/runs")
+def _runs(kfp: Kfp, asked: Asked, _: tuple[str, ...]) -> Any:
+    return _page_of([{key: run[key] for key in run if key != "plays"} for run in kfp.runs], asked.query, "runs")
+
+
+@route("GET", f"{V2}/runs/([^/:]+)")
+def _run(kfp: Kfp, asked: Asked, found: tuple[str, ...]) -> Any:
+    run = _one(kfp.runs, "run_id", found[0])
+    plays = run.get("plays") or []
+    if plays:
+        run.update(plays.pop(0) if len(plays) > 1 else plays[0])
+    return {key: run[key] for key in run if key != "plays"}
+
+
+@route("GET", "/apis/v1alpha1/runs/([^/]+)/nodes/([^/]+)/log")
+def _log(kfp: Kfp, asked: Asked, found: tuple[str, ...]) -> Any:
+    if kfp.serves_pages:
+        return Answer(200, "<!doctype html><title>Kubeflow Pipelines</title>", "text/html; charset=UTF-8")
+    if found[1] not in kfp.logs:
+        text = {"error_message": "Failed to read logs for run", "error_details": "pods not found"}
+        return Answer(500, json.dumps(text))
+    return Answer(200, kfp.logs[found[1]], "text/plain")
+
+
+@route("GET", "/k8s/pod/logs")
+def _page_log(kfp: Kfp, asked: Asked, _: tuple[str, ...]) -> Any:
+    if not kfp.serves_pages:
+        raise _not_found("page")
+    if asked.query["podname"] not in kfp.logs:
+        return Answer(500, "Could not get main container logs: Error: no archive", "text/plain")
+    return Answer(200, kfp.logs[asked.query["podname"]], "text/plain")
+
+
+@route("GET", f"{V2}/recurringruns")
+def _recurring_runs(kfp: Kfp, asked: Asked, _: tuple[str, ...]) -> Any:
+    return _page_of(kfp.recurring, asked.query, "recurringRuns")
+
+
+@route("POST", f"{V2}/recurringruns")
+def _new_recurring_run(kfp: Kfp, asked: Asked, _: tuple[str, ...]) -> Any:
+    # KFP makes a second one of the same name without a word.
+    made = {"recurring_run_id": f"j{len(kfp.asked)}", "created_at": at(len(kfp.asked)), **asked.body}
+    made["status"] = "ENABLED" if made["mode"] == "ENABLE" else "DISABLED"
+    kfp.recurring.append(made)
+    return made
+
+
+@route("GET", f"{V2}/recurringruns/([^/:]+)")
+def _recurring_run(kfp: Kfp, asked: Asked, found: tuple[str, ...]) -> Any:
+    return _one(kfp.recurring, "recurring_run_id", found[0])
+
+
+@route("DELETE", f"{V2}/recurringruns/([^/:]+)")
+def _delete_recurring_run(kfp: Kfp, asked: Asked, found: tuple[str, ...]) -> Any:
+    kfp.recurring.remove(_one(kfp.recurring, "recurring_run_id", found[0]))
+    return {}
+
+
+@route("POST", f"{V2}/recurringruns/([^/:]+):disable")
+def _disable(kfp: Kfp, asked: Asked, found: tuple[str, ...]) -> Any:
+    _one(kfp.recurring, "recurring_run_id", found[0]).update(mode="DISABLE", status="DISABLED")
+    return {}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # one packet an answer: else each waits 40 ms for the other side to say that it got the first
+    kfp: Kfp
+
+    def log_message(self, *words: Any) -> None:
+        pass
+
+    def _handle(self) -> None:
+        parts = urlsplit(self.path)
+        content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        query = {key: values[0] for key, values in parse_qs(parts.query).items()}
+        headers = {key.lower(): value for key, value in self.headers.items()}
+        kind, path = headers.get("content-type", ""), unquote(parts.path)
+        body: Any = None
+        if kind.startswith("multipart/"):
+            message = message_from_bytes(b"Content-Type: " + kind.encode() + b"\r\n\r\n" + content)
+            (part,) = message.get_payload()
+            body = part.get_payload(decode=True)  # type: ignore[union-attr]
+        elif content:
+            body = json.loads(content)
+        asked = Asked(self.command, path, query, headers, body)
+        self.kfp.asked.append(asked)
+        answer = self._answer(asked)
+        self.kfp.then(asked)
+        time.sleep(answer.seconds)
+        text = answer.body.encode()
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.kind)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def _answer(self, asked: Asked) -> Answer:
+        for pattern, answer in self.kfp.answers.items():
+            if re.fullmatch(pattern, f"{asked.method} {asked.path}") and answer.times:
+                answer.times -= 1
+                return answer
+        try:
+            for method, path, function in ROUTES:
+                found = re.fullmatch(path, asked.path)
+                if found and method == asked.method:
+                    said = function(self.kfp, asked, found.groups())
+                    return said if isinstance(said, Answer) else Answer(200, json.dumps(said))
+        except _RefusedError as refused:
+            return refused.answer
+        return Answer(404, "Not Found\n", "text/plain")
+
+    do_GET = do_POST = do_DELETE = _handle  # noqa: N815
+
+
+@contextmanager
+def kfp_server(certificate: Path | None = None) -> Iterator[Kfp]:
+    """A server on a free port; with a certificate (and its key, in one file) it speaks TLS."""
+    kfp = Kfp()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"kfp": kfp}))
+    server.daemon_threads = True
+    # Whoever gives up does not wait for the answer.
+    server.handle_error = lambda *given: None  # type: ignore[method-assign]
+    scheme = "http"
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        scheme = "https"
+    kfp.address = f"{scheme}://127.0.0.1:{server.server_port}"
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield kfp
+    finally:
+        server.shutdown()
+        server.server_close()
