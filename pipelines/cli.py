@@ -5,7 +5,7 @@ commands that need it do.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -65,6 +65,66 @@ PromotionMode = Annotated[
     Mode | None, typer.Option(help="of the promotion; left out: that of mlflow/promotion.yaml", show_default=False)
 ]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="its id", show_default=False)]
+
+
+# ---------------------------------------------------------------- compile, and run here
+
+
+@pipeline.command(name="compile")
+def compile_pipelines(
+    image: Annotated[
+        str,
+        typer.Option(metavar="NAME@sha256:…", help="that every step runs in, by its digest: a tag can move"),
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="gets training.yaml and retraining.yaml")] = FOLDER,
+    commit: Annotated[
+        str, typer.Option(help="of the pipelines' code, kept with every run; left out: this folder's")
+    ] = "",
+    params: cli.ParamsFile = cli.PARAMS_FILE,
+) -> None:
+    """Write the pipelines as Kubeflow reads them.
+
+    Image, commit and the section resources are compiled in; all other parameters are arguments of a run. The same
+    input gives the same bytes.
+    """
+    from pipelines.compilation import PIPELINES, check_image, commit_of, compile_pipeline
+
+    check_image(image)
+    resources, made_at = load_params(params).resources, commit or commit_of(Path())
+    for name in PIPELINES:
+        compile_pipeline(name, out / f"{name}.yaml", image, resources, made_at)
+        typer.echo(out / f"{name}.yaml")
+
+
+@pipeline.command(name="run")
+def run_here(
+    local: Annotated[bool, typer.Option("--local", help="on this machine; `submit` is for a cluster")] = False,
+    runner: Annotated[
+        Literal["subprocess", "docker"], typer.Option(help="a process or a container a task; docker is Podman too")
+    ] = "subprocess",
+    image: Annotated[str, typer.Option(help="of the containers; `make image` makes it")] = "osteon:cpu",
+    out: Annotated[Path, typer.Option(metavar="DIR", help="gets all that comes of it")] = Path("build/rehearsal"),
+    param: Values = None,
+    params: cli.ParamsFile = cli.PARAMS_FILE,
+) -> None:
+    """Rehearse the training pipeline: the compiled one, on a few phantoms, in a few minutes.
+
+    Films lie in a repository of their own and are fetched by their hash; DVC's remote, MLflow's store and all
+    artefacts lie in DIR. Said again, it does only what has changed. Exit code 0: the pipeline came to its end,
+    whatever was decided on its model; 2: a task failed, and which.
+    """
+    if not local:
+        raise typer.BadParameter("give --local; on a cluster it is `osteon pipeline submit`")
+    from components.summary import print_summary
+    from pipelines.arguments import with_values
+    from pipelines.compilation import source_digest
+    from pipelines.containers import find_image
+    from pipelines.rehearsal import rehearse, with_few_films
+
+    # What is asked for goes over what makes it short.
+    values = with_values(with_few_films(load_params(params)), param or [])
+    chosen = find_image(image) if runner == "docker" else source_digest()
+    rehearse(out, values, read_policy(POLICY).model_dump_json(), runner, chosen, print_summary)
 
 
 # ---------------------------------------------------------------- submit

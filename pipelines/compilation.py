@@ -1,7 +1,6 @@
 """The pipelines as Kubeflow reads them: one YAML file each, the same bytes for the same input."""
 
 import hashlib
-import re
 import subprocess
 import warnings
 from pathlib import Path
@@ -9,9 +8,9 @@ from pathlib import Path
 from components.errors import OsteonError
 from components.outputs import whole_file
 from components.params import ResourceParams
+from pipelines.compiled import DIGEST
 
 PIPELINES = ("training", "retraining")
-DIGEST = re.compile(r"[^\s@]+@sha256:[0-9a-f]{64}")
 
 
 def check_image(image: str) -> str:

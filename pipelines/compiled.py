@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from components.errors import OsteonError
 
 FOLDER = Path("pipelines") / "compiled"
-DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
+DIGEST = re.compile(r"[^\s@]+@sha256:[0-9a-f]{64}")
 
 
 class Compiled(NamedTuple):

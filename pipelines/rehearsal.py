@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Literal
@@ -49,7 +49,7 @@ def with_few_films(params: Params) -> Params:
     return params.model_copy(update={**few, "data": data})
 
 
-def rehearse(out: Path, params: Params, policy: str, runner: Runner, image: str) -> Path:
+def rehearse(out: Path, params: Params, policy: str, runner: Runner, image: str, show: Callable[[Path], None]) -> None:
     """Run the training pipeline here.
 
     Args:
@@ -57,10 +57,8 @@ def rehearse(out: Path, params: Params, policy: str, runner: Runner, image: str)
         params: phantoms and all.
         policy: of promotion, as JSON.
         runner: a process or a container a task.
-        image: for containers, its id or NAME@sha256:….
-
-    Returns:
-        the folder of the evaluation.
+        image: for containers NAME@ID; for processes what stands for it.
+        show: shows the evaluation in a folder; called while MLflow's store is that of the rehearsal.
 
     Raises:
         OsteonError: a task failed; the text says which, and where its log is.
@@ -83,7 +81,7 @@ def rehearse(out: Path, params: Params, policy: str, runner: Runner, image: str)
     }
     with _variables(variables):
         _run(out, arguments, runner, variables)
-        return _evaluation(out)
+        show(_evaluation(out))
 
 
 def make_repository(folder: Path, remote: Path, params: Params) -> None:
