@@ -428,6 +428,62 @@ class EvaluationParams(Section):
     seed: Seed = 20
 
 
+class StepResources(Section):
+    """What a step asks for on a cluster."""
+
+    cpu: Annotated[float, Field(gt=0, le=1024, description="cores")] = 2.0
+    memory: Annotated[str, Field(pattern=r"^[1-9][0-9]*(M|G|Mi|Gi)$", description="such as 4G")] = "4G"
+    gpu: Annotated[int, Field(ge=0, le=64, description="GPUs; a node with one is asked for where it is not 0")] = 0
+    hours: Annotated[float, Field(gt=0, le=10_000, description="after which it is ended")] = 4.0
+
+
+class GpuNodes(Section):
+    """Which nodes have GPUs."""
+
+    kind: Annotated[str, Field(min_length=1, description="the resource that they offer")] = "nvidia.com/gpu"
+    selector: Annotated[dict[str, str], Field(description="labels that a node must have")] = {}
+    tolerations: Annotated[list[str], Field(description="keys of taints that keep others off such nodes")] = [
+        "nvidia.com/gpu"
+    ]
+
+
+class ResourceParams(Section):
+    """What the steps ask of Kubeflow; one machine takes what it has."""
+
+    finding: StepResources = StepResources(cpu=1.0, memory="2G", hours=0.5)
+    ingestion: StepResources = StepResources()
+    validation: StepResources = StepResources()
+    preparation: StepResources = StepResources(cpu=4.0, hours=12.0)
+    augmentation: StepResources = StepResources(cpu=4.0)
+    features: StepResources = StepResources(cpu=4.0)
+    search: StepResources = StepResources(cpu=4.0, memory="8G", gpu=1, hours=24.0)
+    cross_validation: StepResources = StepResources(cpu=4.0, memory="8G", gpu=1, hours=24.0)
+    training: StepResources = StepResources(cpu=4.0, memory="8G", gpu=1, hours=24.0)
+    evaluation: StepResources = StepResources(cpu=4.0)
+    promotion: StepResources = StepResources()
+    gpu_nodes: GpuNodes = GpuNodes()
+    shared_memory: Annotated[str, Field(pattern=r"^[1-9][0-9]*(M|G|Mi|Gi)$", description="shared memory of a step")] = (
+        "1G"
+    )
+    search_workers: Annotated[
+        int, Field(ge=1, le=1000, description="of one study side by side; more than one need search.storage")
+    ] = 1
+    folds_at_once: Annotated[int, Field(ge=0, le=100, description="folds side by side; 0: all")] = 0
+    retries: Annotated[int, Field(ge=0, le=10, description="of a step that reads films or looks at the registry")] = 3
+    secret: Annotated[
+        str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", description="Kubernetes secret with addresses and keys")
+    ] = "osteon"  # noqa: S105 – its name
+
+
+class RetrainingParams(Section):
+    """When a model is trained again, apart from new films."""
+
+    max_age_days: Annotated[float, Field(gt=0, description="the model in use may be so old")] = 90.0
+    max_drift: Annotated[
+        float, Field(ge=0, le=1, description="share of drifted figures in a drift report that asks for training")
+    ] = 0.3
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -443,6 +499,8 @@ class Params(Section):
     classical: ClassicalParams = ClassicalParams()
     certainty: CertaintyParams = CertaintyParams()
     evaluation: EvaluationParams = EvaluationParams()
+    resources: ResourceParams = ResourceParams()
+    retraining: RetrainingParams = RetrainingParams()
 
 
 def load_params(path: Path) -> Params:

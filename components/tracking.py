@@ -43,9 +43,19 @@ PARENT = "pipeline"
 STEP, PASS, PROCESS = "osteon.step", "osteon.pass", "osteon.process"
 READ, WROTE = "osteon.read.", "osteon.wrote."
 COMMIT, DIRTY, IMAGE, DATA = "osteon.git.commit", "osteon.git.dirty", "osteon.image", "osteon.data"
+PIPELINE = "osteon.pipeline.commit"  # of the compiled pipeline that called the image
 REMOTE, ENVIRONMENT = "osteon.dvc.remote", "osteon.environment"
+REASON, REVISION, FILMS_COMMIT = "osteon.reason", "osteon.revision", "osteon.films.commit"  # of a pass on a cluster
 ENVIRONMENT_FILE = "environment.json"
-_SHARED_TAGS = (STEP, PROCESS, COMMIT, DIRTY, IMAGE, "mlflow.source.git.commit")  # of a step's run and those below it
+_SHARED_TAGS = (
+    STEP,
+    PROCESS,
+    COMMIT,
+    DIRTY,
+    IMAGE,
+    PIPELINE,
+    "mlflow.source.git.commit",
+)  # of a step's run and those below it
 
 
 def tracking_uri() -> str:
@@ -53,7 +63,9 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{STORE / 'mlflow.db'}"
 
 
-def run_step(step: Step, paths: dict[str, Path], params: Params, *, patient: bool = True) -> Summary:
+def run_step(
+    step: Step, paths: dict[str, Path], params: Params, *, patient: bool = True, name: str | None = None
+) -> Summary:
     """Run a step and record it: parameters, lineage, datasets, figures, reports and the model it made.
 
     Args:
@@ -61,24 +73,25 @@ def run_step(step: Step, paths: dict[str, Path], params: Params, *, patient: boo
         paths: one for each of its inputs and outputs.
         params: the whole of params.yaml; the step gets the sections it names.
         patient: wait four minutes for a server that goes away in the middle, as suits a training; else half of one.
+        name: of the run; the step's, unless a pass has several of it.
 
     Raises:
         OsteonError: an input is missing, or the tracking server cannot be reached, before or in the middle.
 
     """
-    for name in step.inputs:
-        if not paths[name].exists():
-            raise OsteonError(f"{step.name}: --{name} {paths[name]} does not exist; run the step that makes it first")
+    for given in step.inputs:
+        if not paths[given].exists():
+            raise OsteonError(f"{step.name}: --{given} {paths[given]} does not exist; run the step that makes it first")
     sections = {argument: section_of(params, kind) for argument, kind in step.sections.items()}
-    read = {name: dvc_hash(paths[name]) for name, mark in step.inputs.items() if mark.kind != "films"}
+    read = {given: dvc_hash(paths[given]) for given, mark in step.inputs.items() if mark.kind != "films"}
     client, experiment = connect()
     with (
         _told_if_gone(),
         nullcontext() if patient else asking(A_RESTART),
-        _recording(client, experiment, step, params, read) as recorder,
+        _recording(client, experiment, step, params, read, name or step.name) as recorder,
     ):
-        for name, section in sections.values():
-            recorder.log_params(name, section)
+        for title, section in sections.values():
+            recorder.log_params(title, section)
         summary = step.function(**paths, **{argument: section for argument, (_, section) in sections.items()})
         recorder.log_results(summary, paths)
     return summary
@@ -236,7 +249,7 @@ class _Recorder:
 
 @contextmanager
 def _recording(
-    client: "MlflowClient", experiment: str, step: Step, params: Params, read: dict[str, str]
+    client: "MlflowClient", experiment: str, step: Step, params: Params, read: dict[str, str], name: str
 ) -> Iterator[_Recorder]:
     import mlflow
 
@@ -253,21 +266,26 @@ def _recording(
         **_origin(),
         **{f"{READ}{md5}": name for name, md5 in read.items()},
     }
-    for name, mark in step.inputs.items():
+    for given, mark in step.inputs.items():
         if mark.kind == "source":
-            tags[DATA] = read[name]
+            tags[DATA] = read[given]
     status = "FINISHED"
-    run = mlflow.start_run(
-        experiment_id=experiment,
-        run_name=step.name,
-        tags=tags,
-        parent_run_id=parent.info.run_id if parent else None,
-    )
+    begun = _begun(client, experiment, parent, name, tags) if parent else None
+    if begun:
+        # Its old process may have been killed on another machine, which nobody could tell.
+        run = mlflow.start_run(run_id=begun, tags=tags)
+    else:
+        run = mlflow.start_run(
+            experiment_id=experiment,
+            run_name=name,
+            tags=tags,
+            parent_run_id=parent.info.run_id if parent else None,
+        )
     os.environ[_RECORDING] = run.info.run_id
     try:
         mlflow.log_text(environment, ENVIRONMENT_FILE)
-        for name, md5 in read.items():
-            mlflow.log_input(_dataset(name, md5), context=step.name)
+        for given, md5 in read.items():
+            mlflow.log_input(_dataset(given, md5), context=step.name)
         yield _Recorder(step, run, parent, client)
     except KeyboardInterrupt:
         status = "KILLED"
@@ -278,6 +296,23 @@ def _recording(
     finally:
         del os.environ[_RECORDING]
         _end_run(client, parent, status)
+
+
+def _begun(client: "MlflowClient", experiment: str, parent: "Run", name: str, tags: dict[str, str]) -> str | None:
+    """The run of this step and pass that did not come to its end: a step that is tried again goes on in it.
+
+    Only where it read the same, so that what the run says of it stays true.
+    """
+    found = client.search_runs(
+        [experiment],
+        f"tags.`mlflow.parentRunId` = '{parent.info.run_id}' and tags.`{STEP}` = '{tags[STEP]}' "
+        f"and attributes.run_name = '{name}' and attributes.status != 'FINISHED'",
+    )
+    read = {tag for tag in tags if tag.startswith(READ)}
+    for run in found:
+        if {tag for tag in run.data.tags if tag.startswith(READ)} == read:
+            return str(run.info.run_id)
+    return None
 
 
 def _end_run(client: "MlflowClient", parent: "Run | None", status: str) -> None:
@@ -420,14 +455,63 @@ def current_pass() -> str | None:
     return None
 
 
+def begin_pass(params: Params, tags: dict[str, str]) -> None:
+    """Make the run that stands for the pass, or take up the one that is there, and tag it; nothing without a pass."""
+    key = current_pass()
+    if key is None:
+        return
+    client, experiment = connect()
+    with _told_if_gone():
+        run = _parent_run(client, experiment, key, params)
+        for name, value in tags.items():
+            client.set_tag(run.info.run_id, name, value)
+
+
+def end_pass(status: str, tags: dict[str, str]) -> "Run | None":
+    """Say how the pass ended.
+
+    Args:
+        status: one of MLflow's: FINISHED, FAILED or KILLED.
+        tags: of the pass' run.
+
+    Returns:
+        its run; None where no step of this pass came so far as to make one.
+
+    """
+    key = current_pass()
+    client, experiment = connect()
+    with _told_if_gone():
+        found = _run_of_pass(client, experiment, key) if key else None
+        if found is None:
+            return None
+        run_id = str(found.info.run_id)
+        for name, value in tags.items():
+            client.set_tag(run_id, name, value)
+        client.set_terminated(run_id, status)
+        return client.get_run(run_id)
+
+
+def lineage_of_pass() -> list["Lineage"]:
+    """The runs behind the present pass, its own among them; none where there is no pass."""
+    key = current_pass()
+    client, experiment = connect()
+    found = _run_of_pass(client, experiment, key) if key else None
+    return list(lineage_of_run(client, found.info.run_id).walk()) if found else []
+
+
+def _run_of_pass(client: "MlflowClient", experiment: str, key: str) -> "Run | None":
+    found = client.search_runs([experiment], f"tags.`{PASS}` = '{key}'", max_results=1)
+    return found[0] if found else None
+
+
 def _parent_run(client: "MlflowClient", experiment: str, key: str, params: Params) -> "Run":
     """The run that stands for the whole pass; the first step of a pass makes it."""
     from mlflow.entities import Param
 
-    found = client.search_runs([experiment], f"tags.`{PASS}` = '{key}'", max_results=1)
+    found = _run_of_pass(client, experiment, key)
     if found:
-        client.update_run(found[0].info.run_id, "RUNNING")
-        return found[0]
+        client.update_run(found.info.run_id, "RUNNING")
+        return found
     tags = {PASS: key, STEP: PARENT, PROCESS: _process_tag(), **_origin()}
     run = client.create_run(experiment, run_name=f"{PARENT} {datetime.now(UTC):%Y-%m-%d %H:%M}", tags=tags)
     client.log_batch(run.info.run_id, params=[Param(name, str(value)) for name, value in flatten(params).items()])
@@ -445,8 +529,9 @@ def _origin() -> dict[str, str]:
         # dvc.lock is what a run writes, not what it was made from.
         dirty = str(bool(_git("status", "--porcelain", "--", ".", ":!dvc.lock"))).lower() if commit else "unknown"
     tags = {COMMIT: commit or "unknown", DIRTY: dirty, "mlflow.source.git.commit": commit or "unknown"}
-    if image := os.environ.get("OSTEON_IMAGE"):
-        tags[IMAGE] = image
+    for variable, name in (("OSTEON_IMAGE", IMAGE), ("OSTEON_PIPELINE_COMMIT", PIPELINE)):
+        if value := os.environ.get(variable):
+            tags[name] = value
     if remote := dvc_remote():
         tags[REMOTE] = remote
     return tags

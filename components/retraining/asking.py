@@ -1,0 +1,55 @@
+"""Look at films and registry, and say whether to train again."""
+
+import logging
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from components.errors import OsteonError
+from components.film_versions import find_version, repository_address
+from components.promotion.registry import Registry
+from components.retraining.reasons import DriftReport, Judged, reason_to_train
+from components.tasks.running import read_params
+
+log = logging.getLogger(__name__)
+
+
+def ask_why(repository: str, revision: str, params: str, drift: str | None = None) -> str:
+    """Why a model should be trained now; empty where there is no reason.
+
+    Args:
+        repository: of the films, as for find_version.
+        revision: whose films count as the newest.
+        params: as JSON; data.root and the section retraining are read.
+        drift: file with a report as JSON, with the keys made (a time) and share.
+
+    Raises:
+        OsteonError: the films or the registry cannot be looked at, or the report is none.
+
+    """
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    values = read_params(params)
+    found = find_version(repository_address(repository), revision, values.data.root)
+    report = _report(Path(drift)) if drift else None
+    reason = reason_to_train(found.data, _judged(), report, values.retraining, datetime.now(UTC))
+    log.info("films %s at commit %s: %s", found.data, found.commit, reason or "no reason to train")
+    return reason
+
+
+def _judged() -> list[Judged]:
+    registry = Registry.look()
+    if registry is None:
+        return []
+    entries = [entry for entry in registry.entries() if entry.action != "rolled back"]
+    return [
+        Judged(entry.at, registry.tags(entry.version).get("osteon.data"), entry.action == "promoted")
+        for entry in entries
+    ]
+
+
+def _report(path: Path) -> DriftReport:
+    try:
+        return DriftReport.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise OsteonError(f"{path}: no drift report ({str(error).splitlines()[0]})") from None

@@ -1,0 +1,58 @@
+"""How a pass ended, told to MLflow and to whoever waits for it."""
+
+import json
+import logging
+import os
+import urllib.error
+import urllib.request
+
+from components import tracking
+
+WEBHOOK = "OSTEON_WEBHOOK"  # an address, which may hold a key
+WAITING = 20  # seconds for an answer
+MESSAGE = "osteon.failed"  # tag of a pass
+
+log = logging.getLogger(__name__)
+
+
+def report_end(state: str, message: str | None) -> None:
+    """Mark the pass' run, and tell a webhook, if there is one.
+
+    Args:
+        state: SUCCEEDED, or what Kubeflow says instead.
+        message: what failed, as Kubeflow says it.
+
+    """
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    status = "FINISHED" if state == "SUCCEEDED" else "KILLED" if state == "CANCELLED" else "FAILED"
+    tags = {MESSAGE: message[:1000]} if message and status != "FINISHED" else {}
+    run = tracking.end_pass(status, tags)
+    log.info("%s: %s", state.lower(), f"run {run.info.run_id}" if run else "no step began")
+    address = os.environ.get(WEBHOOK)
+    # Where there was no reason to train there is no run, and nothing to tell with every tick of a schedule.
+    if address and (run or status != "FINISHED"):
+        told = {
+            "state": state,
+            "pass": tracking.current_pass(),
+            "reason": run.data.tags.get(tracking.REASON) if run else None,
+            "run": run.info.run_id if run else None,
+            "message": message or None,
+            "figures": run.data.metrics if run else {},
+        }
+        tell(address, told)
+
+
+def tell(address: str, content: dict[str, object]) -> None:
+    """POST JSON. Nobody's pass fails because nobody listens, but the log says so; it does not say the address."""
+    request = urllib.request.Request(  # noqa: S310 – checked below
+        address, json.dumps(content).encode(), {"Content-Type": "application/json"}, method="POST"
+    )
+    if request.type not in ("http", "https"):
+        log.warning("%s is no address of http or https; nobody was told", WEBHOOK)
+        return
+    try:
+        with urllib.request.urlopen(request, timeout=WAITING):  # noqa: S310 – http or https
+            pass
+    except (OSError, urllib.error.URLError) as error:
+        why = f"answered {error.code}" if isinstance(error, urllib.error.HTTPError) else "does not answer"
+        log.warning("%s %s; nobody was told how this pass ended", WEBHOOK, why)

@@ -1,0 +1,82 @@
+"""One fold as a step of its own, for a cluster that computes folds side by side, and their collection."""
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+from components.contract import Input, Output, Step, Summary, describe
+from components.errors import OsteonError
+from components.params import ClassicalParams, CrossValidationParams, TrainingParams
+
+
+class FoldSummary(Summary):
+    """What one fold was computed from."""
+
+    fold: int
+    films: int
+    copies: int
+    epochs: int
+
+
+def one_fold(number: int) -> Step:
+    """The step that computes one fold: what cross_validate does for each."""
+
+    def cross_validate_fold(
+        dataset: Annotated[Path, Input("prepared films")],
+        augmented: Annotated[Path, Input("augmented copies and the limits of variation")],
+        features: Annotated[Path, Input("features of films and copies")],
+        best: Annotated[Path, Input("what the search found")],
+        fold: Annotated[Path, Output("the fold's folder, for cross_validate to go on with")],
+        params: CrossValidationParams,
+        training: TrainingParams,
+        classical: ClassicalParams,
+    ) -> FoldSummary:
+        """Ask every model about one fold after it has learnt from the others."""
+        from components import tracking
+        from components.models.backend import load_keras
+        from components.models.searched import read_best
+
+        load_keras()
+        from components.models.film_features import open_features
+        from components.models.folds import compute_fold
+        from components.models.learn import open_learning_films
+
+        found = read_best(best)
+        learning = found.over_training(training)
+        if learning.precision == "auto":
+            raise OsteonError(
+                "training.precision: auto would be chosen by every fold for itself; name one where folds are apart"
+            )
+        info = compute_fold(
+            open_learning_films(dataset, augmented, training, found),
+            open_features(features),
+            number,
+            fold,
+            learning,
+            found.over_classical(classical),
+            params.models,
+            on_epoch=lambda epoch, entry: tracking.log_metrics(entry, step=epoch + 1),
+        )
+        return FoldSummary(fold=number, films=info.films, copies=info.copies, epochs=info.epochs)
+
+    return describe(cross_validate_fold)
+
+
+def lay_folds(folds: Path, computed: list[Path]) -> None:
+    """Lay folds that one_fold has computed where cross_validate goes on with them.
+
+    Raises:
+        OsteonError: one is damaged.
+
+    """
+    from components.models.out_of_fold import FOLD, INFO, FoldInfo
+    from components.outputs import partial_path, remove
+
+    partial = partial_path(folds)
+    remove(partial)
+    for path in computed:
+        try:
+            info = FoldInfo.model_validate_json((path / INFO).read_bytes())
+        except (OSError, ValueError) as error:
+            raise OsteonError(f"{path}: no fold there ({str(error).splitlines()[0]}); compute it again") from None
+        shutil.copytree(path, partial / FOLD.format(info.fold))

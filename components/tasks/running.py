@@ -1,0 +1,163 @@
+"""A step as a task of a cluster: parameters come as text, films by their hash, everything else as paths.
+
+A task shares no folder with others. What it reads and writes is the same as on one machine, and so are its runs in
+MLflow: those of one pass lie below one run, which OSTEON_PASS names.
+"""
+
+import json
+import logging
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from pydantic import ValidationError
+
+from components import tracking
+from components.contract import Step, Summary, describe
+from components.errors import OsteonError
+from components.film_versions import fetched, find_version, repository_address
+from components.params import Params, section_of
+from components.steps import STEPS
+from components.tasks.one_fold import lay_folds, one_fold
+
+CARD_TEMPLATE = "mlflow/model_card.md.j2"  # in the working folder, which is the image's
+SEARCH_STORAGE = "OSTEON_SEARCH_STORAGE"  # where the address has a password, it is not written anywhere else
+MARK = "--- "  # before JSON, so that nobody on its way takes it for an object: 2 would come out as 2.0
+
+log = logging.getLogger(__name__)
+
+
+class Films(NamedTuple):
+    """Where films come from: a repository, the revision whose DVC remote is asked, DVC's hash of their folder."""
+
+    repository: str
+    revision: str
+    data: str
+
+
+def read_params(text: str) -> Params:
+    """Parameters from JSON; sections that are not there have their defaults, and are not the task's own.
+
+    Raises:
+        OsteonError: no JSON, or a key or value that is not allowed.
+
+    """
+    try:
+        return Params.model_validate_json(text.removeprefix(MARK))
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        raise OsteonError(f"params: {'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}") from None
+
+
+def params_of_steps(params: str) -> dict[str, str]:
+    """The sections that each step reads, as JSON: no step runs again for a change of what it does not read."""
+    values = read_params(params)
+    found = {}
+    for name, step in STEPS.items():
+        sections = dict(section_of(values, kind) for kind in step.sections.values())
+        found[name] = MARK + json.dumps({key: section.model_dump(mode="json") for key, section in sections.items()})
+    return found
+
+
+def find_films(films: Films, params: str, reason: str) -> str:
+    """Begin a pass: DVC's hash of the films at a revision, looked up anew each time."""
+    _speak()
+    values = read_params(params)
+    found = find_version(repository_address(films.repository), films.revision, values.data.root)
+    tags = {tracking.REASON: reason, tracking.REVISION: films.revision, tracking.FILMS_COMMIT: found.commit}
+    tracking.begin_pass(values, tags)
+    log.info("find_films: %s files, %s, at commit %s", f"{found.files:,}", found.data, found.commit)
+    return found.data
+
+
+def run_task(name: str, params: str, **paths: str) -> Summary:
+    """Run the step of this name on these paths."""
+    return _run(STEPS[name], read_params(params), paths)
+
+
+def run_on_films(name: str, params: str, films: Films, **paths: str) -> Summary:
+    """Run a step that reads the films themselves."""
+    values = read_params(params)
+    # The layouts keep the folder's name as the films' source.
+    with fetched(repository_address(films.repository), films.revision, films.data, Path(values.data.root).name) as root:
+        return _run(STEPS[name], values, {**paths, "source": str(root)})
+
+
+def search(params: str, worker: int = 0, **paths: str) -> None:
+    """Run the step search, or work beside it on its study until all trials are done.
+
+    Args:
+        params: the step's own. Of several workers each needs search.storage, or OSTEON_SEARCH_STORAGE.
+        worker: 0 writes what was found; the others leave nothing.
+        paths: of the step; a worker other than 0 has none to write to.
+
+    """
+    _speak()
+    values = read_params(params)
+    storage = values.search.storage or os.environ.get(SEARCH_STORAGE, "")
+    if worker and not storage:
+        log.info("search: nothing to share, for neither search.storage nor %s names a database", SEARCH_STORAGE)
+        return
+    # A database outlives the pass, and the next one has other films, with which no figure can be compared.
+    study = f"{values.search.study} {tracking.current_pass() or ''}".strip()
+    shared = values.search.model_copy(update={"storage": storage, "study": study if storage else values.search.study})
+    with TemporaryDirectory() as temporary:
+        given = {**paths, "best": f"{temporary}/best"} if worker else paths
+        name = f"search, worker {worker}" if worker else None
+        _run(STEPS["search"], values.model_copy(update={"search": shared}), given, name=name)
+
+
+def params_of_folds(params: str) -> list[str]:
+    """For each fold its number and the sections it reads, as one text: a loop passes nothing else on."""
+    values = read_params(params)
+    return [f"{number} {params_of_steps(params)['cross_validate']}" for number in range(values.preparation.folds)]
+
+
+def run_fold(given: str, **paths: str) -> Summary:
+    """Compute one fold. given: its text of params_of_folds."""
+    number, _, params = given.partition(" ")
+    return _run(one_fold(int(number)), read_params(params), paths, name=f"fold {number}")
+
+
+def collect_folds(computed: list[str], params: str, **paths: str) -> dict[str, float]:
+    """Run the step cross_validate on folds that are computed already; each model's AUROC."""
+    lay_folds(Path(paths["folds"]), [Path(path) for path in computed])
+    values = read_params(params)
+    in_turn = values.cross_validation.model_copy(update={"at_once": 1})
+    found = _run(STEPS["cross_validate"], values.model_copy(update={"cross_validation": in_turn}), paths)
+    auroc: dict[str, float] = found.model_dump()["auroc"]
+    return auroc
+
+
+def promote(policy: str, mode: str, films: Films, **paths: str) -> Summary:
+    """Run the step promote by a policy that is given as JSON, in the mode of this pass."""
+    from components.promotion.policy import Policy
+    from components.promotion.step import promote as judge
+
+    rules = Policy.model_validate({**json.loads(policy), "mode": mode})
+    with (
+        TemporaryDirectory() as temporary,
+        fetched(repository_address(films.repository), films.revision, films.data) as root,
+    ):
+        file = Path(temporary) / "promotion.yaml"
+        file.write_text(rules.model_dump_json(indent=2), encoding="utf-8")  # JSON is YAML too
+        given = {**paths, "source": str(root), "policy": str(file), "card": CARD_TEMPLATE}
+        return _run(describe(judge), Params(), given, patient=False)
+
+
+def _run(
+    step: Step, params: Params, paths: dict[str, str], *, patient: bool = True, name: str | None = None
+) -> Summary:
+    """Run and record a step; its last line goes to the log."""
+    _speak()
+    given = {key: Path(path) for key, path in paths.items()}
+    summary = tracking.run_step(step, given, params, patient=patient, name=name)
+    log.info("%s: %s", name or step.name, summary.line())
+    return summary
+
+
+def _speak() -> None:
+    """Steps say what they do, as on the command line."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("components").setLevel(logging.INFO)

@@ -1,0 +1,78 @@
+"""The pipelines as Kubeflow reads them: one YAML file each, the same bytes for the same input."""
+
+import hashlib
+import re
+import subprocess
+import warnings
+from pathlib import Path
+
+from components.errors import OsteonError
+from components.outputs import whole_file
+from components.params import ResourceParams
+
+PIPELINES = ("training", "retraining")
+DIGEST = re.compile(r"[^\s@]+@sha256:[0-9a-f]{64}")
+
+
+def check_image(image: str) -> str:
+    """An image by its digest.
+
+    Raises:
+        OsteonError: it is named by a tag, or not at all.
+
+    """
+    if DIGEST.fullmatch(image):
+        return image
+    said = f"{image}: a tag can move, and Kubeflow's cache would not notice" if image else "no image is named"
+    raise OsteonError(
+        f"{said}; give NAME@sha256:…, which `docker push` prints at its end (`docker inspect` has it in RepoDigests)"
+    )
+
+
+def compile_pipeline(name: str, out: Path, image: str, resources: ResourceParams, commit: str) -> None:
+    """Write a pipeline.
+
+    Args:
+        name: one of PIPELINES.
+        out: the file.
+        image: that its steps run in, by its digest or its id.
+        resources: section of params.yaml.
+        commit: of this code.
+
+    """
+    from kfp import compiler
+
+    from pipelines.retraining import retraining_pipeline
+    from pipelines.training import Placed, training_pipeline
+
+    made = {"training": training_pipeline, "retraining": retraining_pipeline}[name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pipeline = made(Placed(image, commit, resources))
+        with whole_file(out) as partial:
+            written = partial.with_name(f"{partial.name}.yaml")  # kfp looks at the name's end
+            compiler.Compiler().compile(pipeline, str(written))
+            written.replace(partial)
+
+
+def source_digest() -> str:
+    """SHA-256 of the code that steps run, which stands for an image where there is none."""
+    root = Path(__file__).parents[1]
+    hashed = hashlib.sha256()
+    for file in sorted([*root.glob("components/**/*.py"), *root.glob("components/**/*.j2"), *root.glob("mlflow/*.j2")]):
+        hashed.update(f"{file.relative_to(root)} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return f"python-of-this-folder@sha256:{hashed.hexdigest()}"
+
+
+def commit_of(folder: Path) -> str:
+    """The commit that a folder is at, with '+' where something was changed; 'unknown' where git knows none."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(("git", *words), cwd=folder, capture_output=True, text=True, check=True)  # noqa: S603, S607
+        return done.stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--", ".", ":!dvc.lock")
+        return git("rev-parse", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

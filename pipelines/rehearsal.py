@@ -1,0 +1,168 @@
+"""The training pipeline on this machine: the compiled one, on a few phantoms.
+
+DVC's remote, MLflow's store and whatever a task writes lie in one folder. Every task runs in a process or a container
+of its own and finds its films by their hash, as on a cluster. A second rehearsal in the same folder finds in the cache
+what has not changed.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Literal
+from uuid import uuid4
+
+from components import tracking
+from components.errors import OsteonError
+from components.outputs import dvc_hash, remove
+from components.params import Params
+from components.steps import STEPS
+from pipelines.compilation import commit_of, compile_pipeline
+from pipelines.containers import run_container
+from pipelines.narration import COLOUR, Narrator
+
+Runner = Literal["subprocess", "docker"]
+FILMS, REMOTE, CACHE, STORE = "films", "remote", "cache", "mlflow.db"
+PACKAGE, LOG = "training.yaml", "pipeline.log"
+# What makes a pass short; anything else is as params.yaml has it.
+FEW: dict[str, dict[str, object]] = {
+    "phantoms": {"films": 96, "size": 96, "fractured": 0.5},
+    "validation": {"min_side": 32},
+    "preparation": {"image_size": 64, "folds": 2},
+    "features": {"image_size": 64},
+    "search": {"trials": 1, "classical_trials": 0, "epochs": 2},
+    "cross_validation": {"models": ["svm", "logistic_regression"]},
+    "training": {"width": 8, "epochs": 3},
+    "classical": {"components": 8},
+    "evaluation": {"resamples": 200},
+}
+
+
+def with_few_films(params: Params) -> Params:
+    """Parameters for a pass of a few minutes: few and small phantoms, two folds, three epochs."""
+    few = {name: getattr(params, name).model_copy(update=values) for name, values in FEW.items()}
+    data = params.data.model_copy(update={"root": "data/phantoms", "layout": "manifest"})
+    return params.model_copy(update={**few, "data": data})
+
+
+def rehearse(out: Path, params: Params, policy: str, runner: Runner, image: str) -> Path:
+    """Run the training pipeline here.
+
+    Args:
+        out: folder for all that comes of it; made if it is not there.
+        params: phantoms and all.
+        policy: of promotion, as JSON.
+        runner: a process or a container a task.
+        image: for containers, its id or NAME@sha256:….
+
+    Returns:
+        the folder of the evaluation.
+
+    Raises:
+        OsteonError: a task failed; the text says which, and where its log is.
+
+    """
+    out = out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    make_repository(out / FILMS, out / REMOTE, params)
+    compile_pipeline("training", out / PACKAGE, image, params.resources, commit_of(Path.cwd()))
+    arguments = {
+        "params": params.model_dump_json(),
+        "policy": policy,
+        "repository": str(out / FILMS),
+        "revision": "main",
+        "reason": "rehearsal",
+    }
+    variables = {
+        "OSTEON_PASS": f"rehearsal-{uuid4().hex[:12]}",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{out / STORE}",
+    }
+    with _variables(variables):
+        _run(out, arguments, runner, variables)
+        return _evaluation(out)
+
+
+def make_repository(folder: Path, remote: Path, params: Params) -> None:
+    """A git repository with DVC that has the phantoms, pushed to a remote; what is there already is kept."""
+    from components.phantoms.step import phantoms
+
+    made_of = folder / "phantoms.json"
+    wanted = params.phantoms.model_dump_json()
+    if made_of.is_file() and made_of.read_text(encoding="utf-8") == wanted:
+        return
+    remove(folder)
+    folder.mkdir(parents=True)
+    films = folder / params.data.root
+    phantoms(films, folder / "sheet.png", params.phantoms)
+
+    def do(*words: str) -> None:
+        done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603
+        if done.returncode:
+            raise OsteonError(f"{' '.join(words)}: {(done.stderr or done.stdout).strip()[-300:]}")
+
+    dvc = (sys.executable, "-m", "dvc")
+    do("git", "init", "-q", "-b", "main")
+    do(*dvc, "init", "-q")
+    do(*dvc, "remote", "add", "-q", "--default", "here", str(remote))
+    do(*dvc, "add", "-q", params.data.root)
+    do(*dvc, "push", "-q")
+    made_of.write_text(wanted, encoding="utf-8")
+    do("git", "add", "-A")
+    who = ("-c", "user.name=Osteon", "-c", "user.email=osteon@localhost")
+    do("git", *who, "commit", "-q", "--no-verify", "-m", "Phantoms")
+
+
+def _run(out: Path, arguments: dict[str, str], runner: Runner, variables: dict[str, str]) -> None:
+    """The compiled pipeline, by kfp."""
+    import kfp.components
+    from kfp import local
+    from kfp.local import docker_task_handler
+
+    docker_task_handler.run_docker_container = run_container
+    with warnings.catch_warnings(), (out / LOG).open("w", encoding="utf-8") as file:
+        warnings.simplefilter("ignore")  # that GPUs and the like have no effect here
+        in_container = local.DockerRunner(environment={**variables, "HOME": "/tmp"})  # noqa: S108
+        runs = local.SubprocessRunner(use_venv=False) if runner == "subprocess" else in_container
+        local.init(runs, pipeline_root=str(out), enable_caching=True, cache_root=str(out / CACHE))
+        pipeline = kfp.components.load_component_from_file(str(out / PACKAGE))
+        narrator = Narrator(file, sys.stdout, frozenset({"find_films", "fold", "promote", *STEPS}))
+        try:
+            with redirect_stdout(narrator):
+                pipeline(**arguments)
+        except RuntimeError as error:
+            raise OsteonError(_failure(str(error), narrator.reasons, out / LOG)) from None
+
+
+def _failure(said: str, reasons: list[str], log: Path) -> str:
+    """Which task failed and why, from what kfp says."""
+    task = re.search(r"Inner task failed: '([^']+)'", COLOUR.sub("", said))
+    why = f": {reasons[-1]}" if reasons else ""
+    return f"{task[1].replace('-', '_') if task else 'a task'} failed{why} (all that was said: {log})"
+
+
+@contextmanager
+def _variables(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _evaluation(out: Path) -> Path:
+    """The folder of the evaluation that this pass made, or found in the cache."""
+    made = tracking.lineage_of_pass()
+    wrote = {tag.removeprefix(tracking.WROTE) for node in made if node.step == "evaluate" for tag in node.tags}
+    for folder in out.glob("osteon-training-*/evaluate/report"):
+        if dvc_hash(folder) in wrote:
+            return folder
+    raise OsteonError(f"{out}: no evaluation is there that this pass speaks of; remove the folder and run again")

@@ -1,0 +1,252 @@
+"""Every step as a component of Kubeflow: an import and a call. What happens is in components.
+
+Films do not travel: a task that reads them gets their hash and fetches them. Everything else is an artefact.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+from kfp import dsl
+from kfp.dsl import HTML, Artifact, ClassificationMetrics, Dataset, Input, Markdown, Metrics, Model, Output
+
+IMAGE = "osteon"  # until a task is given its own, which has a digest
+component = partial(dsl.component, base_image=IMAGE, install_kfp_package=False)
+
+
+@component
+def find_films(repository: str, revision: str, params: str, reason: str) -> str:
+    """DVC's hash of the films, as the revision says it now."""
+    from components.tasks import running
+
+    return running.find_films(running.Films(repository, revision, ""), params, reason)
+
+
+@component
+def share_params(params: str) -> NamedTuple(  # type: ignore[valid-type]
+    "Sections",
+    [
+        ("ingest", str),
+        ("validate", str),
+        ("prepare", str),
+        ("augment", str),
+        ("features", str),
+        ("search", str),
+        ("cross_validate", str),
+        ("train", str),
+        ("evaluate", str),
+    ],
+):
+    """The sections that each step reads: a change of one runs the steps again that read it, and no other."""
+    from components.tasks import running
+
+    return tuple(value for name, value in running.params_of_steps(params).items() if name != "phantoms")
+
+
+@component
+def share_folds(params: str) -> list[str]:
+    """What each fold must know; a loop over it computes them side by side."""
+    from components.tasks import running
+
+    return running.params_of_folds(params)
+
+
+@component
+def ingest(repository: str, revision: str, data: str, params: str, manifest: Output[Dataset]) -> None:
+    """Source folder to manifest."""
+    from components.tasks import running
+
+    running.run_on_films("ingest", params, running.Films(repository, revision, data), manifest=manifest.path)
+
+
+@component
+def validate(
+    repository: str,
+    revision: str,
+    data: str,
+    params: str,
+    manifest: Input[Dataset],
+    trusted: Output[Dataset],
+    report: Output[Artifact],
+    page: Output[HTML],
+) -> None:
+    """Trusted films and quarantine."""
+    from components.tasks import pages, running
+
+    films = running.Films(repository, revision, data)
+    running.run_on_films("validate", params, films, manifest=manifest.path, trusted=trusted.path, report=report.path)
+    pages.show_validation(report.path, page.path)
+
+
+@component
+def prepare(
+    repository: str,
+    revision: str,
+    data: str,
+    params: str,
+    trusted: Input[Dataset],
+    dataset: Output[Dataset],
+    leaks: Output[Artifact],
+) -> None:
+    """Pixel array, test set and folds."""
+    from components.tasks import running
+
+    films = running.Films(repository, revision, data)
+    running.run_on_films("prepare", params, films, trusted=trusted.path, dataset=dataset.path, leaks=leaks.path)
+
+
+@component
+def augment(params: str, dataset: Input[Dataset], augmented: Output[Dataset], sheet: Output[Artifact]) -> None:
+    """Varied copies of the development films."""
+    from components.tasks import running
+
+    running.run_task("augment", params, dataset=dataset.path, augmented=augmented.path, sheet=sheet.path)
+
+
+@component
+def features(params: str, dataset: Input[Dataset], augmented: Input[Dataset], features: Output[Dataset]) -> None:
+    """What the classical models see of films and copies."""
+    from components.tasks import running
+
+    running.run_task("features", params, dataset=dataset.path, augmented=augmented.path, features=features.path)
+
+
+@component
+def search(
+    params: str,
+    dataset: Input[Dataset],
+    augmented: Input[Dataset],
+    features: Input[Dataset],
+    best: Output[Artifact],
+) -> None:
+    """Better parameters, measured on folds."""
+    from components.tasks import running
+
+    running.search(params, dataset=dataset.path, augmented=augmented.path, features=features.path, best=best.path)
+
+
+@component
+def join_search(
+    params: str, worker: int, dataset: Input[Dataset], augmented: Input[Dataset], features: Input[Dataset]
+) -> None:
+    """Trials of the same study, beside the step search."""
+    from components.tasks import running
+
+    running.search(params, worker, dataset=dataset.path, augmented=augmented.path, features=features.path)
+
+
+@component
+def cross_validate_fold(
+    given: str,
+    dataset: Input[Dataset],
+    augmented: Input[Dataset],
+    features: Input[Dataset],
+    best: Input[Artifact],
+    fold: Output[Artifact],
+) -> None:
+    """Scores of every model on one fold."""
+    from components.tasks import running
+
+    paths = {"dataset": dataset.path, "augmented": augmented.path, "features": features.path, "best": best.path}
+    running.run_fold(given, fold=fold.path, **paths)
+
+
+@component
+def cross_validate(
+    params: str,
+    dataset: Input[Dataset],
+    augmented: Input[Dataset],
+    features: Input[Dataset],
+    best: Input[Artifact],
+    computed: Input[list[Artifact]],
+    folds: Output[Artifact],
+    report: Output[Artifact],
+    figures: Output[Metrics],
+) -> None:
+    """Out-of-fold scores of every model, from the folds that are computed."""
+    from components.tasks import running
+
+    paths = {"dataset": dataset.path, "augmented": augmented.path, "features": features.path, "best": best.path}
+    found = running.collect_folds([one.path for one in computed], params, **paths, folds=folds.path, report=report.path)
+    figures.metadata.update(found)
+
+
+@component
+def train(
+    params: str,
+    dataset: Input[Dataset],
+    augmented: Input[Dataset],
+    features: Input[Dataset],
+    best: Input[Artifact],
+    folds: Input[Artifact],
+    model: Output[Model],
+) -> None:
+    """The packaged model."""
+    from components.tasks import running
+
+    paths = {"dataset": dataset.path, "augmented": augmented.path, "features": features.path, "best": best.path}
+    running.run_task("train", params, **paths, folds=folds.path, model=model.path)
+
+
+@component
+def evaluate(
+    params: str,
+    model: Input[Model],
+    dataset: Input[Dataset],
+    best: Input[Artifact],
+    folds: Input[Artifact],
+    validation: Input[Artifact],
+    leaks: Input[Artifact],
+    report: Output[Artifact],
+    page: Output[HTML],
+    figures: Output[Metrics],
+    curves: Output[ClassificationMetrics],
+) -> None:
+    """Figures with intervals on the test films."""
+    from components.tasks import pages, running
+
+    paths = {"model": model.path, "dataset": dataset.path, "best": best.path, "folds": folds.path}
+    running.run_task("evaluate", params, **paths, validation=validation.path, leaks=leaks.path, report=report.path)
+    figures.metadata.update(pages.show_evaluation(report.path, page.path))
+    curves.log_roc_curve(*pages.curve(report.path))
+    curves.log_confusion_matrix(*pages.confusion_matrix(report.path))
+
+
+@component
+def promote(
+    repository: str,
+    revision: str,
+    data: str,
+    policy: str,
+    mode: str,
+    model: Input[Model],
+    dataset: Input[Dataset],
+    trusted: Input[Dataset],
+    report: Input[Artifact],
+    leaks: Input[Artifact],
+    decision: Output[Artifact],
+    card: Output[Markdown],
+    page: Output[HTML],
+) -> None:
+    """A decision, carried out in the registry."""
+    from components.tasks import pages, running
+
+    paths = {"model": model.path, "dataset": dataset.path, "trusted": trusted.path, "report": report.path}
+    films = running.Films(repository, revision, data)
+    running.promote(policy, mode, films, **paths, leaks=leaks.path, decision=decision.path)
+    pages.show_decision(decision.path, card.path, page.path)
+
+
+@component
+def report_end(status: dsl.PipelineTaskFinalStatus) -> None:
+    """How the pass ended, told to MLflow and a webhook."""
+    from components.tasks import ending
+
+    ending.report_end(status.state, status.error_message)
+
+
+@component
+def ask_why(repository: str, revision: str, params: str, drift: Input[Dataset] = None) -> str:
+    """Why to train again; empty where there is no reason."""
+    from components.retraining import asking
+
+    return asking.ask_why(repository, revision, params, drift.path if drift else None)

@@ -1,0 +1,266 @@
+"""Steps as tasks of a cluster: what a retry leaves, how a pass begins and ends, and who is told."""
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import optuna
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from components import tracking
+from components.contract import Input, Output, Summary, describe
+from components.errors import OsteonError
+from components.params import FeatureParams, Params
+from components.tasks import running
+from components.tasks.ending import MESSAGE, report_end
+from components.tasks.one_fold import lay_folds
+from tests.conftest import Pipeline
+from tests.film_repository import film_repository
+from tests.stores import free_port
+from tests.unit.conftest import use_store
+
+
+@pytest.fixture
+def client(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+    """A store of the test's own, in a pass."""
+    monkeypatch.setenv("OSTEON_PASS", "run-1")
+    return use_store(tmp_path, empty_store, monkeypatch)
+
+
+def runs_of(client: MlflowClient) -> dict[str, list[Run]]:
+    (experiment,) = client.search_experiments(filter_string="name = 'osteon'")
+    found: dict[str, list[Run]] = {}
+    for run in client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"]):
+        found.setdefault(str(run.info.run_name).split(" 20")[0], []).append(run)
+    return found
+
+
+class Copied(Summary):
+    size: int
+
+
+def failing_first(folder: Path) -> Any:
+    """A step that fails until a file is there."""
+
+    def copying(
+        dataset: Annotated[Path, Input("a file")], copy: Annotated[Path, Output("the same")], params: FeatureParams
+    ) -> Copied:
+        if not (folder / "go").exists():
+            raise RuntimeError("the node went away")
+        copy.write_bytes(dataset.read_bytes())
+        return Copied(size=len(dataset.read_bytes()))
+
+    return describe(copying)
+
+
+def test_a_step_that_is_tried_again_does_not_make_a_second_run(client: MlflowClient, tmp_path: Path) -> None:
+    step, paths = failing_first(tmp_path), {"dataset": tmp_path / "in", "copy": tmp_path / "out"}
+    paths["dataset"].write_bytes(b"films")
+    with pytest.raises(RuntimeError):
+        tracking.run_step(step, paths, Params())
+    (failed,) = runs_of(client)["copying"]
+    assert failed.info.status == "FAILED"
+    (tmp_path / "go").touch()
+    tracking.run_step(step, paths, Params())
+    (run,) = runs_of(client)["copying"]
+    assert run.info.run_id == failed.info.run_id
+    assert (run.info.status, run.data.metrics["size"]) == ("FINISHED", 5)
+    (parent,) = runs_of(client)["pipeline"]
+    assert parent.data.tags[f"{tracking.STEP}.copying"] == run.info.run_id
+
+
+def test_a_run_that_read_something_else_is_not_gone_on_with(client: MlflowClient, tmp_path: Path) -> None:
+    step, paths = failing_first(tmp_path), {"dataset": tmp_path / "in", "copy": tmp_path / "out"}
+    for content in (b"films", b"other films"):
+        paths["dataset"].write_bytes(content)
+        with pytest.raises(RuntimeError):
+            tracking.run_step(step, paths, Params())
+    assert len(runs_of(client)["copying"]) == 2
+
+
+def test_parts_of_one_step_have_runs_of_their_own(client: MlflowClient, tmp_path: Path) -> None:
+    step, paths = failing_first(tmp_path), {"dataset": tmp_path / "in", "copy": tmp_path / "out"}
+    paths["dataset"].write_bytes(b"films")
+    for name in ("fold 0", "fold 1", "fold 0"):
+        with pytest.raises(RuntimeError):
+            tracking.run_step(step, paths, Params(), name=name)
+    assert {name: len(found) for name, found in runs_of(client).items()} == {"fold 0": 1, "fold 1": 1, "pipeline": 1}
+
+
+def test_another_pass_has_runs_of_its_own(
+    client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, paths = failing_first(tmp_path), {"dataset": tmp_path / "in", "copy": tmp_path / "out"}
+    paths["dataset"].write_bytes(b"films")
+    for name in ("run-1", "run-2"):
+        monkeypatch.setenv("OSTEON_PASS", name)
+        with pytest.raises(RuntimeError):
+            tracking.run_step(step, paths, Params())
+    assert {name: len(found) for name, found in runs_of(client).items()} == {"copying": 2, "pipeline": 2}
+
+
+def test_image_and_commit_of_the_pipeline_are_tags(
+    client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OSTEON_IMAGE", "osteon@sha256:12")
+    monkeypatch.setenv("OSTEON_PIPELINE_COMMIT", "abc")
+    step, paths = failing_first(tmp_path), {"dataset": tmp_path / "in", "copy": tmp_path / "out"}
+    (tmp_path / "go").touch()
+    paths["dataset"].write_bytes(b"films")
+    tracking.run_step(step, paths, Params())
+    for found in runs_of(client).values():
+        tags = found[0].data.tags
+        assert (tags[tracking.IMAGE], tags[tracking.PIPELINE]) == ("osteon@sha256:12", "abc")
+
+
+def test_a_pass_begins_with_what_it_is_of_and_why(client: MlflowClient, tmp_path: Path) -> None:
+    made = film_repository(tmp_path / "films", {"1.png": b"one"})
+    params = Params().model_copy(update={"data": Params().data.model_copy(update={"root": "data/films"})})
+    films = running.Films(str(made.folder), "main", "")
+    for _ in range(2):  # tried again
+        assert running.find_films(films, params.model_dump_json(), "age: 91 days") == made.data
+    (parent,) = runs_of(client)["pipeline"]
+    tags = parent.data.tags
+    assert (tags[tracking.REASON], tags[tracking.REVISION]) == ("age: 91 days", "main")
+    assert tags[tracking.FILMS_COMMIT] == made.do("git", "rev-parse", "HEAD")
+    assert parent.data.params["data.root"] == "data/films"
+
+
+def test_a_parameter_that_is_not_allowed_is_named(client: MlflowClient) -> None:
+    with pytest.raises(OsteonError, match=r"params: training\.epochs: Input should be greater than or equal to 1"):
+        running.read_params('{"training": {"epochs": 0}}')
+
+
+# ---------------------------------------------------------------- the end
+
+
+@contextmanager
+def listening(status: int = 200) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A webhook: its address, and what it was told."""
+    told: list[dict[str, Any]] = []
+
+    class Hook(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            assert self.headers["Content-Type"] == "application/json"
+            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 – the library's name for it
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Hook)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/hook?key=sesame", told
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("state", "message", "status"),
+    [("SUCCEEDED", None, "FINISHED"), ("FAILED", "task train failed", "FAILED"), ("CANCELLED", None, "KILLED")],
+)
+def test_the_pass_and_the_webhook_are_told_how_it_ended(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, state: str, message: str | None, status: str
+) -> None:
+    tracking.begin_pass(Params(), {tracking.REASON: "new films"})
+    with listening() as (address, told):
+        monkeypatch.setenv("OSTEON_WEBHOOK", address)
+        report_end(state, message)
+    (parent,) = runs_of(client)["pipeline"]
+    assert parent.info.status == status
+    assert parent.data.tags.get(MESSAGE) == message
+    assert told == [
+        {
+            "state": state,
+            "pass": "run-1",
+            "reason": "new films",
+            "run": parent.info.run_id,
+            "message": message,
+            "figures": {},
+        }
+    ]
+
+
+def test_a_schedules_tick_without_a_reason_tells_nobody_but_a_failed_one_does(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with listening() as (address, told):
+        monkeypatch.setenv("OSTEON_WEBHOOK", address)
+        report_end("SUCCEEDED", None)
+        assert not told
+        report_end("FAILED", "ask-why failed")
+    assert [one["message"] for one in told] == ["ask-why failed"]
+
+
+@pytest.mark.parametrize("kind", ["refuses", "is gone", "is none"])
+def test_a_webhook_that_does_not_listen_fails_no_pass_and_its_key_is_not_said(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    said = {"refuses": "answered 403", "is gone": "does not answer", "is none": "no address of http"}
+    with listening(403) as (address, _):
+        other = {"is gone": f"http://127.0.0.1:{free_port()}/sesame", "is none": "file:///etc/sesame"}
+        monkeypatch.setenv("OSTEON_WEBHOOK", other.get(kind, address))
+        report_end("FAILED", None)
+    assert said[kind] in caplog.text
+    assert "sesame" not in caplog.text
+
+
+# ---------------------------------------------------------------- search and folds
+
+
+def test_a_worker_without_a_database_has_nothing_to_do(client: MlflowClient, caplog: pytest.LogCaptureFixture) -> None:
+    running.search(Params().model_dump_json(), worker=1, dataset="none", augmented="none", features="none")
+    assert "nothing to share" in caplog.text
+
+
+def test_workers_share_the_study_of_their_pass(
+    client: MlflowClient,
+    pipeline: Pipeline,
+    beside: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The second finds all trials done by the first, and writes what was found."""
+    from components.features.step import features
+
+    features(pipeline.dataset, pipeline.augmented, tmp_path / "features", FeatureParams(image_size=64))
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    monkeypatch.setenv("OSTEON_SEARCH_STORAGE", url)
+    few = {"search": {"trials": 0, "classical_trials": 1}, "classical": {"components": 8}}
+    paths = {"dataset": str(pipeline.dataset), "augmented": str(pipeline.augmented)}
+    paths["features"] = str(tmp_path / "features")
+    running.search(json.dumps(few), worker=1, **paths)
+    names = {study.study_name for study in optuna.get_all_study_summaries(url)}
+    assert "osteon run-1/svm" in names
+    running.search(json.dumps(few), best=str(tmp_path / "best"), **paths)
+    assert (tmp_path / "best" / "best.yaml").is_file()
+    assert {study.n_trials for study in optuna.get_all_study_summaries(url)} == {1}
+    assert len(runs_of(client)["search, worker 1"]) == len(runs_of(client)["search"]) == 1
+    recorded = runs_of(client)["search"][0].data.params
+    assert recorded["search.storage"] == url
+
+
+def test_a_fold_that_is_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "fold").mkdir()
+    with pytest.raises(OsteonError, match="fold: no fold there"):
+        lay_folds(tmp_path / "folds", [tmp_path / "fold"])
+
+
+def test_folds_that_choose_a_precision_for_themselves_are_refused(
+    client: MlflowClient, pipeline: Pipeline, beside: dict[str, Path], tmp_path: Path
+) -> None:
+    paths = {"dataset": pipeline.dataset, "augmented": pipeline.augmented, "features": pipeline.dataset}
+    given = {name: str(path) for name, path in {**paths, "best": beside["best"], "fold": tmp_path / "fold"}.items()}
+    with pytest.raises(OsteonError, match=r"training\.precision: auto"):
+        running.run_fold('0 --- {"training": {"precision": "auto"}}', **given)
