@@ -1,13 +1,14 @@
 """A compiled pipeline, as it is read before it is sent."""
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from components.errors import OsteonError
-from pipelines.compilation import DIGEST
 
 FOLDER = Path("pipelines") / "compiled"
+DIGEST = re.compile(r"[^\s@]+@sha256:[0-9a-f]{64}")
 
 
 class Compiled(NamedTuple):
