@@ -25,13 +25,13 @@ def read_compiled(path: Path) -> Compiled:
     """Read a compiled pipeline.
 
     Raises:
-        OsteonError: missing, not compiled by KFP, or with an image that is named by a tag.
+        OsteonError: missing, not compiled by KFP, or with an image that is named by a tag or is nowhere.
 
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
-    how = f"`osteon pipeline compile --image NAME@sha256:… --out {path}`"
+    how = "`osteon pipeline compile --image NAME@sha256:…`"
     try:
         content = path.read_bytes()
     except (FileNotFoundError, IsADirectoryError):
@@ -48,6 +48,8 @@ def read_compiled(path: Path) -> Compiled:
     tags = [image for image in images if not DIGEST.fullmatch(image)]
     if tags:
         raise OsteonError(f"{path}: the image {tags[0]} is named by a tag, which may move; name its digest: {how}")
+    if any(image.endswith("0" * 64) for image in images):
+        raise OsteonError(f"{path}: is an example, compiled for an image that is nowhere; {how} writes one for yours")
     needed = {name for name, one in inputs.items() if "defaultValue" not in one and not one.get("isOptional")}
     return Compiled(path, hashlib.sha256(content).hexdigest()[:12], images, frozenset(inputs), frozenset(needed))
 

@@ -1,5 +1,6 @@
 """The steps of a run as a person knows them, followed until they end, and what a failed one wrote."""
 
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ POLL = 5.0  # seconds
 PATIENCE = 120  # times in a row that the cluster may not answer: ten minutes
 LINES = 20  # of a failed step's log
 WIDTH = len("cross_validation")
+OF_STEPS = re.compile(r"condition(-branches)?-\d+|for-loop-\d+|exit-handler-\d+|iteration(-item)?")
 ENDED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
 WORDS = {"RUNTIME_STATE_UNSPECIFIED": "waiting", "PENDING": "waiting", "CACHED": "from the cache"}
 
@@ -60,6 +62,7 @@ def steps_of(run: Any) -> list[Step]:
 
     KFP tells the nodes of Argo's graph. For a step there are three: NAME-driver, which prepares it and asks the cache;
     NAME, a graph; and in it the pod that works, executor, or executor(0), executor(1) … where it is tried again.
+    Conditions, loops and pipelines in pipelines are graphs too, of other steps; they count where their driver failed.
     """
     nodes = (run.run_details.task_details if run.run_details else None) or []
     named: dict[str, list[Any]] = {}
@@ -75,15 +78,22 @@ def steps_of(run: Any) -> list[Step]:
     for driver in drivers:
         name, graphs = driver.removesuffix("-driver"), named.get(driver.removesuffix("-driver"), [])
         failed = [node for node in named[driver] if node.state == "FAILED"]
+        steps += [_step(name, node, (node,)) for node in failed]
+        if OF_STEPS.fullmatch(name):
+            continue
         if failed:  # then the graph is left out
             graphs = [node for node in graphs if node.state in ("SUCCEEDED", "FAILED", "RUNNING")]
-            steps += [_step(name, node, (node,)) for node in failed]
         elif len(graphs) < len(named[driver]):
-            waiting = [node for node in named[driver] if node.state != "SUCCEEDED"]
-            steps += [_step(name, node, ())._replace(state="PENDING") for node in waiting if node.state != "SKIPPED"]
-            steps += [_step(name, node, ()) for node in waiting if node.state == "SKIPPED"]
-        steps += [_step(name, node, _executors(node, numbered)) for node in graphs]
+            waiting = [_step(name, node, ()) for node in named[driver] if node.state != "SUCCEEDED"]
+            steps += [one if one.state == "SKIPPED" else one._replace(state="PENDING") for one in waiting]
+        steps += [_step(name, node, _executors(node, numbered)) for node in graphs if not _of_steps(node, numbered)]
     return sorted(steps, key=_begin)
+
+
+def _of_steps(graph: Any, numbered: dict[str, Any]) -> bool:
+    """Whether there are other steps in a graph, and not a pod."""
+    inner = (numbered.get(_number(child.pod_name)) for child in graph.child_tasks or ())
+    return any(node.display_name.endswith("-driver") for node in inner if node and node.display_name)
 
 
 def _executors(graph: Any, numbered: dict[str, Any]) -> tuple[Any, ...]:

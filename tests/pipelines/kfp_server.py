@@ -136,6 +136,15 @@ def nodes(name: str, state: str, number: int, begin: int = 0, end: int = 0, atte
     return found
 
 
+def inside(name: str, state: str, number: int, *steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Steps in a condition, a loop or another pipeline: a graph whose first child is the first of their drivers."""
+    around = nodes(name, "RUNNING", number)[:2]
+    around[1]["state"] = state
+    first = steps[0][0]["pod_name"].rpartition("-")[2] if steps else "0"
+    around[1]["child_tasks"] = [{"pod_name": f"osteon-training-x7k2p-{first}"}]
+    return [*around, *(node for step in steps for node in step)]
+
+
 def frame(state: str, *steps: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
     """A run at one moment; between the steps are the nodes of the whole."""
     whole = nodes("root", state, 9)[:2]

@@ -17,7 +17,7 @@ from components.promotion.policy import read_policy
 from pipelines import cluster, following
 from pipelines.schedules import next_times, read_cron
 from tests.pipelines.conftest import IMAGE, Osteon, compile_to
-from tests.pipelines.kfp_server import Answer, Kfp, at, frame, kfp_server, nodes, refusal
+from tests.pipelines.kfp_server import Answer, Kfp, at, frame, inside, kfp_server, nodes, refusal
 from tests.stores import free_port
 
 TRAINING = Path("pipelines/compiled/training.yaml")
@@ -156,9 +156,16 @@ def test_an_image_that_is_named_by_a_tag_is_refused(server: Kfp, osteon: Osteon,
     assert (done.code, done.out) == (2, "")
     assert done.err == (
         f"error: {TRAINING}: the image {image} is named by a tag, which may move; name its digest: "
-        f"`osteon pipeline compile --image NAME@sha256:… --out {TRAINING}`\n"
+        "`osteon pipeline compile --image NAME@sha256:…`\n"
     )
     assert server.asked == []
+
+
+def test_the_example_of_the_repository_is_no_pipeline_to_run(server: Kfp, osteon: Osteon) -> None:
+    compile_to(TRAINING, "osteon-training", IMAGE.replace("a" * 64, "0" * 64))
+    done = osteon("submit")
+    assert (done.code, done.out, server.asked) == (2, "", [])
+    assert done.err.startswith(f"error: {TRAINING}: is an example, compiled for an image that is nowhere; `osteon pipe")
 
 
 def test_no_cluster_is_named(osteon: Osteon, project: Path) -> None:
@@ -677,6 +684,23 @@ def test_steps_side_by_side_under_one_name_are_told_each(server: Kfp, osteon: Os
     server.add_run("r1", **frame("RUNNING", *folds))
     states = [line.split()[2] for line in osteon("status", "r1").lines[5:]]
     assert states == ["succeeded", "running,", "waiting"]
+
+
+def test_conditions_loops_and_pipelines_in_pipelines_are_no_steps(server: Kfp, osteon: Osteon) -> None:
+    fold = [nodes("fold", state, number, 5, 36) for number, state in ((1, "SUCCEEDED"), (2, "FAILED"))]
+    items = [inside("iteration-item", "RUNNING", 11 + i, one) for i, one in enumerate(fold)]
+    steps = [
+        inside("for-loop-2", "RUNNING", 8, *items),
+        inside("osteon-training-steps", "FAILED", 3, nodes("train", "FAILED", 4, 42, 165)),
+        nodes("iteration", "SUCCEEDED", 5)[:1],  # of a loop, whose graph has another name
+        nodes("condition-3", "SKIPPED", 6),
+        nodes("condition-4", "DRIVER", 7, 170, 171),
+    ]
+    server.add_run("r1", **frame("FAILED", *steps))
+    assert [line.split()[0] for line in osteon("status", "r1").lines[5:]] == ["fold", "fold", "train", "condition-4"]
+    server.logs = {f"osteon-training-x7k2p-system-container-impl-{number}": str(number) for number in (202, 402)}
+    server.logs["osteon-training-x7k2p-system-container-driver-700"] = "no such argument"
+    assert osteon("logs", "r1").lines[1::2] == ["202", "402", "no such argument"]
 
 
 def test_a_server_that_tells_no_nodes_but_steps(server: Kfp, osteon: Osteon) -> None:

@@ -54,7 +54,7 @@ def test_every_step_is_a_component_and_nothing_else_is_but_what_is_listed() -> N
     assert set(every_component()) == (set(STEPS) - ONLY_HERE) | ONLY_THERE | {"promote"}
 
 
-@pytest.mark.parametrize("name", [*(set(STEPS) - ONLY_HERE), "promote", "cross_validate_fold"])
+@pytest.mark.parametrize("name", [*sorted(set(STEPS) - ONLY_HERE), "promote", "cross_validate_fold"])
 def test_a_components_artefacts_are_the_steps_paths(name: str) -> None:
     spec, step = getattr(steps, name).component_spec, component_step(name)
     read = {key for key, one in spec.inputs.items() if one.type.startswith("system.")}
