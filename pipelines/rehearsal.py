@@ -30,20 +30,20 @@ FILMS, REMOTE, CACHE, STORE = "films", "remote", "cache", "mlflow.db"
 PACKAGE, LOG = "training.yaml", "pipeline.log"
 # What makes a pass short; anything else is as params.yaml has it.
 FEW: dict[str, dict[str, object]] = {
-    "phantoms": {"films": 96, "size": 96, "fractured": 0.5},
+    "phantoms": {"films": 72, "size": 96, "fractured": 0.5},
     "validation": {"min_side": 32},
     "preparation": {"image_size": 64, "folds": 2},
     "features": {"image_size": 64},
     "search": {"trials": 1, "classical_trials": 0, "epochs": 2},
     "cross_validation": {"models": ["svm", "logistic_regression"]},
-    "training": {"width": 8, "epochs": 3},
+    "training": {"width": 8, "epochs": 2, "patience": 0, "batch_size": 8, "precision": "float32"},
     "classical": {"components": 8},
     "evaluation": {"resamples": 200},
 }
 
 
 def with_few_films(params: Params) -> Params:
-    """Parameters for a pass of a few minutes: few and small phantoms, two folds, three epochs."""
+    """Parameters for a pass of a few minutes: few and small phantoms, two folds, two epochs."""
     few = {name: getattr(params, name).model_copy(update=values) for name, values in FEW.items()}
     data = params.data.model_copy(update={"root": "data/phantoms", "layout": "manifest"})
     return params.model_copy(update={**few, "data": data})

@@ -10,19 +10,11 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from pipelines.rehearsal import FEW as REHEARSED
+
 ROOT = Path(__file__).parents[2]
-FEW = {
-    "phantoms": {"films": 72, "size": 96, "fractured": 0.5},
-    "validation": {"min_side": 32},
-    "preparation": {"image_size": 64, "folds": 2},
-    "features": {"image_size": 64},
-    "search": {"trials": 1, "classical_trials": 0, "epochs": 2},
-    # One after the other, so that a test knows which fold it kills.
-    "cross_validation": {"models": ["svm", "logistic_regression"], "at_once": 1},
-    "training": {"width": 8, "epochs": 2, "patience": 0, "batch_size": 8, "precision": "float32"},
-    "classical": {"components": 8},
-    "evaluation": {"resamples": 200},
-}
+# One fold after the other, so that a test knows which one it kills.
+FEW = {**REHEARSED, "cross_validation": {**REHEARSED["cross_validation"], "at_once": 1}}
 
 
 @dataclass(frozen=True)
