@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from tests.image import Image, build_image
+
 ROOT = Path(__file__).parents[2]
 FEW = {
     "phantoms": {"films": 72, "size": 96, "fractured": 0.5},
@@ -105,3 +107,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = make_project(tmp_path_factory.mktemp("e2e") / "Röntgen – 骨 films")
     (project.folder / "repro.log").write_text(project.done("dvc", "repro"), encoding="utf-8")
     return project
+
+
+@pytest.fixture(scope="session")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    """The cpu image, of this working tree; a test that asks for it is skipped where there is no engine to build it."""
+    return build_image(tmp_path_factory.getbasetemp().parent / "image.lock")
