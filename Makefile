@@ -13,7 +13,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 
 .PHONY: help
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: $(VENV)/made ## run the pipeline (dvc repro), judge the model, and print what came out
@@ -52,6 +52,34 @@ lock: $(VENV)/made ## resolve pyproject.toml anew into requirements.lock
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --fork-strategy fewest \
 	  --generate-hashes --no-emit-index-url --no-annotate --upgrade --quiet \
 	  --custom-compile-command "make lock" --output-file requirements.lock
+	@$(MAKE) --no-print-directory lock-image
+
+# The versions are those of requirements.lock. Which packages differ, and why: infra/*.in.
+define lock-of
+	@sed -n 's/^tensorflow==\([^ ]*\).*/tensorflow-cpu==\1/p' requirements.lock | \
+	  $(BIN)/uv pip compile pyproject.toml infra/$(1).in $(2) --excludes infra/excludes.in \
+	  --constraints requirements.lock --constraints /dev/stdin --universal --python-version 3.11 --fork-strategy fewest \
+	  --generate-hashes --no-emit-index-url --no-annotate --upgrade --quiet \
+	  --custom-compile-command "make lock-image" --output-file infra/requirements-$(1).lock
+endef
+
+.PHONY: lock-image
+lock-image: ## resolve the image's locks, at the versions of requirements.lock
+	$(call lock-of,cpu,--overrides infra/cpu-overrides.in)
+	$(call lock-of,gpu)
+
+# Of two engines docker, as most machines have it. The commit is in the image, which has no git to ask.
+ENGINE ?= $(firstword $(foreach engine,docker podman,$(if $(shell command -v $(engine) 2>/dev/null),$(engine))))
+TARGET ?= cpu
+IMAGE  ?= osteon
+
+.PHONY: image
+image: ## build the container image: make image [TARGET=gpu] [IMAGE=NAME] [ENGINE=podman] [BUILD_FLAGS=…]
+	@[ -n "$(ENGINE)" ] || { echo "neither docker nor podman is there"; exit 1; }
+	@$(ENGINE) build --file infra/Dockerfile --target $(TARGET) --tag $(IMAGE):$(TARGET) $(BUILD_FLAGS) \
+	  --build-arg COMMIT="$$(git rev-parse HEAD)" \
+	  --build-arg DIRTY="$$([ -z "$$(git status --porcelain -- . ':!dvc.lock')" ] && echo false || echo true)" \
+	  --build-arg VERSION="$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)" .
 
 .PHONY: clean
 clean: ## remove what the pipeline made and the environment; DVC's cache and MLflow's store stay

@@ -15,6 +15,7 @@ from components.params import without_password
 # Another version of one of these may give other figures; the rest is in the record too.
 DECISIVE = (
     "tensorflow",
+    "tensorflow-cpu",
     "jax",
     "keras",
     "numpy",

@@ -37,6 +37,7 @@ def train(
     import hashlib
     import logging
     import shutil
+    from importlib import import_module
     from importlib.metadata import version
 
     import numpy as np
@@ -160,7 +161,9 @@ def train(
             fingerprint=hashlib.sha256("\n".join(made_from).encode()).hexdigest(),
             precision=learning.precision,
             backend=backend,
-            versions={name: version(name) for name in ("keras", backend, "scikit-learn", "onnxruntime")},
+            # TensorFlow is asked itself: in an image its package is called tensorflow-cpu.
+            versions={name: version(name) for name in ("keras", "scikit-learn", "onnxruntime")}
+            | {backend: import_module(backend).__version__},
             regions=sorted(films.prepared.films["region"].iloc[rows].dropna().unique()),
             limits=limits,
             farthest=float(np.quantile(read_distances(folds), certainty.familiar)) if epochs else None,

@@ -16,6 +16,7 @@ from components.params import Params, Section, flatten, layout_names, load_param
 from components.steps import STEPS
 
 ROOT = Path(__file__).parents[2]
+LOCKS = ("requirements.lock", "infra/requirements-cpu.lock", "infra/requirements-gpu.lock")
 SPINE = {"errors", "params", "contract", "environment", "outputs", "progress", "tracking", "models.backend"}
 
 
@@ -231,13 +232,15 @@ def test_the_folder_mlflow_does_not_hide_the_library() -> None:
 def test_no_registry_host_and_no_file_that_names_one_is_in_the_repository() -> None:
     names = tracked()
     assert not [name for name in names if Path(name).name in {"uv.lock", "pylock.toml", "poetry.lock"}]
-    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
-    assert "://" not in lock
-    assert "--index-url" not in lock
+    for name in LOCKS:
+        lock = (ROOT / name).read_text(encoding="utf-8")
+        assert "://" not in lock
+        assert "--index-url" not in lock
 
 
-def test_every_locked_package_has_a_hash_and_a_version() -> None:
-    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8").replace("\\\n", " ")
+@pytest.mark.parametrize("name", LOCKS)
+def test_every_locked_package_has_a_hash_and_a_version(name: str) -> None:
+    lock = (ROOT / name).read_text(encoding="utf-8").replace("\\\n", " ")
     lines = [line for line in lock.splitlines() if line and not line.startswith("#")]
     assert len(lines) > 100
     for line in lines:

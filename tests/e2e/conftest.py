@@ -11,6 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipelines.rehearsal import FEW as REHEARSED
+from tests.image import Image, build_image
 
 ROOT = Path(__file__).parents[2]
 # One fold after the other, so that a test knows which one it kills.
@@ -97,3 +98,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = make_project(tmp_path_factory.mktemp("e2e") / "Röntgen – 骨 films")
     (project.folder / "repro.log").write_text(project.done("dvc", "repro"), encoding="utf-8")
     return project
+
+
+@pytest.fixture(scope="session")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    """The cpu image, of this working tree; a test that asks for it is skipped where there is no engine to build it."""
+    return build_image(tmp_path_factory.getbasetemp().parent / "image.lock")

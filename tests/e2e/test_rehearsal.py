@@ -15,6 +15,7 @@ from components.outputs import dvc_hash
 from components.steps import STEPS
 from tests.e2e.conftest import Project
 from tests.e2e.test_repro import lock_of
+from tests.image import Image
 
 # One worker runs all tests that need the finished project, so that it is made once.
 pytestmark = pytest.mark.xdist_group("finished")
@@ -188,9 +189,9 @@ def killing(task: str) -> Iterator[list[str]]:
 
 
 def test_a_task_killed_in_its_container_is_named_and_the_next_run_goes_on_there(
-    finished: Project, image: str, tmp_path: Path
+    finished: Project, image: Image, tmp_path: Path
 ) -> None:
-    words = ("--runner", "docker", "--image", image)
+    words = ("--runner", "docker", "--image", image.name)
     with killing("train") as killed:
         result = rehearsed(finished, tmp_path / "out", *words)
     assert killed
