@@ -80,7 +80,7 @@ def rehearse(out: Path, params: Params, policy: str, runner: Runner, image: str,
         "MLFLOW_TRACKING_URI": f"sqlite:///{out / STORE}",
     }
     with _variables(variables):
-        _run(out, arguments, runner, variables)
+        run_compiled(out / PACKAGE, arguments, out, runner, variables)
         show(_evaluation(out))
 
 
@@ -114,8 +114,22 @@ def make_repository(folder: Path, remote: Path, params: Params) -> None:
     do("git", *who, "commit", "-q", "--no-verify", "-m", "Phantoms")
 
 
-def _run(out: Path, arguments: dict[str, str], runner: Runner, variables: dict[str, str]) -> None:
-    """The compiled pipeline, by kfp."""
+def run_compiled(
+    package: Path, arguments: dict[str, str], out: Path, runner: Runner, variables: dict[str, str]
+) -> None:
+    """Run a compiled pipeline by kfp.
+
+    Args:
+        package: the file.
+        arguments: of the pipeline.
+        out: gets the tasks' artefacts, the cache, and a log of all that is said.
+        runner: a process or a container a task.
+        variables: that the tasks need; of processes they must be this one's already.
+
+    Raises:
+        OsteonError: a task failed.
+
+    """
     import kfp.components
     from kfp import local
     from kfp.local import docker_task_handler
@@ -126,7 +140,7 @@ def _run(out: Path, arguments: dict[str, str], runner: Runner, variables: dict[s
         in_container = local.DockerRunner(environment={**variables, "HOME": "/tmp"})  # noqa: S108
         runs = local.SubprocessRunner(use_venv=False) if runner == "subprocess" else in_container
         local.init(runs, pipeline_root=str(out), enable_caching=True, cache_root=str(out / CACHE))
-        pipeline = kfp.components.load_component_from_file(str(out / PACKAGE))
+        pipeline = kfp.components.load_component_from_file(str(package))
         narrator = Narrator(file, sys.stdout, frozenset({"find_films", "fold", "promote", *STEPS}))
         try:
             with redirect_stdout(narrator):

@@ -1,6 +1,7 @@
 """The whole pipeline for Kubeflow on this machine, in processes and in containers, beside `dvc repro` of the same."""
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -153,6 +154,46 @@ def test_a_task_that_fails_is_named_with_its_reason(finished: Project, in_proces
     assert "error: validate failed: the films cannot be trusted" in result.stderr
     assert "pipeline.log" in result.stderr
     assert "Traceback" not in result.stdout + result.stderr
+
+
+RETRAIN = """
+import sys
+from pathlib import Path
+from components.params import load_params
+from components.promotion.policy import read_policy
+from pipelines.compilation import commit_of, compile_pipeline, source_digest
+from pipelines.rehearsal import run_compiled, with_few_films
+
+out = Path(sys.argv[1])
+params = with_few_films(load_params(Path("params.yaml")))
+compile_pipeline("retraining", out / "retraining.yaml", source_digest(), params.resources, commit_of(Path()))
+arguments = {"params": params.model_dump_json(), "repository": str(out / "films"), "mode": "off"}
+arguments["policy"] = read_policy(Path("mlflow/promotion.yaml")).model_dump_json()
+run_compiled(out / "retraining.yaml", arguments, out, "subprocess", {})
+"""
+
+
+def test_retraining_trains_for_a_reason_and_else_does_nothing(
+    finished: Project, in_processes: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    out, _ = in_processes
+
+    def retrained(store: Path) -> tuple[list[str], str]:
+        variables = {"MLFLOW_TRACKING_URI": f"sqlite:///{store}", "OSTEON_PASS": f"retraining {store}"}
+        result = finished.run(sys.executable, "-c", RETRAIN, str(out), **variables)
+        return done(result, out), (out / "pipeline.log").read_text(encoding="utf-8")
+
+    # Its model was refused by a policy for grown models: the same films are no reason again.
+    lines, said = retrained(out / "mlflow.db")
+    assert "no reason to train" in said
+    assert lines == []
+
+    # In a store that knows of none, the training pipeline begins within; its steps are in the cache.
+    lines, said = retrained(tmp_path / "mlflow.db")
+    assert ": no model has been judged yet" in said
+    assert steps_in(lines) == ["find_films"]
+    assert "evaluate: nothing has changed" in lines
+    assert runs_tags(tmp_path / "mlflow.db", "osteon.reason") == {"no model has been judged yet"}
 
 
 # ---------------------------------------------------------------- in containers

@@ -6,6 +6,7 @@ import pytest
 
 from components.errors import OsteonError
 from components.params import ResourceParams, StepResources
+from pipelines.cli import main
 from pipelines.compilation import PIPELINES, check_image, compile_pipeline
 from pipelines.training import SECRETS
 from tests.pipelines.compiled_pipeline import COMMIT, IMAGE, Compiled, compiled
@@ -167,3 +168,50 @@ def test_a_file_that_is_there_is_replaced_whole(tmp_path: Path) -> None:
     compile_pipeline("training", file, IMAGE, ResourceParams(), COMMIT)
     assert file.read_text().startswith("# PIPELINE DEFINITION")
     assert [path.name for path in tmp_path.iterdir()] == ["training.yaml"]
+
+
+# ---------------------------------------------------------------- the commands
+
+
+def test_compile_writes_both_pipelines_with_what_params_yaml_asks_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params = tmp_path / "params.yaml"
+    params.write_text("resources: {secret: other, training: {memory: 31G}}\n")
+    words = ["pipeline", "compile", "--image", IMAGE, "--commit", COMMIT, "--out", str(tmp_path / "out")]
+    assert said_by([*words, "--params", str(params)], capsys).splitlines() == [
+        str(tmp_path / "out" / f"{name}.yaml") for name in PIPELINES
+    ]
+    for name in PIPELINES:
+        text = (tmp_path / "out" / f"{name}.yaml").read_text(encoding="utf-8")
+        assert "secretName: other" in text
+        assert "resourceMemoryLimit: 31G" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["compile", "--image", "osteon:1.0"], "error: osteon:1.0: a tag can move"),
+        (["run"], "give --local"),
+        (["run", "--local", "--param", "training.epochz=3"], "error: --param: training.epochz: unknown key"),
+    ],
+)
+def test_misuse_is_said_before_anything_is_done(
+    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("params.yaml", "mlflow"):
+        (tmp_path / name).symlink_to(GOLDEN.parents[1] / name)
+    monkeypatch.chdir(tmp_path)
+    assert said in said_by(["pipeline", *words], capsys, code=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow", "params.yaml"]
+
+
+def said_by(words: list[str], capsys: pytest.CaptureFixture[str], code: int = 0) -> str:
+    """What the command prints, in this process: kfp is loaded already."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["osteon", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert ended.value.code == code
+    captured = capsys.readouterr()
+    return captured.out + captured.err
