@@ -16,7 +16,18 @@ from rich.console import Console
 
 from benchmarks.findings import as_markdown, show
 
-NAMES = ("pipeline", "decoding", "memory", "near_copies", "volume", "training", "networks", "search", "answering")
+NAMES = (
+    "pipeline",
+    "decoding",
+    "memory",
+    "near_copies",
+    "volume",
+    "volume_of_folds",
+    "training",
+    "networks",
+    "search",
+    "answering",
+)
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).with_name("results.md")
 TITLE = (
@@ -108,7 +119,7 @@ def write_section(name: str, text: str) -> None:
 
 if __name__ == "__main__":
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    table = "\n".join(["\b", *(f"{name:<12}{first_line(name)}" for name in NAMES)])
+    table = "\n".join(["\b", *(f"{name:<16}{first_line(name)}" for name in NAMES)])
     app.command(
         help="Measure speed and memory, print a table for each benchmark and write benchmarks/results.md.\n\n"
         "Run it on a machine that does nothing else.\n\n" + table,
