@@ -134,7 +134,7 @@ def _opened(repository: str, revision: str) -> "Iterator[Repo]":
 
     shown = without_password(repository)
     # open_repo takes a folder as it is, with what was not committed; as an address it is cloned.
-    address = Path(repository).resolve().as_uri() if Path(repository).is_dir() else repository
+    address = f"file://{Path(repository).resolve()}" if Path(repository).is_dir() else repository
     try:
         with open_repo(address, rev=revision) as repo:
             yield repo

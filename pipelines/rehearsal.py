@@ -105,7 +105,9 @@ def make_repository(folder: Path, remote: Path, params: Params) -> None:
     dvc = (sys.executable, "-m", "dvc")
     do("git", "init", "-q", "-b", "main")
     do(*dvc, "init", "-q")
-    do(*dvc, "remote", "add", "-q", "--default", "here", str(remote))
+    # `dvc remote add` writes no letters but those of ASCII, though it reads them.
+    config = f"[core]\n    analytics = false\n    remote = here\n['remote \"here\"']\n    url = {remote}\n"
+    (folder / ".dvc" / "config").write_text(config, encoding="utf-8")
     do(*dvc, "add", "-q", params.data.root)
     do(*dvc, "push", "-q")
     made_of.write_text(wanted, encoding="utf-8")

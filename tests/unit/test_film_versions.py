@@ -45,6 +45,13 @@ def test_films_are_fetched_under_the_name_asked_for_and_gone_afterwards(films: F
     assert not folder.parent.exists()
 
 
+def test_a_folder_may_have_any_name(films: FilmRepository, tmp_path: Path) -> None:
+    there = tmp_path / "Röntgen films"
+    films.do("git", "clone", "-q", str(films.folder), str(there))
+    with fetched(str(there), "main", find_version(str(there), "main", "data/films").data) as folder:
+        assert content(folder) == FILMS
+
+
 def test_what_was_not_committed_is_not_seen(tmp_path: Path) -> None:
     made = film_repository(tmp_path, {"1.png": b"one"})
     (made.folder / "data" / "films.dvc").unlink()
