@@ -9,15 +9,13 @@ import logging
 import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
-
-from pydantic import ValidationError
+from typing import Any, NamedTuple
 
 from components import tracking
 from components.contract import Step, Summary, describe
 from components.errors import OsteonError
 from components.film_versions import fetched, find_version, repository_address
-from components.params import Params, section_of
+from components.params import Params, checked, section_of
 from components.steps import STEPS
 from components.tasks.one_fold import lay_folds, one_fold
 
@@ -43,11 +41,17 @@ def read_params(text: str) -> Params:
         OsteonError: no JSON, or a key or value that is not allowed.
 
     """
+    return checked(_json(text.removeprefix(MARK), "params"), Params, "params")
+
+
+def _json(text: str, name: str) -> dict[str, Any]:
     try:
-        return Params.model_validate_json(text.removeprefix(MARK))
-    except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        raise OsteonError(f"params: {'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}") from None
+        found = json.loads(text)
+    except ValueError as error:
+        raise OsteonError(f"{name}: no JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise OsteonError(f"{name}: must be a JSON object")
+    return found
 
 
 def params_of_steps(params: str) -> dict[str, str]:
@@ -135,7 +139,7 @@ def promote(policy: str, mode: str, films: Films, **paths: str) -> Summary:
     from components.promotion.policy import Policy
     from components.promotion.step import promote as judge
 
-    rules = Policy.model_validate({**json.loads(policy), "mode": mode})
+    rules = checked({**_json(policy, "policy"), "mode": mode}, Policy, "policy")
     with (
         TemporaryDirectory() as temporary,
         fetched(repository_address(films.repository), films.revision, films.data) as root,

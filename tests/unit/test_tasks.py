@@ -132,9 +132,23 @@ def test_a_pass_begins_with_what_it_is_of_and_why(client: MlflowClient, tmp_path
     assert parent.data.params["data.root"] == "data/films"
 
 
-def test_a_parameter_that_is_not_allowed_is_named(client: MlflowClient) -> None:
-    with pytest.raises(OsteonError, match=r"params: training\.epochs: Input should be greater than or equal to 1"):
-        running.read_params('{"training": {"epochs": 0}}')
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"training": {"epochs": 0}}', r"params: training\.epochs = 0: input should be greater than or equal to 1"),
+        ('{"training": {"epochz": 3}}', r"params: training\.epochz: unknown key \(did you mean epochs\?\)"),
+        ("training", "params: no JSON"),
+        ("[]", "params: must be a JSON object"),
+    ],
+)
+def test_a_parameter_that_is_not_allowed_is_named(text: str, said: str) -> None:
+    with pytest.raises(OsteonError, match=said):
+        running.read_params(text)
+
+
+def test_a_policy_that_is_not_allowed_is_named(client: MlflowClient) -> None:
+    with pytest.raises(OsteonError, match="policy: mode = 'maybe'"):
+        running.promote("{}", "maybe", running.Films("", "", ""))
 
 
 # ---------------------------------------------------------------- the end
