@@ -51,10 +51,22 @@ class Planted:
         """The beginnings of the values' plain hashes: whoever has a list of ids could look them up."""
         return [plain(value.encode()).hexdigest()[:16] for value in self.values for plain in (sha256, md5)]
 
+    @cached_property
+    def by_beginning(self) -> dict[int, list[str]]:
+        """Words and hashes by their first eight bytes, as a number."""
+        found: dict[int, list[str]] = {}
+        for word in (*self.words, *self.hashes):
+            found.setdefault(int.from_bytes(word.encode()[:8], "little"), []).append(word)
+        return found
+
     def found_in(self, data: bytes) -> list[str]:
         """Words, dates and the plain hashes of whole values that the bytes hold."""
         lower = data.lower()
-        found = [word for word in [*self.words, *self.hashes] if word.encode() in lower]
+        # Eight bytes at every place, all looked up at once: to look for one word after the other took a second a MB.
+        places = np.ndarray(max(len(lower) - 7, 0), "<u8", lower, strides=(1,))
+        known = np.sort(np.array([*self.by_beginning], "<u8"))
+        there = np.unique(places[known[np.searchsorted(known, places) % len(known)] == places])
+        found = [word for one in there for word in self.by_beginning[int(one)] if word.encode() in lower]
         if WRITTEN_BIRTH.search(lower):
             found.append(BIRTH)
         return found

@@ -66,12 +66,26 @@ def test_a_second_run_finds_nothing_to_do_and_says_so(finished: Project) -> None
     assert (finished.folder / "dvc.lock").read_bytes() == before
 
 
-def test_the_summary_shows_figures_times_and_places(finished: Project) -> None:
-    out = finished.done("osteon", "summary")
+@pytest.fixture(scope="module")
+def summary(finished: Project) -> str:
+    return finished.done("osteon", "summary")
+
+
+def run_in(summary: str) -> str:
+    """The run it names."""
+    return next(line.split()[1] for line in summary.splitlines() if line.startswith("run "))
+
+
+@pytest.fixture(scope="module")
+def run(summary: str) -> str:
+    return run_in(summary)
+
+
+def test_the_summary_shows_figures_times_and_places(summary: str) -> None:
     for word in ("AUROC", "sensitivity", "specificity", "95% interval", "reports/evaluation/report.html", "mlflow.db"):
-        assert word in out
+        assert word in summary
     for name in STEPS:
-        assert name in out
+        assert name in summary
 
 
 def test_metrics_and_plots_are_dvcs_too(finished: Project) -> None:
@@ -84,9 +98,8 @@ def test_metrics_and_plots_are_dvcs_too(finished: Project) -> None:
         assert title in page
 
 
-def test_the_recorded_hashes_are_dvcs(finished: Project) -> None:
+def test_the_recorded_hashes_are_dvcs(finished: Project, run: str) -> None:
     """What MLflow's runs say they read and wrote is what dvc.lock says: one join, two books."""
-    run = next(line.split()[1] for line in finished.done("osteon", "summary").splitlines() if line.startswith("run "))
     told = json.loads(finished.done("osteon", "lineage", run, "--json"))
     assert [step["step"] for step in told["steps"]] == list(STEPS)
     assert all(step["status"] == "FINISHED" for step in told["steps"])
@@ -101,8 +114,7 @@ def test_the_recorded_hashes_are_dvcs(finished: Project) -> None:
             assert dvc_hash(finished.folder / out["path"]) == out["md5"]
 
 
-def test_a_film_leads_to_the_model_and_the_model_to_dvcs_hash_of_every_film(finished: Project) -> None:
-    run = next(line.split()[1] for line in finished.done("osteon", "summary").splitlines() if line.startswith("run "))
+def test_a_film_leads_to_the_model_and_the_model_to_dvcs_hash_of_every_film(finished: Project, run: str) -> None:
     listed = list(csv.DictReader(finished.done("osteon", "lineage", run, "--films").splitlines()))
     films = pd.read_parquet(finished.folder / "data/prepared/films.parquet").set_index("film_id")
     paths = pd.read_parquet(finished.folder / "data/trusted.parquet").set_index("film_id")["path"]
@@ -118,8 +130,7 @@ def test_a_film_leads_to_the_model_and_the_model_to_dvcs_hash_of_every_film(fini
         assert "1 of 1 models saw it" in out
 
 
-def test_lineage_reads_well(finished: Project) -> None:
-    run = next(line.split()[1] for line in finished.done("osteon", "summary").splitlines() if line.startswith("run "))
+def test_lineage_reads_well(finished: Project, run: str) -> None:
     out = finished.done("osteon", "lineage", run)
     assert finished.done("git", "rev-parse", "HEAD").strip() in out
     assert "training.width: 8" in out
@@ -243,9 +254,7 @@ def test_a_change_of_one_parameter_runs_only_what_it_concerns(finished: Project)
         out = finished.done("dvc", "repro")
         assert out.count("Running stage") == 1
         assert "Running stage 'evaluate'" in out
-        run = next(
-            line.split()[1] for line in finished.done("osteon", "summary").splitlines() if line.startswith("run ")
-        )
+        run = run_in(finished.done("osteon", "summary"))
         # The stages that were skipped stay linked to the runs that made their outputs.
         told = json.loads(finished.done("osteon", "lineage", run, "--json"))
         assert [step["step"] for step in told["steps"]] == list(STEPS)
