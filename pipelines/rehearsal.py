@@ -5,6 +5,7 @@ of its own and finds its films by their hash, as on a cluster. A second rehearsa
 what has not changed.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -134,9 +135,13 @@ def run_compiled(
     """
     import kfp.components
     from kfp import local
-    from kfp.local import docker_task_handler
+    from kfp.local import docker_task_handler, logging_utils
+    from kfp.local.cache import LocalCache
 
     docker_task_handler.run_docker_container = run_container
+    # kfp collects folds in the order in which they end; in another order it would not find what came of them.
+    key_of = LocalCache._serialize_value_for_key
+    LocalCache._serialize_value_for_key = staticmethod(lambda value: _in_any_order(key_of(value)))
     with warnings.catch_warnings(), (out / LOG).open("w", encoding="utf-8") as file:
         warnings.simplefilter("ignore")  # that GPUs and the like have no effect here
         in_container = local.DockerRunner(environment={**variables, "HOME": "/tmp"})  # noqa: S108
@@ -145,10 +150,15 @@ def run_compiled(
         pipeline = kfp.components.load_component_from_file(str(package))
         narrator = Narrator(file, sys.stdout, frozenset({"find_films", "fold", "promote", *STEPS}))
         try:
-            with redirect_stdout(narrator):
+            # Without its own context kfp says of no task that it was in the cache.
+            with redirect_stdout(narrator), logging_utils.local_logger_context():
                 pipeline(**arguments)
         except RuntimeError as error:
             raise OsteonError(_failure(str(error), narrator.reasons, out / LOG)) from None
+
+
+def _in_any_order(value: object) -> object:
+    return sorted(value, key=json.dumps) if isinstance(value, list) else value
 
 
 def _failure(said: str, reasons: list[str], log: Path) -> str:

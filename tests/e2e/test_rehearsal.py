@@ -21,7 +21,16 @@ from tests.image import Image
 # One worker runs all tests that need the finished project, so that it is made once.
 pytestmark = pytest.mark.xdist_group("finished")
 
-BY_BYTES = ("manifest", "trusted", "dataset", "leaks", "augmented", "features")
+# What a task writes, and the stage's output that has the same bytes.
+BY_BYTES = {
+    "ingest/manifest": "data/manifest.parquet",
+    "validate/trusted": "data/trusted.parquet",
+    "prepare/dataset": "data/prepared",
+    "prepare/leaks": "reports/leaks",
+    "augment/augmented": "data/augmented",
+    "augment/sheet": "reports/augmentation/contact_sheet.png",
+    "features/features": "data/features",
+}
 SAME = 1e-3  # what a figure may differ by
 # What looks at the world, and what tells how it ended, is done in every pass.
 NEVER_CACHED = ["find_films", "promote"]
@@ -52,10 +61,9 @@ def artefact(out: Path, name: str) -> Path:
 
 def same_as_repro(project: Project, out: Path) -> None:
     """Data byte for byte, figures closely."""
-    outs = {Path(one["path"]).name: one["md5"] for stage in lock_of(project).values() for one in stage["outs"]}
-    named = {"manifest": "manifest.parquet", "trusted": "trusted.parquet", "dataset": "prepared"}
-    for name in BY_BYTES:
-        assert dvc_hash(artefact(out, name)) == outs[named.get(name, name)], name
+    outs = {one["path"]: one["md5"] for stage in lock_of(project).values() for one in stage["outs"]}
+    for task, stage in BY_BYTES.items():
+        assert dvc_hash(artefact(out, task)) == outs[stage], task
     figures = figures_of(artefact(out, "evaluate/report"))
     expected = figures_of(project.folder / "reports" / "evaluation")
     assert set(figures) == set(expected)
@@ -123,7 +131,8 @@ def test_the_pass_is_one_run_with_its_reason_and_its_steps_below(
     (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     assert parent.info.status == "FINISHED"
     assert parent.data.tags["osteon.reason"] == "rehearsal"
-    assert parent.data.tags["osteon.pipeline.commit"] == finished.done("git", "rev-parse", "HEAD").strip()
+    commit = finished.done("git", "rev-parse", "HEAD").strip()
+    assert parent.data.tags["osteon.pipeline.commit"] == f"{commit}+"  # with the log of `dvc repro` beside it
     below = [run.info.run_name for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
     assert sorted(below) == sorted([*(set(STEPS) - {"phantoms"}), "fold 0", "fold 1", "promote"])
 
