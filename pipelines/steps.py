@@ -163,11 +163,11 @@ def cross_validate(
     figures: Output[Metrics],
 ) -> None:
     """Out-of-fold scores of every model, from the folds that are computed."""
-    from components.tasks import running
+    from components.tasks import pages, running
 
     paths = {"dataset": dataset.path, "augmented": augmented.path, "features": features.path, "best": best.path}
     found = running.collect_folds([one.path for one in computed], params, **paths, folds=folds.path, report=report.path)
-    figures.metadata.update(found)
+    figures.metadata.update(pages.show_figures(found, figures.path))
 
 
 @component
@@ -206,8 +206,8 @@ def evaluate(
 
     paths = {"model": model.path, "dataset": dataset.path, "best": best.path, "folds": folds.path}
     running.run_task("evaluate", params, **paths, validation=validation.path, leaks=leaks.path, report=report.path)
-    figures.metadata.update(pages.show_evaluation(report.path, page.path))
-    curves.log_roc_curve(*pages.curve(report.path))
+    figures.metadata.update(pages.show_evaluation(report.path, page.path, figures.path))
+    curves.log_roc_curve(*pages.curve(report.path, curves.path))
     curves.log_confusion_matrix(*pages.confusion_matrix(report.path))
 
 

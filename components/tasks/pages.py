@@ -15,24 +15,31 @@ from components.validation.step import REPORT as VALIDATION
 ANSWERS = ("not fractured", "fractured")
 
 
+def show_figures(figures: dict[str, float], path: str) -> dict[str, float]:
+    """Figures for the page's table, which are its metadata, and a file with them: kfp's cache asks for one."""
+    Path(path).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    return figures
+
+
 def show_validation(report: str, page: str) -> None:
     """The page about trusted films and quarantine."""
     shutil.copyfile(Path(report) / VALIDATION, page)
 
 
-def show_evaluation(report: str, page: str) -> dict[str, float]:
-    """The report's page; the figures on the test films, with the ends of their intervals."""
+def show_evaluation(report: str, page: str, path: str) -> dict[str, float]:
+    """The report's page; the figures on the test films, with the ends of their intervals, and a file with them."""
     shutil.copyfile(Path(report) / EVALUATION, page)
     test = json.loads((Path(report) / METRICS).read_text(encoding="utf-8"))["test"]
     figures = {"films": float(test["n"])}
     for name, one in test.items():
         if isinstance(one, dict) and one.get("value") is not None:
             figures |= {name: one["value"], f"{name}, low": one["low"], f"{name}, high": one["high"]}
-    return figures
+    return show_figures(figures, path)
 
 
-def curve(report: str) -> tuple[list[float], list[float], list[float]]:
-    """False and true positive rates on the test films, and the probabilities that give them."""
+def curve(report: str, path: str) -> tuple[list[float], list[float], list[float]]:
+    """False and true positive rates on the test films, and the probabilities that give them; a file with the rates."""
+    shutil.copyfile(Path(report) / "plots" / "roc.csv", path)
     films = pd.read_csv(Path(report) / PREDICTIONS)
     false, true, thresholds = roc_curve(films["label"], films["score"])
     thresholds[0] = 1.0  # infinite, so that nothing reaches it; JSON has no such number
