@@ -12,7 +12,6 @@ from components.params import ClassicalParams, CrossValidationParams, TrainingPa
 class FoldSummary(Summary):
     """What one fold was computed from."""
 
-    fold: int
     films: int
     copies: int
     epochs: int
@@ -57,7 +56,7 @@ def one_fold(number: int) -> Step:
             params.models,
             on_epoch=lambda epoch, entry: tracking.log_metrics(entry, step=epoch + 1),
         )
-        return FoldSummary(fold=number, films=info.films, copies=info.copies, epochs=info.epochs)
+        return FoldSummary(films=info.films, copies=info.copies, epochs=info.epochs)
 
     return describe(cross_validate_fold)
 
