@@ -68,7 +68,9 @@ def rehearse(out: Path, params: Params, policy: str, runner: Runner, image: str,
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     make_repository(out / FILMS, out / REMOTE, params)
-    compile_pipeline("training", out / PACKAGE, image, params.resources, commit_of(Path.cwd()))
+    # Whoever waits for it wants to know at once what failed.
+    once = params.resources.model_copy(update={"retries": 0})
+    compile_pipeline("training", out / PACKAGE, image, once, commit_of(Path.cwd()))
     arguments = {
         "params": params.model_dump_json(),
         "policy": policy,
@@ -111,10 +113,10 @@ def make_repository(folder: Path, remote: Path, params: Params) -> None:
     (folder / ".dvc" / "config").write_text(config, encoding="utf-8")
     do(*dvc, "add", "-q", params.data.root)
     do(*dvc, "push", "-q")
-    made_of.write_text(wanted, encoding="utf-8")
     do("git", "add", "-A")
     who = ("-c", "user.name=Osteon", "-c", "user.email=osteon@localhost")
     do("git", *who, "commit", "-q", "--no-verify", "-m", "Phantoms")
+    made_of.write_text(wanted, encoding="utf-8")  # last: what was interrupted is made anew
 
 
 def run_compiled(

@@ -175,7 +175,8 @@ from pipelines.rehearsal import run_compiled, with_few_films
 
 out = Path(sys.argv[1])
 params = with_few_films(load_params(Path("params.yaml")))
-compile_pipeline("retraining", out / "retraining.yaml", source_digest(), params.resources, commit_of(Path()))
+once = params.resources.model_copy(update={"retries": 0})
+compile_pipeline("retraining", out / "retraining.yaml", source_digest(), once, commit_of(Path()))
 arguments = {"params": params.model_dump_json(), "repository": str(out / "films"), "mode": "off"}
 arguments["policy"] = read_policy(Path("mlflow/promotion.yaml")).model_dump_json()
 run_compiled(out / "retraining.yaml", arguments, out, "subprocess", {})
