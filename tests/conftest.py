@@ -1,6 +1,8 @@
-"""Sets of films that many tests look at, made once a worker."""
+"""Sets of films that many tests look at, made once."""
 
+import fcntl
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,33 +40,55 @@ class Pipeline:
     augmented: Path
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the first worker to ask makes; all of them read it, and no test writes there."""
+    base = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # of all workers
+    folder, made = base / name, base / f"{name}.made"
+    with (base / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            folder.mkdir()
+            make(folder)
+            made.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """120 films of 96 pixels in Osteon's own layout."""
-    from components.phantoms.step import phantoms as make
 
-    folder = tmp_path_factory.mktemp("phantoms")
-    make(folder / "films", folder / "sheet.png", PhantomParams(films=120, size=96, fractured=0.5, seed=3))
-    return folder / "films"
+    def make(folder: Path) -> None:
+        from components.phantoms.step import phantoms
+
+        params = PhantomParams(films=120, size=96, fractured=0.5, seed=3)
+        phantoms(folder / "films", folder / "sheet.png", params)
+
+    return made_once(tmp_path_factory, "phantoms", make) / "films"
 
 
 @pytest.fixture(scope="session")
 def pipeline(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     """The data steps' outputs for those films, at 64 pixels, three folds."""
-    from components.augmentation.step import augment
-    from components.ingestion.step import ingest
-    from components.preparation.step import prepare
-    from components.validation.step import validate
 
-    folder = tmp_path_factory.mktemp("pipeline")
-    made = Pipeline(
-        phantoms, *(folder / name for name in ("m.parquet", "t.parquet", "report", "prepared", "leaks", "augmented"))
-    )
-    ingest(phantoms, made.manifest, DataParams())
-    validate(phantoms, made.manifest, made.trusted, made.validation, ValidationParams(min_side=32))
-    prepare(phantoms, made.trusted, made.dataset, made.leaks, PreparationParams(image_size=64, folds=3))
-    augment(made.dataset, made.augmented, folder / "sheet.png", AugmentationParams())
-    return made
+    def inside(folder: Path) -> Pipeline:
+        names = ("m.parquet", "t.parquet", "report", "prepared", "leaks", "augmented")
+        return Pipeline(phantoms, *(folder / name for name in names))
+
+    def make(folder: Path) -> None:
+        from components.augmentation.step import augment
+        from components.ingestion.step import ingest
+        from components.preparation.step import prepare
+        from components.validation.step import validate
+
+        made = inside(folder)
+        ingest(phantoms, made.manifest, DataParams())
+        validate(phantoms, made.manifest, made.trusted, made.validation, ValidationParams(min_side=32))
+        prepare(phantoms, made.trusted, made.dataset, made.leaks, PreparationParams(image_size=64, folds=3))
+        augment(made.dataset, made.augmented, folder / "sheet.png", AugmentationParams())
+
+    return inside(made_once(tmp_path_factory, "pipeline", make))
 
 
 @pytest.fixture(scope="session")

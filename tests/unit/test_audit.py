@@ -25,6 +25,9 @@ from components.params import ClassNames, DataParams, PhantomParams
 from tests.command import osteon
 from tests.making import dicom, dicom_bytes, encoded, manifest_of, write
 
+# One worker makes the folders for all tests that look at them.
+pytestmark = pytest.mark.xdist_group("audited")
+
 Film = NDArray[np.uint8]
 FRACTURED, SOUND = "fractured", "not fractured"
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+from mlflow import MlflowClient
 from sklearn.metrics import roc_auc_score
 
 from components import tracking
@@ -318,16 +319,32 @@ def test_missing_and_damaged_results_are_said(tmp_path: Path, experiment: Experi
 # ---------------------------------------------------------------- side by side
 
 
-def test_folds_side_by_side_are_the_folds_one_after_the_other(experiment: Experiment, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def side_by_side(
+    experiment: Experiment, empty_store: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, MlflowClient, str]:
+    """The folds that two processes computed, and the run that was recorded: its store and its id."""
+    folder = tmp_path_factory.mktemp("side_by_side")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        client = use_store(folder, empty_store, monkeypatch)
+        run_id = client.create_run(client.create_experiment("folds"), run_name="cross_validate").info.run_id
+        with tracking.joined(tracking.RecordedRun(tracking.tracking_uri(), run_id)):
+            run(experiment, folder, at_once=2)
+    return folder / "folds", client, run_id
+
+
+def test_folds_side_by_side_are_the_folds_one_after_the_other(
+    experiment: Experiment, side_by_side: tuple[Path, MlflowClient, str]
+) -> None:
     """But for rounding, and the seconds: each process has fewer threads."""
-    run(experiment, tmp_path, at_once=2)
+    folds, _, _ = side_by_side
     order = ["model", "film_id"]
     ours, theirs = (
         pd.read_parquet(folder / PREDICTIONS).sort_values(order, ignore_index=True)
-        for folder in (tmp_path / "folds", experiment.folds)
+        for folder in (folds, experiment.folds)
     )
     pd.testing.assert_frame_equal(ours, theirs, atol=1e-3)
-    for one, other in zip(read_folds(tmp_path / "folds"), read_folds(experiment.folds), strict=True):
+    for one, other in zip(read_folds(folds), read_folds(experiment.folds), strict=True):
         assert one.model_dump(exclude={"seconds"}) == other.model_dump(exclude={"seconds"})
 
 
@@ -350,14 +367,8 @@ def test_the_process_of_a_fold_that_is_killed_ends_the_step_with_advice(experime
     assert partial.is_dir()
 
 
-def test_folds_side_by_side_are_runs_below_the_step(
-    experiment: Experiment, tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    client = use_store(tmp_path, empty_store, monkeypatch)
-    run_id = client.create_run(client.create_experiment("folds"), run_name="cross_validate").info.run_id
-    recorded = tracking.RecordedRun(tracking.tracking_uri(), run_id)
-    with tracking.joined(recorded):
-        run(experiment, tmp_path, at_once=2)
+def test_folds_side_by_side_are_runs_below_the_step(side_by_side: tuple[Path, MlflowClient, str]) -> None:
+    _, client, run_id = side_by_side
     below = client.search_runs([client.get_run(run_id).info.experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'")
     assert sorted(one.info.run_name for one in below) == ["fold 0", "fold 1", "fold 2"]
     assert {one.info.status for one in below} == {"FINISHED"}

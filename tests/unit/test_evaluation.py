@@ -29,6 +29,9 @@ from components.summary import print_summary
 from tests.conftest import Pipeline
 from tests.making import packaged, points_at
 
+# One worker makes the report for all tests that read it.
+pytestmark = pytest.mark.xdist_group("evaluated")
+
 PARAMS = EvaluationParams(resamples=200)
 MARKUP = "<script>alert('x')</script>&\"b\""
 

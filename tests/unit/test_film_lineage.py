@@ -29,6 +29,9 @@ from tests.conftest import Pipeline
 from tests.making import packaged
 from tests.unit.conftest import use_store
 
+# One worker makes the models for all tests that ask about them.
+pytestmark = pytest.mark.xdist_group("seen")
+
 # The seed names the fold whose films chose the model; see pack.
 PARAMS = Params(evaluation=EvaluationParams(resamples=100), training=TrainingParams(seed=1))
 

@@ -1,6 +1,8 @@
 """Batches, loss, fitting, checkpoints: one small training each."""
 
 import logging
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,9 @@ from components.models.weights import body_layers, head_layers  # noqa: E402
 SMALL = TrainingParams(
     width=8, epochs=3, patience=25, batch_size=8, learning_rate=3e-3, warmup_epochs=0.5, precision="float32", ema=0.9
 )
+
+# One worker makes the whole training for the tests that look at it.
+beside_the_whole = pytest.mark.xdist_group("whole training")
 
 
 @pytest.fixture
@@ -162,28 +167,46 @@ def run_fit(
     return network.get_weights(), state
 
 
-def test_a_training_that_was_stopped_goes_on_to_the_same_weights(prepared: PreparedFilms, tmp_path: Path) -> None:
-    whole, state = run_fit(prepared, tmp_path / "a")
+@dataclass(frozen=True)
+class Whole:
+    """A training that nobody stopped."""
+
+    weights: list[np.ndarray]
+    state: TrainingState
+    checkpoint: Path
+
+
+@pytest.fixture(scope="module")
+def whole(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    checkpoint = tmp_path_factory.mktemp("whole") / "checkpoint"
+    return Whole(*run_fit(open_prepared(pipeline.dataset), checkpoint), checkpoint)
+
+
+@beside_the_whole
+def test_a_training_that_was_stopped_goes_on_to_the_same_weights(
+    prepared: PreparedFilms, whole: Whole, tmp_path: Path
+) -> None:
     run_fit(prepared, tmp_path / "b", killed_after=1)
     left = read_state(tmp_path / "b", "f")
     assert left is not None
     assert left.epochs == 1
     continued, again = run_fit(prepared, tmp_path / "b", state=left)
     assert [one["watched_auroc"] for one in again.history] == pytest.approx(
-        [one["watched_auroc"] for one in state.history], abs=1e-4
+        [one["watched_auroc"] for one in whole.state.history], abs=1e-4
     )
-    for a, b in zip(whole, continued, strict=True):
+    for a, b in zip(whole.weights, continued, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-3)
 
 
-def test_a_finished_training_is_not_trained_on(prepared: PreparedFilms, tmp_path: Path) -> None:
+@beside_the_whole
+def test_a_finished_training_is_not_trained_on(prepared: PreparedFilms, whole: Whole, tmp_path: Path) -> None:
     """Killed after its last epoch, before the model was packed."""
-    whole, _ = run_fit(prepared, tmp_path / "a")
+    shutil.copytree(whole.checkpoint, tmp_path / "a")
     left = read_state(tmp_path / "a", "f")
     assert left is not None
     again, state = run_fit(prepared, tmp_path / "a", state=left)
     assert state.epochs == SMALL.epochs
-    for a, b in zip(whole, again, strict=True):
+    for a, b in zip(whole.weights, again, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
@@ -214,12 +237,14 @@ def test_without_films_to_watch_the_last_epochs_averaged_weights_are_kept(
         np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-3)
 
 
-def test_a_training_that_ends_early_goes_the_way_of_the_whole_one(prepared: PreparedFilms, tmp_path: Path) -> None:
+@beside_the_whole
+def test_a_training_that_ends_early_goes_the_way_of_the_whole_one(
+    prepared: PreparedFilms, whole: Whole, tmp_path: Path
+) -> None:
     """Two epochs of three are the first two of three: the rate falls over params.epochs, not over those done."""
-    _, whole = run_fit(prepared, tmp_path / "a")
     _, part = run_fit(prepared, tmp_path / "b", epochs=2)
     assert part.epochs == 2
-    for a, b in zip(whole.history[:2], part.history, strict=True):
+    for a, b in zip(whole.state.history[:2], part.history, strict=True):
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-3)
 
 

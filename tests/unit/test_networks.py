@@ -36,8 +36,10 @@ from components.models.weights import (  # noqa: E402
 )
 
 TYPES = ["hairline", "oblique", "transverse"]
-every_network = pytest.mark.parametrize("name", NETWORKS)
-every_application = pytest.mark.parametrize("name", APPLICATIONS)
+# One worker has all tests of a network: building it and what TensorFlow compiles for it takes longer than they do.
+ONE_BY_ONE = {name: pytest.param(name, marks=pytest.mark.xdist_group(f"network {name}")) for name in NETWORKS}
+every_network = pytest.mark.parametrize("name", ONE_BY_ONE.values())
+every_application = pytest.mark.parametrize("name", [ONE_BY_ONE[name] for name in APPLICATIONS])
 
 
 def params_of(name: str, **values: Any) -> TrainingParams:

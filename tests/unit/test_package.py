@@ -45,6 +45,9 @@ NETWORK, SVM = network_file(0), "svm.skops"
 
 keras = load_keras()
 
+# One worker makes the packages for all tests that ask them.
+pytestmark = pytest.mark.xdist_group("package")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -389,6 +389,8 @@ def test_workers_share_a_study_and_take_over_what_a_dead_one_left(url: str) -> N
 
 # ---------------------------------------------------------------- the step
 
+# One worker makes the search and the features for all tests that look at them.
+searched = pytest.mark.xdist_group("searched")
 TRAINING = TrainingParams(width=8, epochs=2, batch_size=8, precision="float32")
 SMALL = SearchParams(
     trials=3,
@@ -426,6 +428,7 @@ def store(
         yield folder / "best", client
 
 
+@searched
 def test_a_search_writes_the_best_and_how_it_came_to_it(store: tuple[Path, MlflowClient]) -> None:
     best, _ = store
     assert not partial_path(best).exists()
@@ -460,6 +463,7 @@ def test_a_search_writes_the_best_and_how_it_came_to_it(store: tuple[Path, Mlflo
     assert {"network_history", "network_steps"} <= plots
 
 
+@searched
 def test_a_classical_trials_figure_is_the_models_auroc_on_the_fold(
     store: tuple[Path, MlflowClient], pipeline: Pipeline, features: Path
 ) -> None:
@@ -488,6 +492,7 @@ def test_a_classical_trials_figure_is_the_models_auroc_on_the_fold(
     assert table[table["model"] == "logistic_regression"]["auroc"].iloc[0] == pytest.approx(auroc, abs=1e-5)
 
 
+@searched
 def test_every_trial_is_a_run_below_the_steps(store: tuple[Path, MlflowClient]) -> None:
     best, client = store
     (experiment,) = client.search_experiments(filter_string="name = 'osteon'")
@@ -539,6 +544,7 @@ def test_without_trials_nothing_is_tried_and_no_network_loaded(tmp_path: Path) -
     assert read_best(tmp_path / "best") == Best()
 
 
+@searched
 def test_more_folds_than_there_are_is_said(pipeline: Pipeline, features: Path, tmp_path: Path) -> None:
     params = SMALL.model_copy(update={"folds": 4})
     with pytest.raises(OsteonError, match=r"search\.folds = 4: there are 3 folds, see preparation\.folds"):
@@ -551,10 +557,11 @@ KILLED = """
     from tests.unit.test_search import CLASSICAL, LONG, TWICE, search
     search(*map(Path, sys.argv[1:]), TWICE, LONG, CLASSICAL)
 """
-LONG = TRAINING.model_copy(update={"epochs": 6})
+LONG = TRAINING.model_copy(update={"epochs": 3})
 TWICE = SMALL.model_copy(update={"trials": 2, "classical_trials": 0, "folds": 2})
 
 
+@searched
 def test_a_killed_search_goes_on_in_the_middle_of_its_trial(
     pipeline: Pipeline,
     features: Path,
@@ -594,8 +601,8 @@ def test_a_killed_search_goes_on_in_the_middle_of_its_trial(
     # Number 0 was killed, 1 has its values, its place, and what it had learnt already.
     assert table["trial"].tolist() == [1, 2]
     assert table["own_values"].tolist() == [True, False]
-    assert caplog.text.count("continuing after epoch 6") == 1  # the first fold was whole
-    assert "epoch 1 of 6" not in caplog.text.split("trial 2")[0]
-    assert reported[1] == list(range(1, 13))
-    assert table["done"].iloc[0] == 12
+    assert caplog.text.count("continuing after epoch 3") == 1  # the first fold was whole
+    assert "epoch 1 of 3" not in caplog.text.split("trial 2")[0]
+    assert reported[1] == list(range(1, 7))
+    assert table["done"].iloc[0] == 6
     assert sorted(path.name for path in best.iterdir()) == ["best.yaml", "plots", "search.json", "trials.csv"]

@@ -350,13 +350,15 @@ def test_the_summary_says_what_the_package_says(alone: tuple[Path, TrainingSumma
 
 
 def test_a_second_packing_is_the_same_and_another_target_gives_it_another_fingerprint(
-    experiment: Experiment, ensemble: Path, tmp_path: Path
+    experiment: Experiment, ensemble: Path, svm: Path, tmp_path: Path
 ) -> None:
     pack(experiment, tmp_path / "again", final="ensemble")
     assert dvc_hash(tmp_path / "again") == dvc_hash(ensemble)
-    other = CERTAINTY.model_copy(update={"sensitivity": 0.91})
-    pack(experiment, tmp_path / "other", final="ensemble", certainty=other)
-    assert info_of(tmp_path / "other").fingerprint != info_of(ensemble).fingerprint
+    for name, sensitivity in (("the same", CERTAINTY.sensitivity), ("other", 0.91)):
+        certainty = CERTAINTY.model_copy(update={"sensitivity": sensitivity})
+        pack(experiment, tmp_path / name, model="svm", certainty=certainty)
+    assert info_of(tmp_path / "the same").fingerprint == info_of(svm).fingerprint
+    assert info_of(tmp_path / "other").fingerprint != info_of(svm).fingerprint
 
 
 def test_boxes_that_count_for_nothing_have_taught_no_map(experiment: Experiment, tmp_path: Path) -> None:
