@@ -262,7 +262,9 @@ def test_a_killed_cross_validation_goes_on_in_the_fold_it_was_in(
         pd.read_parquet(folder / PREDICTIONS).sort_values(order, ignore_index=True)
         for folder in (tmp_path / "folds", experiment.folds)
     )
-    pd.testing.assert_frame_equal(ours, theirs, atol=1e-3)
+    learnt = ours["model"].isin(["network", "soft_vote"])
+    for rows, allowed in ((learnt, 0.1), (~learnt, 1e-3)):
+        pd.testing.assert_frame_equal(ours[rows], theirs[rows], rtol=0, atol=allowed)
 
 
 def test_a_fold_of_other_parameters_is_computed_again_and_nothing_that_was_read_changes(
@@ -336,14 +338,20 @@ def side_by_side(
 def test_folds_side_by_side_are_the_folds_one_after_the_other(
     experiment: Experiment, side_by_side: tuple[Path, MlflowClient, str]
 ) -> None:
-    """But for rounding, and the seconds: each process has fewer threads."""
+    """But for rounding, and the seconds: each process has fewer threads.
+
+    What rounding does to a network grows while it learns: on one kind of processor a fold's scores moved by 0.034 with
+    one thread instead of two, on another by less than 0.001. Alone in a process, with as many threads, they are the same.
+    """
     folds, _, _ = side_by_side
     order = ["model", "film_id"]
     ours, theirs = (
         pd.read_parquet(folder / PREDICTIONS).sort_values(order, ignore_index=True)
         for folder in (folds, experiment.folds)
     )
-    pd.testing.assert_frame_equal(ours, theirs, atol=1e-3)
+    learnt = ours["model"].isin(["network", "soft_vote"])
+    for rows, allowed in ((learnt, 0.1), (~learnt, 1e-3)):
+        pd.testing.assert_frame_equal(ours[rows], theirs[rows], rtol=0, atol=allowed)
     for one, other in zip(read_folds(folds), read_folds(experiment.folds), strict=True):
         assert one.model_dump(exclude={"seconds"}) == other.model_dump(exclude={"seconds"})
 
