@@ -340,8 +340,8 @@ def test_folds_side_by_side_are_the_folds_one_after_the_other(
 ) -> None:
     """But for rounding, and the seconds: each process has fewer threads.
 
-    What rounding does to a network grows while it learns: on one kind of processor a fold's scores moved by 0.034 with
-    one thread instead of two, on another by less than 0.001. Alone in a process, with as many threads, they are the same.
+    What rounding does to a network grows while it learns: on one kind of processor a fold's scores moved by 0.034
+    with one thread instead of two, on another by less than 0.001. With as many threads they are the same.
     """
     folds, _, _ = side_by_side
     order = ["model", "film_id"]
