@@ -11,6 +11,8 @@ python3 -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "th
   --build-constraints "$lock" -r "$lock"
 
 rm -f /opt/osteon/.lock
+rm -f /tmp/uv-*.lock  # of building that package
+
 cd /opt/osteon/lib/python3*/site-packages
 # C++ headers, and the packages' own tests and their data. numpy keeps its tests: numpy.testing imports from them.
 rm -r tensorflow/include pyarrow/include pyarrow/tests pandas/tests matplotlib/tests onnx/backend/test tests
