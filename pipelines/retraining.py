@@ -1,7 +1,6 @@
 """The retraining pipeline: asks why, and trains if there is a reason. A schedule starts it."""
 
 from kfp import dsl
-from kfp.dsl import Dataset, Input
 from kfp.dsl.base_component import BaseComponent
 
 from pipelines import steps
@@ -22,7 +21,7 @@ def retraining_pipeline(placed: Placed) -> BaseComponent:
         repository: str = "",
         revision: str = "main",
         mode: str = "enforce",
-        drift: Input[Dataset] = None,
+        drift: str = "",
     ) -> None:
         with end_reported(placed):
             asked = steps.ask_why(repository=repository, revision=revision, params=params, drift=drift)

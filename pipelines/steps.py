@@ -245,8 +245,8 @@ def report_end(status: dsl.PipelineTaskFinalStatus) -> None:
 
 
 @component
-def ask_why(repository: str, revision: str, params: str, drift: Input[Dataset] = None) -> str:
+def ask_why(repository: str, revision: str, params: str, drift: str) -> str:
     """Why to train again; empty where there is no reason."""
     from components.retraining import asking
 
-    return asking.ask_why(repository, revision, params, drift.path if drift else None)
+    return asking.ask_why(repository, revision, params, drift)

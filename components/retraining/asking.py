@@ -2,7 +2,6 @@
 
 import logging
 from datetime import UTC, datetime
-from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -15,14 +14,14 @@ from components.tasks.running import read_params
 log = logging.getLogger(__name__)
 
 
-def ask_why(repository: str, revision: str, params: str, drift: str | None = None) -> str:
+def ask_why(repository: str, revision: str, params: str, drift: str = "") -> str:
     """Why a model should be trained now; empty where there is no reason.
 
     Args:
         repository: of the films, as for find_version.
         revision: whose films count as the newest.
         params: as JSON; data.root and the section retraining are read.
-        drift: file with a report as JSON, with the keys made (a time) and share.
+        drift: a report as JSON, with the keys made (a time) and share; empty where there is none.
 
     Raises:
         OsteonError: the films or the registry cannot be looked at, or the report is none.
@@ -31,7 +30,7 @@ def ask_why(repository: str, revision: str, params: str, drift: str | None = Non
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     values = read_params(params)
     found = find_version(repository_address(repository), revision, values.data.root)
-    report = _report(Path(drift)) if drift else None
+    report = _report(drift) if drift else None
     reason = reason_to_train(found.data, _judged(), report, values.retraining, datetime.now(UTC))
     log.info("films %s at commit %s: %s", found.data, found.commit, reason or "no reason to train")
     return reason
@@ -48,8 +47,8 @@ def _judged() -> list[Judged]:
     ]
 
 
-def _report(path: Path) -> DriftReport:
+def _report(text: str) -> DriftReport:
     try:
-        return DriftReport.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise OsteonError(f"{path}: no drift report ({str(error).splitlines()[0]})") from None
+        return DriftReport.model_validate_json(text)
+    except ValidationError as error:
+        raise OsteonError(f"drift: no drift report ({str(error).splitlines()[0]})") from None

@@ -158,8 +158,8 @@ def test_retraining_trains_only_for_a_reason_and_takes_a_drift_report(tmp_path: 
         if "condition" in task.get("triggerPolicy", {})
     ]
     assert "inputs.parameter_values['pipelinechannel--ask-why-Output'] != ''" in conditions
-    drift = pipeline.spec["root"]["inputDefinitions"]["artifacts"]["drift"]
-    assert drift["isOptional"]
+    drift = pipeline.spec["root"]["inputDefinitions"]["parameters"]["drift"]
+    assert (drift["isOptional"], drift["defaultValue"], drift["parameterType"]) == (True, "", "STRING")
 
 
 def test_a_file_that_is_there_is_replaced_whole(tmp_path: Path) -> None:

@@ -99,13 +99,9 @@ def test_the_registry_and_the_repository_are_asked(client: MlflowClient, films: 
     assert ask_why(*asked) == ""
 
 
-def test_a_drift_report_is_read_and_a_damaged_one_named(
-    client: MlflowClient, films: FilmRepository, tmp_path: Path
-) -> None:
+def test_a_drift_report_is_read_and_a_damaged_one_said(client: MlflowClient, films: FilmRepository) -> None:
     judged(client, films.data)
-    report = tmp_path / "drift.json"
-    report.write_text(json.dumps({"made": f"{datetime.now(UTC) + timedelta(hours=1):%FT%TZ}", "share": 0.5}))
-    assert ask_why(str(films.folder), "main", params(), str(report)).startswith("drift: 50%")
-    report.write_text('{"share": 2}')
-    with pytest.raises(OsteonError, match=r"drift\.json: no drift report"):
-        ask_why(str(films.folder), "main", params(), str(report))
+    report = json.dumps({"made": f"{datetime.now(UTC) + timedelta(hours=1):%FT%TZ}", "share": 0.5})
+    assert ask_why(str(films.folder), "main", params(), report).startswith("drift: 50%")
+    with pytest.raises(OsteonError, match="drift: no drift report"):
+        ask_why(str(films.folder), "main", params(), '{"share": 2}')
