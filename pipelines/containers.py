@@ -45,18 +45,27 @@ def run_container(
     """Run a container to its end, with the rights of whoever runs the rehearsal, without a network; its exit code.
 
     It has the signature of kfp.local.docker_task_handler.run_docker_container, whose place it takes.
+
+    Raises:
+        OsteonError: the engine could not start it.
+
     """
-    container = client.containers.run(
-        image=image.partition("@")[2] or image,
-        command=command,
-        detach=True,
-        volumes=volumes,
-        user=f"{os.getuid()}:{os.getgid()}",
-        network_mode="none",
-        cap_drop=["ALL"],
-        shm_size="256m",
-        **given,
-    )
+    from docker.errors import APIError
+
+    try:
+        container = client.containers.run(
+            image=image.partition("@")[2] or image,
+            command=command,
+            detach=True,
+            volumes=volumes,
+            user=f"{os.getuid()}:{os.getgid()}",
+            network_mode="none",
+            cap_drop=["ALL"],
+            shm_size="256m",
+            **given,
+        )
+    except APIError as error:
+        raise OsteonError(f"the container engine could not start a container ({error.explanation or error})") from None
     try:
         for line in container.logs(stream=True):
             print(line.decode(errors="replace"), end="")  # noqa: T201 – as kfp shows what a task says
