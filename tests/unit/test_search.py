@@ -336,7 +336,7 @@ WORKER = """
     from components.search import study as room
     from components.search.space import distributions, suggest
     from components.params import Range, SvmParams
-    room.HEARTBEAT, room.GRACE, room.PAUSE = 1, 2, 0.1
+    room.HEARTBEAT, room.GRACE, room.PAUSE = 1, 6, 0.1
     X = distributions("svm", {"c": Range(low=0.1, high=10.0, log=True)}, SvmParams())
     url, trials, hangs = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "hangs"
 
