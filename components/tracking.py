@@ -47,15 +47,8 @@ PIPELINE = "osteon.pipeline.commit"  # of the compiled pipeline that called the 
 REMOTE, ENVIRONMENT = "osteon.dvc.remote", "osteon.environment"
 REASON, REVISION, FILMS_COMMIT = "osteon.reason", "osteon.revision", "osteon.films.commit"  # of a pass on a cluster
 ENVIRONMENT_FILE = "environment.json"
-_SHARED_TAGS = (
-    STEP,
-    PROCESS,
-    COMMIT,
-    DIRTY,
-    IMAGE,
-    PIPELINE,
-    "mlflow.source.git.commit",
-)  # of a step's run and those below it
+# Of a step's run and those below it.
+_SHARED_TAGS = (STEP, PROCESS, COMMIT, DIRTY, IMAGE, PIPELINE, "mlflow.source.git.commit")
 
 
 def tracking_uri() -> str:
@@ -481,7 +474,7 @@ def end_pass(status: str, tags: dict[str, str]) -> "Run | None":
     key = current_pass()
     client, experiment = connect()
     with _told_if_gone():
-        found = _run_of_pass(client, experiment, key) if key else None
+        found = run_of_pass(client, experiment, key) if key else None
         if found is None:
             return None
         run_id = str(found.info.run_id)
@@ -495,11 +488,12 @@ def lineage_of_pass() -> list["Lineage"]:
     """The runs behind the present pass, its own among them; none where there is no pass."""
     key = current_pass()
     client, experiment = connect()
-    found = _run_of_pass(client, experiment, key) if key else None
+    found = run_of_pass(client, experiment, key) if key else None
     return list(lineage_of_run(client, found.info.run_id).walk()) if found else []
 
 
-def _run_of_pass(client: "MlflowClient", experiment: str, key: str) -> "Run | None":
+def run_of_pass(client: "MlflowClient", experiment: str, key: str) -> "Run | None":
+    """The run that stands for a pass; None where no step has begun it."""
     found = client.search_runs([experiment], f"tags.`{PASS}` = '{key}'", max_results=1)
     return found[0] if found else None
 
@@ -508,7 +502,7 @@ def _parent_run(client: "MlflowClient", experiment: str, key: str, params: Param
     """The run that stands for the whole pass; the first step of a pass makes it."""
     from mlflow.entities import Param
 
-    found = _run_of_pass(client, experiment, key)
+    found = run_of_pass(client, experiment, key)
     if found:
         client.update_run(found.info.run_id, "RUNNING")
         return found
@@ -523,18 +517,24 @@ def _origin() -> dict[str, str]:
 
     An image has no .dvc, so no remote is known there.
     """
-    commit, dirty = os.environ.get("OSTEON_GIT_COMMIT"), os.environ.get("OSTEON_GIT_DIRTY", "")
-    if not commit:
-        commit = _git("rev-parse", "HEAD")
-        # dvc.lock is what a run writes, not what it was made from.
-        dirty = str(bool(_git("status", "--porcelain", "--", ".", ":!dvc.lock"))).lower() if commit else "unknown"
-    tags = {COMMIT: commit or "unknown", DIRTY: dirty, "mlflow.source.git.commit": commit or "unknown"}
+    commit, dirty = present_commit()
+    tags = {COMMIT: commit, DIRTY: dirty, "mlflow.source.git.commit": commit}
     for variable, name in (("OSTEON_IMAGE", IMAGE), ("OSTEON_PIPELINE_COMMIT", PIPELINE)):
         if value := os.environ.get(variable):
             tags[name] = value
     if remote := dvc_remote():
         tags[REMOTE] = remote
     return tags
+
+
+def present_commit() -> tuple[str, str]:
+    """The commit of this folder or image, and whether something was changed since: true, false or unknown."""
+    commit, dirty = os.environ.get("OSTEON_GIT_COMMIT"), os.environ.get("OSTEON_GIT_DIRTY", "")
+    if not commit:
+        commit = _git("rev-parse", "HEAD")
+        # dvc.lock is what a run writes, not what it was made from.
+        dirty = str(bool(_git("status", "--porcelain", "--", ".", ":!dvc.lock"))).lower() if commit else "unknown"
+    return commit or "unknown", dirty
 
 
 def _git(*words: str) -> str:

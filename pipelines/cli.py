@@ -87,10 +87,10 @@ def compile_pipelines(
     Image, commit and the section resources are compiled in; all other parameters are arguments of a run. The same
     input gives the same bytes.
     """
-    from pipelines.compilation import PIPELINES, check_image, commit_of, compile_pipeline
+    from pipelines.compilation import PIPELINES, check_image, commit_of_pipelines, compile_pipeline
 
     check_image(image)
-    resources, made_at = load_params(params).resources, commit or commit_of(Path())
+    resources, made_at = load_params(params).resources, commit or commit_of_pipelines()
     for name in PIPELINES:
         compile_pipeline(name, out / f"{name}.yaml", image, resources, made_at)
         typer.echo(out / f"{name}.yaml")

@@ -73,11 +73,11 @@ def _flat(content: dict[str, Any], prefix: str) -> dict[str, str]:
 
 def _recorded(client: Any, experiment: str, run_id: str, notes: list[str]) -> dict[str, str]:
     """What MLflow has of a run: it is tagged with the run's id."""
-    from components.tracking import DATA, PASS
+    from components.tracking import DATA, run_of_pass
 
-    found = client.search_runs([experiment], f"tags.`{PASS}` = '{run_id}'", max_results=1)
-    if not found:
+    found = run_of_pass(client, experiment, run_id)
+    if found is None:
         notes.append(f"MLflow has nothing of run {run_id}")
         return {}
-    data = found[0].data
+    data = found.data
     return {"data": data.tags.get(DATA, ""), **{name: f"{value:.4g}" for name, value in sorted(data.metrics.items())}}

@@ -1,13 +1,13 @@
 """The pipelines as Kubeflow reads them: one YAML file each, the same bytes for the same input."""
 
 import hashlib
-import subprocess
 import warnings
 from pathlib import Path
 
 from components.errors import OsteonError
 from components.outputs import whole_file
 from components.params import ResourceParams
+from components.tracking import present_commit
 from pipelines.compiled import DIGEST
 
 PIPELINES = ("training", "retraining")
@@ -63,15 +63,7 @@ def source_digest() -> str:
     return f"python-of-this-folder@sha256:{hashed.hexdigest()}"
 
 
-def commit_of(folder: Path) -> str:
-    """The commit that a folder is at, with '+' where something was changed; 'unknown' where git knows none."""
-
-    def git(*words: str) -> str:
-        done = subprocess.run(("git", *words), cwd=folder, capture_output=True, text=True, check=True)  # noqa: S603, S607
-        return done.stdout.strip()
-
-    try:
-        changed = git("status", "--porcelain", "--", ".", ":!dvc.lock")
-        return git("rev-parse", "HEAD") + ("+" if changed else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+def commit_of_pipelines() -> str:
+    """The commit that this folder is at, with '+' where something was changed; 'unknown' where git knows none."""
+    commit, dirty = present_commit()
+    return commit + ("+" if dirty == "true" else "")

@@ -22,7 +22,7 @@ from components.errors import OsteonError
 from components.outputs import dvc_hash, remove
 from components.params import Params
 from components.steps import STEPS
-from pipelines.compilation import commit_of, compile_pipeline
+from pipelines.compilation import commit_of_pipelines, compile_pipeline
 from pipelines.containers import run_container
 from pipelines.narration import COLOUR, Narrator
 
@@ -70,7 +70,7 @@ def rehearse(out: Path, params: Params, policy: str, runner: Runner, image: str,
     make_repository(out / FILMS, out / REMOTE, params)
     # Whoever waits for it wants to know at once what failed.
     once = params.resources.model_copy(update={"retries": 0})
-    compile_pipeline("training", out / PACKAGE, image, once, commit_of(Path.cwd()))
+    compile_pipeline("training", out / PACKAGE, image, once, commit_of_pipelines())
     arguments = {
         "params": params.model_dump_json(),
         "policy": policy,

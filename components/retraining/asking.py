@@ -9,7 +9,7 @@ from components.errors import OsteonError
 from components.film_versions import find_version, repository_address
 from components.promotion.registry import Registry
 from components.retraining.reasons import DriftReport, Judged, reason_to_train
-from components.tasks.running import read_params
+from components.tasks.running import read_params, speak
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ def ask_why(repository: str, revision: str, params: str, drift: str = "") -> str
         OsteonError: the films or the registry cannot be looked at, or the report is none.
 
     """
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    speak()
     values = read_params(params)
     found = find_version(repository_address(repository), revision, values.data.root)
     report = _report(drift) if drift else None

@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 
 from components import tracking
+from components.tasks.running import speak
 
 WEBHOOK = "OSTEON_WEBHOOK"  # an address, which may hold a key
 WAITING = 20  # seconds for an answer
@@ -23,7 +24,7 @@ def report_end(state: str, message: str | None) -> None:
         message: what failed, as Kubeflow says it.
 
     """
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    speak()
     status = "FINISHED" if state == "SUCCEEDED" else "KILLED" if state == "CANCELLED" else "FAILED"
     tags = {MESSAGE: message[:1000]} if message and status != "FINISHED" else {}
     run = tracking.end_pass(status, tags)

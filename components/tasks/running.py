@@ -66,7 +66,7 @@ def params_of_steps(params: str) -> dict[str, str]:
 
 def find_films(films: Films, params: str, reason: str) -> str:
     """Begin a pass: DVC's hash of the films at a revision, looked up anew each time."""
-    _speak()
+    speak()
     values = read_params(params)
     found = find_version(repository_address(films.repository), films.revision, values.data.root)
     tags = {tracking.REASON: reason, tracking.REVISION: films.revision, tracking.FILMS_COMMIT: found.commit}
@@ -97,7 +97,7 @@ def search(params: str, worker: int = 0, **paths: str) -> None:
         paths: of the step; a worker other than 0 has none to write to.
 
     """
-    _speak()
+    speak()
     values = read_params(params)
     storage = values.search.storage or os.environ.get(SEARCH_STORAGE, "")
     if worker and not storage:
@@ -154,14 +154,14 @@ def _run(
     step: Step, params: Params, paths: dict[str, str], *, patient: bool = True, name: str | None = None
 ) -> Summary:
     """Run and record a step; its last line goes to the log."""
-    _speak()
+    speak()
     given = {key: Path(path) for key, path in paths.items()}
     summary = tracking.run_step(step, given, params, patient=patient, name=name)
     log.info("%s: %s", name or step.name, summary.line())
     return summary
 
 
-def _speak() -> None:
+def speak() -> None:
     """Steps say what they do, as on the command line."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("components").setLevel(logging.INFO)

@@ -1,6 +1,7 @@
 """The container image: what is in it, what is not, and a step that runs in it with the least rights."""
 
 import json
+import os
 import re
 import shutil
 import sqlite3
@@ -42,6 +43,20 @@ def test_it_says_what_it_was_made_from(image: Image) -> None:
     assert labels["licenses"] == "Apache-2.0"
     told = environment(config)
     assert (told["OSTEON_GIT_COMMIT"], told["OSTEON_GIT_DIRTY"]) == (commit, str(dirty).lower())
+
+
+def test_it_says_its_commit_though_nothing_else_has_changed(image: Image) -> None:
+    name = "localhost/osteon-test-commit:cpu"
+    flags = os.environ.get("BUILD_FLAGS", "").split()
+    try:
+        for commit in ("0" * 40, "1" * 40):
+            args = ("--build-arg", f"COMMIT={commit}", "--file", "infra/Dockerfile", "--target", "cpu", "--tag", name)
+            subprocess.run([image.engine, "build", *args, *flags, "."], cwd=ROOT, capture_output=True, check=True)
+            config = inspect(image.engine, name)["Config"]
+            assert config["Labels"]["org.opencontainers.image.revision"] == commit
+            assert environment(config)["OSTEON_GIT_COMMIT"] == commit
+    finally:
+        subprocess.run([image.engine, "image", "rm", "--force", name], capture_output=True, check=False)
 
 
 def test_its_environment_holds_nothing_of_this_machine(image: Image) -> None:

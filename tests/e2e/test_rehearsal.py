@@ -170,13 +170,13 @@ import sys
 from pathlib import Path
 from components.params import load_params
 from components.promotion.policy import read_policy
-from pipelines.compilation import commit_of, compile_pipeline, source_digest
+from pipelines.compilation import commit_of_pipelines, compile_pipeline, source_digest
 from pipelines.rehearsal import run_compiled, with_few_films
 
 out = Path(sys.argv[1])
 params = with_few_films(load_params(Path("params.yaml")))
 once = params.resources.model_copy(update={"retries": 0})
-compile_pipeline("retraining", out / "retraining.yaml", source_digest(), once, commit_of(Path()))
+compile_pipeline("retraining", out / "retraining.yaml", source_digest(), once, commit_of_pipelines())
 arguments = {"params": params.model_dump_json(), "repository": str(out / "films"), "mode": "off"}
 arguments["policy"] = read_policy(Path("mlflow/promotion.yaml")).model_dump_json()
 run_compiled(out / "retraining.yaml", arguments, out, "subprocess", {})

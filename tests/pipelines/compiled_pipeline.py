@@ -53,5 +53,5 @@ def compiled(folder: Path, name: str = "training", **resources: Any) -> Compiled
     file = folder / f"{name}.yaml"
     compile_pipeline(name, file, IMAGE, ResourceParams.model_validate(resources), COMMIT)
     text = file.read_text(encoding="utf-8")
-    spec, platform = YAML(typ="safe", pure=True).load_all(text)
+    spec, platform = YAML(typ="safe").load_all(text)
     return Compiled(text, spec, platform)

@@ -116,6 +116,7 @@ def test_every_fold_gets_its_number_and_what_cross_validate_reads() -> None:
 
 
 def test_the_graph_of_dvc_yaml_is_the_pipelines_but_for_what_is_listed(training: Compiled) -> None:
+    assert ("cross_validate", "train") in edges_of_dvc()
     assert edges_of_pipeline(training) == edges_of_dvc()
 
 
