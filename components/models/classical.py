@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 FOLDS = 5  # for the sigmoid
 BLOCK = 4096  # films whose scores are computed together
-SVM_CACHE = 500  # MiB
+SVM_CACHE = 300  # MiB
 
 
 class Reduced(NamedTuple):
