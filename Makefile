@@ -24,7 +24,7 @@ run: $(VENV)/made ## run the pipeline (dvc repro), judge the model, and print wh
 
 .PHONY: test
 test: $(VENV)/made ## run the tests
-	@pytest -n 2 --dist loadgroup
+	@pytest -n 2 --dist loadgroup --durations 30 --durations-min 5
 
 .PHONY: lint
 lint: $(VENV)/made ## ruff, mypy, import-linter

@@ -182,7 +182,9 @@ def main() -> None:
     missing = [name for name in CHOICES if not (KEPT / name).is_dir()]
     for name in [] if given.page else given.rows or missing:
         compute(name)
-    if (KEPT / FIRST).is_dir():
+        if (KEPT / FIRST).is_dir():  # what is computed is on the page, whenever this is stopped
+            write_part(ABLATION, section())
+    if given.page:
         write_part(ABLATION, section())
 
 

@@ -17,21 +17,23 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from benchmarks.fresh_clone import ROOT, fresh_clone
+from benchmarks.fresh_clone import ROOT, Clone, fresh_clone
 from components.audit.audit import RESULT
 from components.audit.findings import Audit
 from components.films.audit import ShortcutAudit, read_audit
 from components.films.layouts.fracatlas import MISSING_BETWEEN
 from components.films.leaks import TABLE
-from components.intervals import shown
+from components.intervals import compare_aurocs, shown
 from components.models.comparison import TITLES as MODEL_TITLES
 from components.outputs import whole_file
 from components.validation.step import count_reasons
@@ -59,6 +61,7 @@ class Case:
     title: str
     about: str
     settings: dict[str, str]
+    all_films: bool = False  # of the folds' ensemble: how one network of all films does beside it
 
 
 CASES = {
@@ -83,8 +86,18 @@ CASES = {
             "training.patience": "40",
             "training.batch_size": "32",
         },
+        all_films=True,
     ),
 }
+# What a person types after `evaluate` of an ensemble. DVC would compute the folds anew.
+ALL_FILMS = (
+    """sed 's/final: ensemble/final: all_films/' params.yaml >all_films.yaml
+osteon train --dataset data/prepared --augmented data/augmented --features data/features --best artifacts/search \\
+  --folds artifacts/cross_validation --model artifacts/all_films --params all_films.yaml""",
+    """osteon evaluate --model artifacts/all_films --dataset data/prepared --best artifacts/search \\
+  --folds artifacts/cross_validation --validation reports/validation --leaks reports/leaks \\
+  --report reports/all_films --params all_films.yaml""",
+)
 
 
 def command_of(stage: str, settings: Mapping[str, str]) -> str:
@@ -108,11 +121,79 @@ def run(case: Case) -> dict[str, Any]:
         assert found is not None, shown  # noqa: S101 – our own output
         lineage = clone.output(f"osteon lineage {found[1]} --json")
         reasons = count_reasons(pd.read_csv(clone.folder / "reports" / "validation" / "quarantine.csv", dtype="string"))
+        finals: list[Final] = []
+        if case.all_films:
+            seconds = {step["step"]: step["seconds"] for step in json.loads(lineage)["steps"]}
+            finals = [final(clone, "model", "evaluation", [seconds["train"], seconds["evaluate"]])]
+            finals.append(final(clone, "all_films", "all_films", [timed(clone, typed) for typed in ALL_FILMS]))
         return {
+            "finals": finals,
             "metrics": json.loads((evaluation / "metrics.json").read_text(encoding="utf-8")),
             "lineage": json.loads(lineage),
             "reasons": reasons,
         }
+
+
+@dataclass(frozen=True)
+class Final:
+    """A packaged model. scores: of the test films; seconds: to train and to evaluate; size: of its networks, MB."""
+
+    scores: pd.DataFrame
+    metrics: dict[str, Any]
+    seconds: list[float]
+    size: float
+
+
+def final(clone: Clone, model: str, report: str, seconds: list[float]) -> Final:
+    """What the clone has of it."""
+    files = (clone.folder / "artifacts" / model).glob("network-*.keras")
+    reports = clone.folder / "reports" / report
+    return Final(
+        scores=pd.read_csv(reports / "predictions.csv", dtype={"film_id": "string", "group": "string"}),
+        metrics=json.loads((reports / "metrics.json").read_text(encoding="utf-8")),
+        seconds=seconds,
+        size=sum(file.stat().st_size for file in files) / 1e6,
+    )
+
+
+def timed(clone: Clone, typed: str) -> float:
+    """Run a command; its seconds."""
+    start = time.perf_counter()
+    clone.run(typed)
+    return time.perf_counter() - start
+
+
+def finals_table(together: Final, one: Final) -> list[str]:
+    """The folds' networks together beside one network of all films, on the same test films."""
+    assert list(together.scores["film_id"]) == list(one.scores["film_id"])  # noqa: S101 – of the same folds
+    groups = pd.factorize(together.scores["group"])[0].astype("int64")
+    labels = together.scores["label"].to_numpy("int64")
+    ours, others = (final.scores["score"].to_numpy("float64") for final in (together, one))
+    confidence = one.metrics["test"]["confidence"]
+    difference = compare_aurocs(labels, ours, others, groups, np.zeros_like(groups), confidence).auroc
+    lines = [
+        "`training.final`, on the same test films:",
+        "",
+        "| final | AUROC | Brier score | minutes to train | minutes to evaluate | MB |",
+        "|---|---|---|--:|--:|--:|",
+    ]
+    for title, final in (("ensemble", together), ("all_films", one)):
+        test, (train, evaluate) = final.metrics["test"], final.seconds
+        lines.append(
+            f"| `{title}` | {interval(test['auroc'])} | {interval(test['brier'])} | {train / 60:.1f} "
+            f"| {evaluate / 60:.1f} | {final.size:.1f} |"
+        )
+    return [
+        *lines,
+        "",
+        f"AUROC of `ensemble` less that of `all_films`, paired, films summed by group: {shown(difference)}. Both need "
+        "the folds, whose minutes are below. `all_films` by:",
+        "",
+        "```sh",
+        *ALL_FILMS,
+        "```",
+        "",
+    ]
 
 
 def interval(figure: dict[str, float | None]) -> str:
@@ -171,6 +252,8 @@ def section(name: str, case: Case, found: dict[str, Any]) -> str:
         lines.append(f"| {region} | {row['films']} | {row['positive']} | {figures} |")
     lines += ["", "| films in quarantine | reason |", "|---|---|"]
     lines += [f"| {count} | {reason} |" for reason, count in found["reasons"].items()] or ["| 0 | |"]
+    if found["finals"]:
+        lines += ["", *finals_table(*found["finals"])[:-1]]
     lines += ["", "| stage | minutes |", "|---|---|"]
     lines += [f"| {step} | {one['seconds'] / 60:.2f} |" for step, one in steps.items()]
     lines += [f"| together | {sum(one['seconds'] for one in steps.values()) / 60:.2f} |", ""]
