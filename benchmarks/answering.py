@@ -98,6 +98,7 @@ def make_model(folder: Path, real: Path | None, quick: bool) -> tuple[int, int, 
         CrossValidationParams,
         DataParams,
         FeatureParams,
+        PackageParams,
         PhantomParams,
         PreparationParams,
         TrainingParams,
@@ -125,7 +126,7 @@ def make_model(folder: Path, real: Path | None, quick: bool) -> tuple[int, int, 
     write_best(best, Best())
     given = (dataset, augmented, described, best)
     cross_validate(*given, folds, folder / "comparison", CrossValidationParams(models=[]), *sections)
-    train(*given, folds, folder / "model", *sections, CertaintyParams(), ValidationParams())
+    train(*given, folds, folder / "model", *sections, PackageParams(), CertaintyParams(), ValidationParams())
     info = read_info(folder / "model")
     return info.films, max(info.epochs), float(info.farthest or 0)
 

@@ -17,9 +17,8 @@ import re
 import shlex
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -61,7 +60,7 @@ class Case:
     title: str
     about: str
     settings: dict[str, str]
-    all_films: bool = False  # of the folds' ensemble: how one network of all films does beside it
+    other: dict[str, str] = field(default_factory=dict)  # changes that a second model is made with, to compare
 
 
 CASES = {
@@ -85,19 +84,11 @@ CASES = {
             "training.epochs": "40",
             "training.patience": "40",
             "training.batch_size": "32",
+            "package.final": "ensemble",
         },
-        all_films=True,
+        other={"package.final": "all_films"},
     ),
 }
-# What a person types after `evaluate` of an ensemble. DVC would compute the folds anew.
-ALL_FILMS = (
-    """sed 's/final: ensemble/final: all_films/' params.yaml >all_films.yaml
-osteon train --dataset data/prepared --augmented data/augmented --features data/features --best artifacts/search \\
-  --folds artifacts/cross_validation --model artifacts/all_films --params all_films.yaml""",
-    """osteon evaluate --model artifacts/all_films --dataset data/prepared --best artifacts/search \\
-  --folds artifacts/cross_validation --validation reports/validation --leaks reports/leaks \\
-  --report reports/all_films --params all_films.yaml""",
-)
 
 
 def command_of(stage: str, settings: Mapping[str, str]) -> str:
@@ -108,92 +99,61 @@ def command_of(stage: str, settings: Mapping[str, str]) -> str:
     return " \\\n  ".join([f"dvc exp run {stage}", *words])
 
 
-def run(case: Case) -> dict[str, Any]:
-    """Run it; all that the page shows."""
-    with fresh_clone() as clone:
-        clone.run(command_of("evaluate", case.settings))
-        evaluation = clone.folder / "reports" / "evaluation"
-        shown = clone.output("osteon summary")
-        name = next(key for key, one in CASES.items() if one is case)
-        PICTURES.mkdir(exist_ok=True)
-        (PICTURES / f"{name}_roc.png").write_bytes((evaluation / "figures" / "roc.png").read_bytes())
-        found = re.search(r"^run +(\w+)", shown, re.MULTILINE)
-        assert found is not None, shown  # noqa: S101 – our own output
-        lineage = clone.output(f"osteon lineage {found[1]} --json")
-        reasons = count_reasons(pd.read_csv(clone.folder / "reports" / "validation" / "quarantine.csv", dtype="string"))
-        finals: list[Final] = []
-        if case.all_films:
-            seconds = {step["step"]: step["seconds"] for step in json.loads(lineage)["steps"]}
-            finals = [final(clone, "model", "evaluation", [seconds["train"], seconds["evaluate"]])]
-            finals.append(final(clone, "all_films", "all_films", [timed(clone, typed) for typed in ALL_FILMS]))
-        return {
-            "finals": finals,
-            "metrics": json.loads((evaluation / "metrics.json").read_text(encoding="utf-8")),
-            "lineage": json.loads(lineage),
-            "reasons": reasons,
-        }
-
-
 @dataclass(frozen=True)
-class Final:
-    """A packaged model. scores: of the test films; seconds: to train and to evaluate; size: of its networks, MB."""
+class Evaluated:
+    """A packaged model on the test films. size: of its networks, MB."""
 
-    scores: pd.DataFrame
     metrics: dict[str, Any]
-    seconds: list[float]
+    lineage: dict[str, Any]
+    predictions: pd.DataFrame
     size: float
 
 
-def final(clone: Clone, model: str, report: str, seconds: list[float]) -> Final:
-    """What the clone has of it."""
-    files = (clone.folder / "artifacts" / model).glob("network-*.keras")
-    reports = clone.folder / "reports" / report
-    return Final(
-        scores=pd.read_csv(reports / "predictions.csv", dtype={"film_id": "string", "group": "string"}),
+def run(name: str) -> dict[str, Any]:
+    """Run a case; all that the page shows."""
+    case = CASES[name]
+    with fresh_clone() as clone:
+        of = {"found": evaluated(clone, case.settings)}
+        figure = clone.folder / "reports" / "evaluation" / "figures" / "roc.png"
+        PICTURES.mkdir(exist_ok=True)
+        (PICTURES / f"{name}_roc.png").write_bytes(figure.read_bytes())
+        if case.other:
+            of["other"] = evaluated(clone, case.settings | case.other)
+        table = clone.folder / "reports" / "validation" / "quarantine.csv"
+        return {**of, "reasons": count_reasons(pd.read_csv(table, dtype="string"))}
+
+
+def evaluated(clone: Clone, settings: Mapping[str, str]) -> Evaluated:
+    """Evaluate a model of these settings."""
+    clone.run(command_of("evaluate", settings))
+    reports = clone.folder / "reports" / "evaluation"
+    told = re.search(r"^run +(\w+)", said := clone.output("osteon summary"), re.MULTILINE)
+    assert told is not None, said  # noqa: S101 – our own output
+    networks = (clone.folder / "artifacts" / "model").glob("network-*.keras")
+    return Evaluated(
         metrics=json.loads((reports / "metrics.json").read_text(encoding="utf-8")),
-        seconds=seconds,
-        size=sum(file.stat().st_size for file in files) / 1e6,
+        lineage=json.loads(clone.output(f"osteon lineage {told[1]} --json")),
+        predictions=pd.read_csv(reports / "predictions.csv", dtype={"film_id": "string", "group": "string"}),
+        size=sum(file.stat().st_size for file in networks) / 1e6,
     )
 
 
-def timed(clone: Clone, typed: str) -> float:
-    """Run a command; its seconds."""
-    start = time.perf_counter()
-    clone.run(typed)
-    return time.perf_counter() - start
-
-
-def finals_table(together: Final, one: Final) -> list[str]:
-    """The folds' networks together beside one network of all films, on the same test films."""
-    assert list(together.scores["film_id"]) == list(one.scores["film_id"])  # noqa: S101 – of the same folds
-    groups = pd.factorize(together.scores["group"])[0].astype("int64")
-    labels = together.scores["label"].to_numpy("int64")
-    ours, others = (final.scores["score"].to_numpy("float64") for final in (together, one))
-    confidence = one.metrics["test"]["confidence"]
-    difference = compare_aurocs(labels, ours, others, groups, np.zeros_like(groups), confidence).auroc
-    lines = [
-        "`training.final`, on the same test films:",
-        "",
-        "| final | AUROC | Brier score | minutes to train | minutes to evaluate | MB |",
-        "|---|---|---|--:|--:|--:|",
-    ]
-    for title, final in (("ensemble", together), ("all_films", one)):
-        test, (train, evaluate) = final.metrics["test"], final.seconds
-        lines.append(
-            f"| `{title}` | {interval(test['auroc'])} | {interval(test['brier'])} | {train / 60:.1f} "
-            f"| {evaluate / 60:.1f} | {final.size:.1f} |"
-        )
-    return [
-        *lines,
-        "",
-        f"AUROC of `ensemble` less that of `all_films`, paired, films summed by group: {shown(difference)}. Both need "
-        "the folds, whose minutes are below. `all_films` by:",
-        "",
-        "```sh",
-        *ALL_FILMS,
-        "```",
-        "",
-    ]
+def against_other(case: Case, found: Evaluated, other: Evaluated) -> list[str]:
+    """Two models of one case on the same test films."""
+    ours, theirs = found.predictions, other.predictions
+    assert list(ours["film_id"]) == list(theirs["film_id"])  # noqa: S101 – the test films depend on neither
+    groups = pd.factorize(ours["group"])[0].astype("int64")
+    labels, scores, others = ours["label"].to_numpy("int64"), ours["score"].to_numpy(), theirs["score"].to_numpy()
+    confidence = found.metrics["test"]["confidence"]
+    less = compare_aurocs(labels, scores, others, groups, np.zeros_like(groups), confidence).auroc
+    names = [", ".join(f"`{key}={settings[key]}`" for key in case.other) for settings in (case.settings, case.other)]
+    lines = ["| | AUROC | Brier score | minutes to train | to evaluate | MB |", "|---|---|---|--:|--:|--:|"]
+    for name, one in zip(names, (found, other), strict=True):
+        minutes = {step["step"]: f"{step['seconds'] / 60:.1f}" for step in one.lineage["steps"]}
+        auroc, brier = (interval(one.metrics["test"][key]) for key in ("auroc", "brier"))
+        lines.append(f"| {name} | {auroc} | {brier} | {minutes['train']} | {minutes['evaluate']} | {one.size:.1f} |")
+    text = f"AUROC of the first less that of the second, paired, films summed by group: {shown(less)}."
+    return ["", *lines, "", f"{text} Both need the folds."]
 
 
 def interval(figure: dict[str, float | None]) -> str:
@@ -210,7 +170,8 @@ def number(figure: float | None) -> str:
 
 def section(name: str, case: Case, found: dict[str, Any]) -> str:
     """The case's part of the page."""
-    test, regions, lineage = found["metrics"]["test"], found["metrics"]["subgroups"]["by"]["region"], found["lineage"]
+    metrics, lineage = found["found"].metrics, found["found"].lineage
+    test, regions = metrics["test"], metrics["subgroups"]["by"]["region"]
     steps = {step["step"]: step for step in lineage["steps"]}
     validated, crossed, trained = (steps[step]["metrics"] for step in ("validate", "cross_validate", "train"))
     lines = [
@@ -237,11 +198,11 @@ def section(name: str, case: Case, found: dict[str, Any]) -> str:
     for key, title in ROWS.items():
         lines.append(f"| {title} | {interval(test[key])} | {methods.get(key, 'bootstrap over groups')} |")
     lines += ["", "| out of fold, each model | AUROC, all folds | mean of the folds | sd |", "|---|---|---|---|"]
-    for model, row in found["metrics"]["models"].items():
+    for model, row in metrics["models"].items():
         lines.append(
             f"| {MODEL_TITLES[model]} | {interval(row['pooled'])} | {number(row['mean'])} | {number(row['sd'])} |"
         )
-    points = found["metrics"]["operating_points"]
+    points = metrics["operating_points"]
     lines += ["", "| answers on the test films | |", "|---|---|"]
     lines.append(f"| sensitivity of 'rule out', by group | {interval(points['sensitivity']['share'])} |")
     lines.append(f"| specificity of 'rule in', by group | {interval(points['specificity']['share'])} |")
@@ -252,8 +213,8 @@ def section(name: str, case: Case, found: dict[str, Any]) -> str:
         lines.append(f"| {region} | {row['films']} | {row['positive']} | {figures} |")
     lines += ["", "| films in quarantine | reason |", "|---|---|"]
     lines += [f"| {count} | {reason} |" for reason, count in found["reasons"].items()] or ["| 0 | |"]
-    if found["finals"]:
-        lines += ["", *finals_table(*found["finals"])[:-1]]
+    if case.other:
+        lines += against_other(case, found["found"], found["other"])
     lines += ["", "| stage | minutes |", "|---|---|"]
     lines += [f"| {step} | {one['seconds'] / 60:.2f} |" for step, one in steps.items()]
     lines += [f"| together | {sum(one['seconds'] for one in steps.values()) / 60:.2f} |", ""]
@@ -464,7 +425,7 @@ def main() -> None:
             write_part(name, audit_section(*audit_fracatlas()))
         else:
             print(f"$ {shlex.join(shlex.split(command_of('evaluate', CASES[name].settings)))}", flush=True)
-            write_part(name, section(name, CASES[name], run(CASES[name])))
+            write_part(name, section(name, CASES[name], run(name)))
 
 
 if __name__ == "__main__":

@@ -151,6 +151,7 @@ def run_step(step: str, folder: Path) -> Measured:
         DataParams,
         EvaluationParams,
         FeatureParams,
+        PackageParams,
         PreparationParams,
         TrainingParams,
         ValidationParams,
@@ -184,7 +185,7 @@ def run_step(step: str, folder: Path) -> Measured:
             asked = cross_validate(prepared, augmented, described, best, folds, comparison, *given).films
             images = asked + sum(one.films + one.copies for one in read_folds(folds))
         case "train":
-            params = (training, ClassicalParams(), CertaintyParams(), ValidationParams())
+            params = (training, ClassicalParams(), PackageParams(), CertaintyParams(), ValidationParams())
             done = train(prepared, augmented, described, best, folds, model, *params)
             images = done.films + done.copies
         case _:

@@ -174,16 +174,8 @@ ClassicalName = Literal["svm", "random_forest", "k_nearest", "logistic_regressio
 
 
 class TrainingParams(Section):
-    """The model and how it learns."""
+    """A network and how it learns."""
 
-    model: Annotated[
-        Literal["network", "svm", "random_forest", "k_nearest", "logistic_regression", "soft_vote"],
-        Field(description="what is packaged; soft_vote is the mean of the network's and the classical probabilities"),
-    ] = "network"
-    final: Annotated[
-        Literal["all_films", "ensemble"],
-        Field(description="all_films: one network, learnt anew from all; ensemble: those of the folds, averaged"),
-    ] = "all_films"
     network: Annotated[NetworkName, Field(description="a name in components/models/networks.py")] = "compact"
     width: Annotated[int, Field(ge=8, le=128, multiple_of=8, description="channels of the first block")] = 8
     dropout: Annotated[float, Field(ge=0, lt=1, description="share dropped before the last layer")] = 0.2
@@ -222,6 +214,19 @@ class TrainingParams(Section):
         Field(description="auto tries float32 and mixed_bfloat16 for a few steps and takes the faster"),
     ] = "float32"
     seed: Seed = 20
+
+
+class PackageParams(Section):
+    """What is packaged, of all that was cross-validated."""
+
+    model: Annotated[
+        Literal["network", "svm", "random_forest", "k_nearest", "logistic_regression", "soft_vote"],
+        Field(description="soft_vote is the mean of the network's and the classical probabilities"),
+    ] = "network"
+    final: Annotated[
+        Literal["all_films", "ensemble"],
+        Field(description="all_films: one network, learnt anew from all; ensemble: those of the folds, averaged"),
+    ] = "all_films"
 
 
 class SvmParams(Section):
@@ -303,9 +308,9 @@ _SEARCHED: dict[str, type[Section]] = {
     "k_nearest": KNearestParams,
     "logistic_regression": LogisticRegressionParams,
 }
-# These say how is measured or what is packaged, or were used before the search began.
+# These say how is measured, or were used before the search began.
 _NOT_SEARCHED: dict[str, tuple[str, ...]] = {
-    "training": ("model", "final", "task", "epochs", "patience", "stopping_share", "precision", "seed"),
+    "training": ("task", "epochs", "patience", "stopping_share", "precision", "seed"),
     "augmentation": ("copies", "copies_rarer", "seed", "cores"),
 }
 
@@ -497,6 +502,7 @@ class Params(Section):
     cross_validation: CrossValidationParams = CrossValidationParams()
     training: TrainingParams = TrainingParams()
     classical: ClassicalParams = ClassicalParams()
+    package: PackageParams = PackageParams()
     certainty: CertaintyParams = CertaintyParams()
     evaluation: EvaluationParams = EvaluationParams()
     resources: ResourceParams = ResourceParams()

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from components.contract import Input, Output, Summary
-from components.params import CertaintyParams, ClassicalParams, TrainingParams, ValidationParams
+from components.params import CertaintyParams, ClassicalParams, PackageParams, TrainingParams, ValidationParams
 
 HISTORY, CHECKPOINT = "history.csv", "checkpoint"
 
@@ -30,6 +30,7 @@ def train(
     model: Annotated[Path, Output("the packaged model", "model")],
     params: TrainingParams,
     classical: ClassicalParams,
+    package: PackageParams,
     certainty: CertaintyParams,
     validation: ValidationParams,
 ) -> TrainingSummary:
@@ -73,7 +74,7 @@ def train(
     )
     from components.outputs import remove_all_but, remove_traces, whole_folder
 
-    found, computed, asked = read_best(best), read_folds(folds), read_predictions(folds, params.model)
+    found, computed, asked = read_best(best), read_folds(folds), read_predictions(folds, package.model)
     films, described = open_learning_films(dataset, augmented, params, found), open_features(features)
     rows = development_rows(films.prepared.films)
     learning = found.over_training(params).model_copy(update={"precision": computed[0].precision})
@@ -94,17 +95,17 @@ def train(
     limits = FilmLimits(**{name: getattr(validation, name) for name in FilmLimits.model_fields})
     made_from = (
         *(one.fingerprint for one in computed),
-        *(section.model_dump_json() for section in (learning, others, certainty, limits)),
+        *(section.model_dump_json() for section in (learning, others, package, certainty, limits)),
         keras.backend.backend(),
     )
     epochs: list[int] = []
-    names = [name for name in computed[0].models if params.model in (name, "soft_vote")]
+    names = [name for name in computed[0].models if package.model in (name, "soft_vote")]
     with whole_folder(model, keep=True) as folder:
         checkpoint = folder / CHECKPOINT
         remove_all_but(folder, [CHECKPOINT])
-        if params.model not in ("network", "soft_vote"):
+        if package.model not in ("network", "soft_vote"):
             pass
-        elif params.final == "ensemble":
+        elif package.final == "ensemble":
             epochs = [one.epochs for one in computed]
             for number, one in enumerate(computed):
                 computed_there = folds / FOLD.format(one.fold)
@@ -140,7 +141,7 @@ def train(
         backend = keras.backend.backend()
         info = PackageInfo(
             finding=films.prepared.finding,
-            model=params.model,
+            model=package.model,
             network=learning.network,
             networks=len(epochs),
             classical=list(names),

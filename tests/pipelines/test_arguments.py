@@ -40,7 +40,7 @@ def test_a_range_of_the_search_is_one_value() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("training.epoch=3", "--param: training.epoch: unknown key (did you mean epochs?); allowed: model, final, "),
+        ("training.epoch=3", "--param: training.epoch: unknown key (did you mean epochs?); allowed: network, width, "),
         ("trainin.epochs=3", "--param: trainin: unknown key (did you mean training?); allowed: data, "),
         ("training.epochs=0", "--param: training.epochs = 0: input should be greater than or equal to 1"),
         ("training.epochs=three", "--param: training.epochs = 'three': input should be a valid integer"),

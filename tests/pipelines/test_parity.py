@@ -100,11 +100,17 @@ def test_a_step_gets_the_sections_that_dvc_tracks_with_its_stage_and_no_other() 
             assert section_of(values, kind) == section_of(Params(), kind)
 
 
-def test_a_change_of_one_section_changes_what_those_steps_get_that_read_it() -> None:
+@pytest.mark.parametrize(
+    ("section", "change", "steps"),
+    [("evaluation", {"resamples": 300}, ["evaluate"]), ("package", {"final": "ensemble"}, ["train"])],
+)
+def test_a_change_of_one_section_changes_what_those_steps_get_that_read_it(
+    section: str, change: dict[str, Any], steps: list[str]
+) -> None:
     before = params_of_steps(Params().model_dump_json())
-    other = Params().model_copy(update={"evaluation": Params().evaluation.model_copy(update={"resamples": 300})})
+    other = Params().model_copy(update={section: getattr(Params(), section).model_copy(update=change)})
     after = params_of_steps(other.model_dump_json())
-    assert [name for name in before if before[name] != after[name]] == ["evaluate"]
+    assert [name for name in before if before[name] != after[name]] == steps
     assert params_of_folds(other.model_dump_json()) == params_of_folds(Params().model_dump_json())
 
 

@@ -19,7 +19,7 @@ def load(folder: Path, text: str) -> Params:
     [
         (
             "training: {batch_sise: 8}",
-            r"training\.batch_sise: unknown key \(did you mean batch_size\?\); allowed: model, final, network, ",
+            r"training\.batch_sise: unknown key \(did you mean batch_size\?\); allowed: network, width, ",
         ),
         ("trainig: {}", r"trainig: unknown key \(did you mean training\?\); allowed: data, phantoms, "),
         ("training: {epochs: 0}", r"training\.epochs = 0: input should be greater than or equal to 1"),
@@ -30,7 +30,7 @@ def load(folder: Path, text: str) -> Params:
         ("data: {classes: {fractured: [A], not_fractured: [a]}}", r"\['a'\] cannot mean both"),
         ("data: {classes: {broken: [A]}}", r"data\.classes\.broken: unknown key; allowed: fractured, not_fractured"),
         ("training: {precision: float8}", r"training\.precision = 'float8': input should be 'auto', 'float32', "),
-        ("training: {validation_fold: 0}", r"training\.validation_fold: unknown key; allowed: model, "),
+        ("training: {validation_fold: 0}", r"training\.validation_fold: unknown key; allowed: network, "),
         ("training: {network: resnet}", r"training\.network = 'resnet': input should be 'compact', 'plain', "),
         ("training: {stopping_share: 0.5}", r"training\.stopping_share = 0\.5: input should be less than 0\.5"),
         ("classical: {svm: {C: 1.0}}", r"classical\.svm\.C: unknown key; allowed: c, gamma"),

@@ -20,7 +20,7 @@ from components.errors import OsteonError
 from components.films.prepared import PreparedFilms, open_prepared
 from components.models.backend import load_keras
 from components.outputs import dvc_hash
-from components.params import CertaintyParams, ClassicalParams, TrainingParams, ValidationParams
+from components.params import CertaintyParams, ClassicalParams, PackageParams, TrainingParams, ValidationParams
 from components.training.step import TrainingSummary, train
 from tests.conftest import Experiment
 
@@ -52,6 +52,7 @@ from components.models.seeing import logits_of  # noqa: E402
 pytestmark = pytest.mark.xdist_group("experiment")
 
 CLASSICAL = ClassicalParams(components=8)
+PACKAGE = PackageParams()
 CERTAINTY = CertaintyParams(calibration="isotonic", sensitivity=0.9, specificity=0.8, confidence=0.85, familiar=0.8)
 VALIDATION = ValidationParams(max_chroma=33)
 
@@ -64,6 +65,7 @@ def pack(
     best: Path | None = None,
     certainty: CertaintyParams = CERTAINTY,
     validation: ValidationParams = VALIDATION,
+    package: PackageParams = PACKAGE,
     **changes: Any,
 ) -> TrainingSummary:
     return train(
@@ -75,6 +77,7 @@ def pack(
         folder,
         experiment.training.model_copy(update=changes),
         CLASSICAL,
+        package,
         certainty,
         validation,
     )
@@ -106,21 +109,21 @@ def development(prepared: PreparedFilms) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def ensemble(experiment: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = tmp_path_factory.mktemp("ensemble") / "model"
-    pack(experiment, model, final="ensemble")
+    pack(experiment, model, package=PackageParams(final="ensemble"))
     return model
 
 
 @pytest.fixture(scope="module")
 def svm(experiment: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = tmp_path_factory.mktemp("svm") / "model"
-    pack(experiment, model, model="svm")
+    pack(experiment, model, package=PackageParams(model="svm"))
     return model
 
 
 @pytest.fixture(scope="module")
 def vote(experiment: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = tmp_path_factory.mktemp("vote") / "model"
-    pack(experiment, model, model="soft_vote", final="ensemble", certainty=CertaintyParams())
+    pack(experiment, model, package=PackageParams(model="soft_vote", final="ensemble"), certainty=CertaintyParams())
     return model
 
 
@@ -238,7 +241,7 @@ def test_what_the_search_found_goes_over_the_parameters(
     widths = [build_network(64, TrainingParams(width=width)).count_params() for width in (8, 16)]
     assert widths[0] < widths[1] == network.count_params()
     assert experiment.training.width == 8
-    pack(experiment, tmp_path / "model", model="svm", best=searched)
+    pack(experiment, tmp_path / "model", package=PackageParams(model="svm"), best=searched)
     squares = prepared.pixels[prepared.films["test"].to_numpy(bool)]
     found = open_package(tmp_path / "model").scores(squares)
     soft = CLASSICAL.model_copy(update={"svm": CLASSICAL.svm.model_copy(update={"c": 0.05})})
@@ -352,17 +355,17 @@ def test_the_summary_says_what_the_package_says(alone: tuple[Path, TrainingSumma
 def test_a_second_packing_is_the_same_and_another_target_gives_it_another_fingerprint(
     experiment: Experiment, ensemble: Path, svm: Path, tmp_path: Path
 ) -> None:
-    pack(experiment, tmp_path / "again", final="ensemble")
+    pack(experiment, tmp_path / "again", package=PackageParams(final="ensemble"))
     assert dvc_hash(tmp_path / "again") == dvc_hash(ensemble)
     for name, sensitivity in (("the same", CERTAINTY.sensitivity), ("other", 0.91)):
         certainty = CERTAINTY.model_copy(update={"sensitivity": sensitivity})
-        pack(experiment, tmp_path / name, model="svm", certainty=certainty)
+        pack(experiment, tmp_path / name, package=PackageParams(model="svm"), certainty=certainty)
     assert info_of(tmp_path / "the same").fingerprint == info_of(svm).fingerprint
     assert info_of(tmp_path / "other").fingerprint != info_of(svm).fingerprint
 
 
 def test_boxes_that_count_for_nothing_have_taught_no_map(experiment: Experiment, tmp_path: Path) -> None:
-    pack(experiment, tmp_path / "model", final="ensemble", map_weight=0.0)
+    pack(experiment, tmp_path / "model", package=PackageParams(final="ensemble"), map_weight=0.0)
     assert not info_of(tmp_path / "model").map_learnt
 
 
@@ -411,7 +414,7 @@ def test_an_export_that_says_something_else_is_said_aloud(
 
     whole = onnx_network.export_network
     monkeypatch.setattr(onnx_network, "export_network", faulty)
-    pack(experiment, tmp_path / "model", final="ensemble")
+    pack(experiment, tmp_path / "model", package=PackageParams(final="ensemble"))
     parity = info_of(tmp_path / "model").parity
     assert parity
     assert not parity.kept
@@ -483,13 +486,13 @@ def test_a_killed_training_goes_on_and_ends_as_one_that_was_not(
 SCRIPT = """
     import json, sys
     from pathlib import Path
-    from components.params import CertaintyParams, ClassicalParams, TrainingParams, ValidationParams
+    from components.params import CertaintyParams, ClassicalParams, PackageParams, TrainingParams, ValidationParams
     {before}
     from components.training.step import train
     params = TrainingParams(width=8, epochs=1, patience=0, batch_size=8, precision="float32")
     paths = {{name: Path(path) for name, path in json.loads(sys.argv[1]).items()}}
-    others = {{"classical": ClassicalParams(), "certainty": CertaintyParams(), "validation": ValidationParams()}}
-    print(train(**paths, params=params, **others).line())
+    others = {{"classical": ClassicalParams(), "package": PackageParams(), "certainty": CertaintyParams()}}
+    print(train(**paths, params=params, **others, validation=ValidationParams()).line())
     {after}
 """
 
