@@ -156,6 +156,38 @@ def against_other(case: Case, found: Evaluated, other: Evaluated) -> list[str]:
     return ["", *lines, "", f"{text} Both need the folds."]
 
 
+def certainty_and_sight(metrics: dict[str, Any]) -> list[str]:
+    """Calibration, robustness and where it looked."""
+    found = metrics["calibration"]
+    lines = ["", "| calibration error (ECE) | | by chance |", "|---|---|---|"]
+    for title, key in (
+        ("out of fold, before", "out_of_fold_before"),
+        (f"out of fold, after ({found['method']}, cross-fitted)", "out_of_fold_after"),
+        ("on the test films", "test"),
+    ):
+        lines.append(f"| {title} | {interval(found[key]['ece'])} | {number(found[key]['by_chance'])} |")
+    lines += ["", "| test films changed | answers that flip | AUROC changes by |", "|---|---|---|"]
+    for change, row in metrics["robustness"].items():
+        flips = f"{row['flipped']} of {row['films']}, {interval(row['share'])}"
+        lines.append(f"| {change} | {flips} | {signed(row['auroc'])} |")
+    explained = metrics["explanations"]
+    if game := explained["pointing_game"]:
+        lines += [
+            "",
+            f"The {explained['method']}'s peak lies in a true outline of {game['films']} fractured test films in "
+            f"{interval(game['peak'])}; the film's centre in {interval(game['centre'])}, a place at random in "
+            f"{number(game['chance'])}.",
+        ]
+    return lines
+
+
+def signed(figure: dict[str, float | None]) -> str:
+    """'-0.012 [-0.030, +0.006]'."""
+    if figure["value"] is None:
+        return "not defined"
+    return f"{figure['value']:+.3f} [{figure['low']:+.3f}, {figure['high']:+.3f}]"
+
+
 def interval(figure: dict[str, float | None]) -> str:
     """'0.812 [0.731, 0.893]'."""
     if figure["value"] is None:
@@ -207,6 +239,7 @@ def section(name: str, case: Case, found: dict[str, Any]) -> str:
     lines.append(f"| sensitivity of 'rule out', by group | {interval(points['sensitivity']['share'])} |")
     lines.append(f"| specificity of 'rule in', by group | {interval(points['specificity']['share'])} |")
     lines.append(f"| share of films answered 'uncertain' | {interval(points['uncertain'])} |")
+    lines += certainty_and_sight(metrics)
     lines += ["", "| region | films | fractured | AUROC | sensitivity | specificity |", "|---|---|---|---|---|---|"]
     for region, row in regions.items():
         figures = " | ".join(interval(row[key]) for key in ("auroc", "sensitivity", "specificity"))
