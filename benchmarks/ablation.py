@@ -67,6 +67,7 @@ CHOICES = {
     "plain": Choice({"training.network": "plain"}),
     "width 8": Choice({"training.width": "8"}),
     "width 24": Choice({"training.width": "24"}),
+    "a slower rate": Choice({"training.learning_rate": "0.003"}),
     "96 pixels": Choice({"preparation.image_size": "96"}),
     "192 pixels": Choice({"preparation.image_size": "192"}),
     "after phantoms": Choice({"training.weights": "build/phantoms.keras"}, LEARN_FROM_PHANTOMS),
