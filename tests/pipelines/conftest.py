@@ -1,5 +1,6 @@
 """A project to send from, a server to send to, and the command in this process."""
 
+import hashlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,12 +8,13 @@ from typing import NamedTuple
 
 import pytest
 
-from pipelines import cli
+from pipelines import cli, following
 from tests.pipelines.kfp_server import Kfp, kfp_server
 from tests.unit.conftest import empty_store as empty_store
 
 ROOT = Path(__file__).parents[2]
 IMAGE = f"registry.example/osteon@sha256:{'a' * 64}"
+TRAINING = Path("pipelines/compiled/training.yaml")
 UNSET = (
     "OSTEON_KFP_HOST",
     "OSTEON_KFP_TOKEN_FILE",
@@ -98,6 +100,18 @@ def kfp_there(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kfp]:
     with kfp_server() as server:
         monkeypatch.setenv("OSTEON_KFP_HOST", server.address)
         yield server
+
+
+@pytest.fixture
+def server(kfp_there: Kfp, monkeypatch: pytest.MonkeyPatch) -> Kfp:
+    """The same; whoever follows a run asks it often."""
+    monkeypatch.setattr(following, "POLL", 0.01)
+    return kfp_there
+
+
+def version_of(path: Path) -> str:
+    """The name of a compiled pipeline's version."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
 @pytest.fixture
