@@ -427,7 +427,7 @@ def test_an_export_that_says_something_else_is_said_aloud(
 @pytest.mark.parametrize("model", ["k_nearest", "random_forest"])
 def test_a_model_that_was_not_cross_validated(experiment: Experiment, tmp_path: Path, model: str) -> None:
     with pytest.raises(OsteonError, match=f"no out-of-fold scores of {model}, only of .*; see cross_validation.models"):
-        pack(experiment, tmp_path / "model", model=model)
+        pack(experiment, tmp_path / "model", package=PackageParams.model_validate({"model": model}))
     assert list(tmp_path.iterdir()) == []
 
 
