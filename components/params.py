@@ -180,7 +180,7 @@ class TrainingParams(Section):
     width: Annotated[int, Field(ge=8, le=128, multiple_of=8, description="channels of the first block")] = 8
     dropout: Annotated[float, Field(ge=0, lt=1, description="share dropped before the last layer")] = 0.2
     weights: Annotated[
-        str, Field(description="file to start from (.weights.h5, .h5 or .keras), or phantoms; empty: from nothing")
+        str, Field(description="file to start from (.weights.h5, .h5 or .keras); empty: from nothing")
     ] = ""
     head_epochs: Annotated[
         int, Field(ge=0, description="with weights: epochs in which only the head learns, before all does")
