@@ -75,9 +75,9 @@ CASES = {
         "set named below, trained from scratch without any other films. FracAtlas has no patient ids: films are joined "
         "into groups by their file numbers, bytes and pixels ([data.md](data.md)). While the network "
         "was designed, early versions of it were tried on this set, with other splits; so the figures may be a little "
-        "favourable. The settings were set down before this run and not changed after it. Before near copies were searched "
-        "for and films with two labels went to quarantine, another network had 0.858 [0.819, 0.898] on other test films "
-        "(commit 9a414ad31b).",
+        "favourable. The settings were set down before this run and not changed after it. Before near copies were "
+        "searched for and films with two labels went to quarantine, another network had 0.858 [0.819, 0.898] on other "
+        "test films (commit 9a414ad31b).",
         {
             "data.root": "$OSTEON_REAL_DATA/fracatlas",
             "data.layout": "fracatlas",
