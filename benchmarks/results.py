@@ -183,6 +183,16 @@ def certainty_and_sight(metrics: dict[str, Any]) -> list[str]:
     return lines
 
 
+def subgroup_table(by: dict[str, Any]) -> list[str]:
+    """By region, view and hardware."""
+    lines = ["", "| test films | n | fractured | AUROC | sensitivity | specificity |", "|---|--:|--:|---|---|---|"]
+    for attribute in ("region", "view", "hardware"):
+        for value, row in by.get(attribute, {}).items():
+            figures = " | ".join(interval(row[key]) for key in ("auroc", "sensitivity", "specificity"))
+            lines.append(f"| {value} | {row['films']} | {row['positive']} | {figures} |")
+    return lines
+
+
 def signed(figure: dict[str, float | None]) -> str:
     """'-0.012 [-0.030, +0.006]'."""
     if figure["value"] is None:
@@ -205,7 +215,7 @@ def number(figure: float | None) -> str:
 def section(name: str, case: Case, found: dict[str, Any]) -> str:
     """The case's part of the page."""
     metrics, lineage = found["found"].metrics, found["found"].lineage
-    test, regions = metrics["test"], metrics["subgroups"]["by"]["region"]
+    test = metrics["test"]
     steps = {step["step"]: step for step in lineage["steps"]}
     validated, crossed, trained = (steps[step]["metrics"] for step in ("validate", "cross_validate", "train"))
     lines = [
@@ -242,10 +252,7 @@ def section(name: str, case: Case, found: dict[str, Any]) -> str:
     lines.append(f"| specificity of 'rule in', by group | {interval(points['specificity']['share'])} |")
     lines.append(f"| share of films answered 'uncertain' | {interval(points['uncertain'])} |")
     lines += certainty_and_sight(metrics)
-    lines += ["", "| region | films | fractured | AUROC | sensitivity | specificity |", "|---|---|---|---|---|---|"]
-    for region, row in regions.items():
-        figures = " | ".join(interval(row[key]) for key in ("auroc", "sensitivity", "specificity"))
-        lines.append(f"| {region} | {row['films']} | {row['positive']} | {figures} |")
+    lines += subgroup_table(metrics["subgroups"]["by"])
     lines += ["", "| films in quarantine | reason |", "|---|---|"]
     lines += [f"| {count} | {reason} |" for reason, count in found["reasons"].items()] or ["| 0 | |"]
     if case.other:
