@@ -19,10 +19,11 @@ import pandas as pd
 
 from benchmarks.fresh_clone import ROOT, fresh_clone
 from benchmarks.results import ABLATION, ABLATION_TITLE, command_of, measured, write_part
-from components.intervals import shown
+from components.intervals import Estimate, shown
 from components.models.comparison import REFERENCE, ModelRow, compare
 from components.models.out_of_fold import PREDICTIONS, read_folds, read_predictions
 from components.outputs import whole_folder
+from components.promotion.decision import signed
 
 KEPT = ROOT / "build" / "ablation"
 CONFIDENCE = 0.95
@@ -160,14 +161,13 @@ def line(row: str, found: ModelRow, minutes: float, name: str) -> str:
 
 
 def less_the_first(found: ModelRow) -> str:
-    """'-0.012 [-0.030, +0.006]'; nothing for the first itself."""
+    """'−0.012 [−0.030, +0.006]'; nothing for the first itself."""
     if found.against is None:
         return ""
-    # `against` is the first less this one.
-    value, low, high = found.against.auroc.value, found.against.auroc.low, found.against.auroc.high
-    if value is None or low is None or high is None:
-        return "not defined"
-    return f"{-value:+.3f} [{-high:+.3f}, {-low:+.3f}]"
+    first = found.against.auroc  # less this one
+    if first.value is None or first.low is None or first.high is None:
+        return signed(first)
+    return signed(Estimate(-first.value, -first.high, -first.low))
 
 
 def main() -> None:

@@ -32,9 +32,10 @@ from components.audit.findings import Audit
 from components.films.audit import ShortcutAudit, read_audit
 from components.films.layouts.fracatlas import MISSING_BETWEEN
 from components.films.leaks import TABLE
-from components.intervals import compare_aurocs, shown
+from components.intervals import Estimate, compare_aurocs, shown
 from components.models.comparison import TITLES as MODEL_TITLES
 from components.outputs import whole_file
+from components.promotion.decision import signed
 from components.validation.step import count_reasons
 
 PAGE, PICTURES = ROOT / "docs" / "results.md", ROOT / "docs" / "pictures"
@@ -154,7 +155,7 @@ def against_other(case: Case, found: Evaluated, other: Evaluated) -> list[str]:
         minutes = {step["step"]: f"{step['seconds'] / 60:.1f}" for step in one.lineage["steps"]}
         auroc, brier = (interval(one.metrics["test"][key]) for key in ("auroc", "brier"))
         lines.append(f"| {name} | {auroc} | {brier} | {minutes['train']} | {minutes['evaluate']} | {one.size:.1f} |")
-    text = f"AUROC of the first less that of the second, paired, films summed by group: {shown(less)}."
+    text = f"AUROC of the first less that of the second, paired, films summed by group: {signed(less)}."
     return ["", *lines, "", f"{text} Both need the folds."]
 
 
@@ -171,7 +172,7 @@ def certainty_and_sight(metrics: dict[str, Any]) -> list[str]:
     lines += ["", "| test films changed | answers that flip | AUROC changes by |", "|---|---|---|"]
     for change, row in metrics["robustness"].items():
         flips = f"{row['flipped']} of {row['films']}, {interval(row['share'])}"
-        lines.append(f"| {change} | {flips} | {signed(row['auroc'])} |")
+        lines.append(f"| {change} | {flips} | {signed(Estimate(**row['auroc']))} |")
     explained = metrics["explanations"]
     if game := explained["pointing_game"]:
         lines += [
@@ -191,13 +192,6 @@ def subgroup_table(by: dict[str, Any]) -> list[str]:
             figures = " | ".join(interval(row[key]) for key in ("auroc", "sensitivity", "specificity"))
             lines.append(f"| {value} | {row['films']} | {row['positive']} | {figures} |")
     return lines
-
-
-def signed(figure: dict[str, float | None]) -> str:
-    """'-0.012 [-0.030, +0.006]'."""
-    if figure["value"] is None:
-        return "not defined"
-    return f"{figure['value']:+.3f} [{figure['low']:+.3f}, {figure['high']:+.3f}]"
 
 
 def interval(figure: dict[str, float | None]) -> str:

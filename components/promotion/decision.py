@@ -220,13 +220,14 @@ def _non_inferiority(candidate: Scored, champion: Scored | None, evidence: Evide
     return Rule(
         rule=name,
         verdict="pass" if kept else "fail",
-        reason=f"AUROC less that of version {champion.version}: {_signed(found)} on {len(fresh)} films; its lower end "
+        reason=f"AUROC less that of version {champion.version}: {signed(found)} on {len(fresh)} films; its lower end "
         f"must be above −{wanted.margin:g}",
         numbers={"value": found.value, "low": found.low, "high": found.high, "films": len(fresh)},
     )
 
 
-def _signed(found: Estimate) -> str:
+def signed(found: Estimate) -> str:
+    """A difference: '+0.098 [+0.019, +0.177]'."""
     if found.value is None:
         return "not defined"
     return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]".replace("-", "−")

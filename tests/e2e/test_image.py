@@ -46,17 +46,17 @@ def test_it_says_what_it_was_made_from(image: Image) -> None:
 
 
 def test_it_says_its_commit_though_nothing_else_has_changed(image: Image) -> None:
-    name = "localhost/osteon-test-commit:cpu"
     flags = os.environ.get("BUILD_FLAGS", "").split()
+    names = {commit: f"localhost/osteon-test-commit:{commit}" for commit in ("0" * 40, "1" * 40)}
     try:
-        for commit in ("0" * 40, "1" * 40):
+        for commit, name in names.items():
             args = ("--build-arg", f"COMMIT={commit}", "--file", "infra/Dockerfile", "--target", "cpu", "--tag", name)
             subprocess.run([image.engine, "build", *args, *flags, "."], cwd=ROOT, capture_output=True, check=True)
             config = inspect(image.engine, name)["Config"]
             assert config["Labels"]["org.opencontainers.image.revision"] == commit
             assert environment(config)["OSTEON_GIT_COMMIT"] == commit
     finally:
-        subprocess.run([image.engine, "image", "rm", "--force", name], capture_output=True, check=False)
+        subprocess.run([image.engine, "image", "rm", "--force", *names.values()], capture_output=True, check=False)
 
 
 def test_its_environment_holds_nothing_of_this_machine(image: Image) -> None:

@@ -109,6 +109,14 @@ def server(kfp_there: Kfp, monkeypatch: pytest.MonkeyPatch) -> Kfp:
     return kfp_there
 
 
+@pytest.fixture
+def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file that the token is read from; it is not there yet."""
+    file = tmp_path / "token"
+    monkeypatch.setenv("OSTEON_KFP_TOKEN_FILE", str(file))
+    return file
+
+
 def version_of(path: Path) -> str:
     """The name of a compiled pipeline's version."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12]

@@ -97,11 +97,8 @@ def test_nobody_is_let_in_without_credentials(
     )
 
 
-def test_a_token_that_is_not_accepted(
-    server: Kfp, osteon: Osteon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "token").write_text("sesame")
-    monkeypatch.setenv("OSTEON_KFP_TOKEN_FILE", str(tmp_path / "token"))
+def test_a_token_that_is_not_accepted(server: Kfp, osteon: Osteon, token: Path) -> None:
+    token.write_text("sesame")
     # A server that says it again.
     server.answers[".*"] = refusal(401, "Bearer sesame has expired")
     done = osteon("submit")

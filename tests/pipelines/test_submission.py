@@ -144,12 +144,8 @@ def test_no_cluster_is_named(osteon: Osteon, project: Path) -> None:
 # ---------------------------------------------------------------- who we are
 
 
-def test_the_token_is_read_from_its_file_for_each_request(
-    server: Kfp, osteon: Osteon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    token = tmp_path / "token"
+def test_the_token_is_read_from_its_file_for_each_request(server: Kfp, osteon: Osteon, token: Path) -> None:
     token.write_text("sesame-1\n")
-    monkeypatch.setenv("OSTEON_KFP_TOKEN_FILE", str(token))
     assert osteon("submit").code == 0
     assert {asked.headers["authorization"] for asked in server.asked} == {"Bearer sesame-1"}
     server.asked.clear()
@@ -159,12 +155,8 @@ def test_the_token_is_read_from_its_file_for_each_request(
     assert {"cookie"} & {name for asked in server.asked for name in asked.headers} == set()
 
 
-def test_a_token_that_is_renewed_in_the_middle_is_taken(
-    server: Kfp, osteon: Osteon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    token = tmp_path / "token"
+def test_a_token_that_is_renewed_in_the_middle_is_taken(server: Kfp, osteon: Osteon, token: Path) -> None:
     token.write_text("sesame-1")
-    monkeypatch.setenv("OSTEON_KFP_TOKEN_FILE", str(token))
     server.plays = [
         frame("RUNNING", nodes("ingest", "RUNNING", 1)),
         frame("SUCCEEDED", nodes("ingest", "SUCCEEDED", 1)),
@@ -189,14 +181,13 @@ def test_a_cookie_comes_from_the_environment_alone(
 
 @pytest.mark.parametrize(("content", "reason"), [(None, "cannot be read (FileNotFoundError)"), (" \n", "is empty")])
 def test_a_token_file_without_a_token(
-    server: Kfp, osteon: Osteon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None, reason: str
+    server: Kfp, osteon: Osteon, token: Path, content: str | None, reason: str
 ) -> None:
     if content is not None:
-        (tmp_path / "token").write_text(content)
-    monkeypatch.setenv("OSTEON_KFP_TOKEN_FILE", str(tmp_path / "token"))
+        token.write_text(content)
     done = osteon("status")
     assert (done.code, len(done.err.splitlines())) == (2, 1)
-    assert done.err.startswith(f"error: OSTEON_KFP_TOKEN_FILE={tmp_path / 'token'}: {reason}")
+    assert done.err.startswith(f"error: OSTEON_KFP_TOKEN_FILE={token}: {reason}")
     assert server.asked == []
 
 
