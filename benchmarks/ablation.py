@@ -20,12 +20,14 @@ import pandas as pd
 from benchmarks.fresh_clone import ROOT, fresh_clone
 from benchmarks.results import ABLATION, ABLATION_TITLE, command_of, measured, write_part
 from components.intervals import Estimate, shown
-from components.models.comparison import REFERENCE, ModelRow, compare
+from components.models.comparison import REFERENCE, TITLES, ModelRow, compare
 from components.models.out_of_fold import PREDICTIONS, read_folds, read_predictions
 from components.outputs import whole_folder
 from components.promotion.decision import signed
 
 KEPT = ROOT / "build" / "ablation"
+# DVC's, of all rows: films that were prepared once with a row's settings are not prepared again.
+CACHE = ROOT / "build" / "ablation-cache"
 CONFIDENCE = 0.95
 # Small enough that a row takes minutes on two cores; two folds, so that each network learns from half of the films.
 SETTINGS = {
@@ -41,6 +43,7 @@ SETTINGS = {
     "training.batch_size": "32",
 }
 # A network that has learnt from 2,400 phantoms, half of the others: they cost nothing and have a box on every break.
+PHANTOMS = "build/phantoms.keras"
 LEARN_FROM_PHANTOMS = """dvc exp run cross_validate -S phantoms.films=6000 -S preparation.image_size=128 \\
   -S preparation.folds=2 -S search.trials=0 -S search.classical_trials=0 -S cross_validation.models=[] \\
   -S training.width=16 -S training.epochs=10 -S training.batch_size=32
@@ -59,22 +62,31 @@ class Choice:
 FIRST = "as above"
 # An epoch without copies is half as long: twice as many, so that as many films are shown.
 NO_COPIES = {"augmentation.copies": "0", "augmentation.copies_rarer": "0", "training.epochs": "60"}
+CLASSICAL = "classical models"
+ALL_CLASSICAL = {"cross_validation.models": "[svm,random_forest,k_nearest,logistic_regression]", "training.epochs": "1"}
+TWICE = {"rotation": "20", "scale": "0.2", "shift": "0.1", "shear": "8", "gamma": "0.3", "gain": "0.3", "noise": "6"}
 CHOICES = {
     FIRST: Choice({}),
     "no copies, no variation": Choice({**NO_COPIES, "augmentation.online": "false"}),
     "copies only": Choice({"augmentation.online": "false"}),
     "variation only": Choice(NO_COPIES),
+    "twice the variation": Choice({f"augmentation.{key}": value for key, value in TWICE.items()}),
     "without outlines": Choice({"training.map_weight": "0"}),
     "plain": Choice({"training.network": "plain"}),
     "width 8": Choice({"training.width": "8"}),
     "width 24": Choice({"training.width": "24"}),
     "a slower rate": Choice({"training.learning_rate": "0.003"}),
     "96 pixels": Choice({"preparation.image_size": "96"}),
+    "five folds": Choice({"preparation.folds": "5"}),
     "192 pixels": Choice({"preparation.image_size": "192"}),
-    "after phantoms": Choice({"training.weights": "build/phantoms.keras"}, LEARN_FROM_PHANTOMS),
-    "classical models": Choice(
-        {"cross_validation.models": "[svm,random_forest,k_nearest,logistic_regression]", "training.epochs": "1"},
+    "after phantoms": Choice({"training.weights": PHANTOMS}, LEARN_FROM_PHANTOMS),
+    "after phantoms, all at the full rate": Choice(
+        # With a plus, for params.yaml leaves them out.
+        {"training.weights": PHANTOMS, "+training.head_epochs": "0", "+training.fine_tuning": "1"},
+        LEARN_FROM_PHANTOMS,
     ),
+    CLASSICAL: Choice(ALL_CLASSICAL),
+    f"{CLASSICAL}, no copies": Choice({**NO_COPIES, **ALL_CLASSICAL}),
 }
 
 
@@ -87,6 +99,7 @@ def compute(name: str) -> None:
     with fresh_clone() as clone:
         # It names outputs that no fresh clone has; `dvc exp run` looks for the metrics among them and fails at its end.
         (clone.folder / "dvc.lock").unlink()
+        clone.run(f"dvc cache dir --local '{CACHE}'")
         clone.run(typed)
         folds = clone.folder / "artifacts" / "cross_validation"
         seconds: dict[str, float] = {}
@@ -101,7 +114,7 @@ def compute(name: str) -> None:
 
 def models_of(name: str) -> list[str]:
     """Which models of its cross-validation a row shows."""
-    if name != "classical models":
+    if not name.startswith(CLASSICAL):
         return [REFERENCE]
     return [
         model
@@ -119,7 +132,7 @@ def section() -> str:
         said = json.loads((KEPT / name / "row.json").read_text(encoding="utf-8"))
         for model in models_of(name):
             # compare() sets all others against the one that is called the reference.
-            row = REFERENCE if name == FIRST else name if model == REFERENCE else model.replace("_", " ")
+            row = REFERENCE if name == FIRST else name if model == REFERENCE else name.replace(CLASSICAL, TITLES[model])
             tables.append(read_predictions(KEPT / name, model).assign(model=row))
             minutes[row], when[row] = said["seconds"][model] / 60, (name, said["measured"])
     compared = compare(pd.concat(tables), {}, CONFIDENCE)
@@ -136,7 +149,7 @@ def section() -> str:
         command_of("cross_validate", SETTINGS),
         "```",
         "",
-        "'After phantoms' had begun with:",
+        "'After phantoms', both, had begun with:",
         "",
         "```sh",
         LEARN_FROM_PHANTOMS,
@@ -146,7 +159,7 @@ def section() -> str:
         "|---|---|---|---|--:|",
         *(line(row, rows[row], minutes[row], when[row][0]) for row in minutes),
         "",
-        f"{CONFIDENCE:.0%} intervals. Minutes of all folds on {os.cpu_count()} cores. "
+        f"{CONFIDENCE:.0%} intervals. Minutes of all folds added up; two ran side by side on {os.cpu_count()} cores. "
         f"{'; '.join(dict.fromkeys(stamp for _, stamp in when.values()))}.",
         "",
     ]
