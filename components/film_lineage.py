@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components import tracking
+from components import mlflow_store, run_lineage
 from components.errors import OsteonError
 from components.promotion.registry import LOG
 
@@ -61,7 +61,7 @@ def models_that_saw(film: str) -> Search:
         OsteonError: the digits fit several films.
 
     """
-    client, _ = tracking.connect()
+    client, _ = mlflow_store.connect()
     sha256 = _sha256(Path(film)) if Path(film).is_file() else None
     digits = film.lower() if re.fullmatch(rf"[0-9a-fA-F]{{{FEWEST_DIGITS},64}}", film) else None
 
@@ -115,7 +115,7 @@ def films_of(what: str) -> "pd.DataFrame":
         OsteonError: no such run or model, or no list was kept.
 
     """
-    model = _model_behind(tracking.lineage(what))
+    model = _model_behind(run_lineage.lineage(what))
     if model is None:
         raise OsteonError(f"{what}: no model is behind it")
     if model.films is None:
@@ -123,15 +123,15 @@ def films_of(what: str) -> "pd.DataFrame":
     return model.films
 
 
-def films_behind(found: "tracking.Lineage") -> "pd.DataFrame | None":
+def films_behind(found: "run_lineage.Lineage") -> "pd.DataFrame | None":
     """As films_of; None where no model is behind the run, or no list was kept."""
     model = _model_behind(found)
     return model.films if model else None
 
 
-def _model_behind(found: "tracking.Lineage") -> Model | None:
+def _model_behind(found: "run_lineage.Lineage") -> Model | None:
     """The last model that one of the runs logged."""
-    client, _ = tracking.connect()
+    client, _ = mlflow_store.connect()
     for node in reversed(list(found.walk())):
         outputs = client.get_run(node.run_id).outputs
         for output in outputs.model_outputs if outputs else ():
@@ -166,14 +166,14 @@ def _models(client: "MlflowClient", logged: "list[LoggedModel]") -> Iterator[Mod
     names = _registered_names(client)
     for one in logged:
         run = client.get_run(str(one.source_run_id)) if one.source_run_id else None
-        if run is None or tracking.STEP not in run.data.tags:
+        if run is None or run_lineage.STEP not in run.data.tags:
             continue  # somebody else's: a store may be shared
         yield Model(
             model_id=str(one.model_id),
             run_id=str(run.info.run_id),
             registered=tuple(names[str(run.info.run_id)]),
             made=datetime.fromtimestamp(one.creation_timestamp / 1000, UTC),
-            data=run.data.tags.get(tracking.DATA),
+            data=run.data.tags.get(run_lineage.DATA),
             films=_films(client, one, run),
         )
 
@@ -210,7 +210,7 @@ def _films(client: "MlflowClient", model: "LoggedModel", run: "Run") -> "pd.Data
             return pd.read_csv(download_artifacts(artifact_uri=place), dtype=str, keep_default_na=False)
         except (MlflowException, OSError) as error:
             # To go on without it would be an answer that may be wrong.
-            raise OsteonError(f"{place}: this list of films cannot be read ({tracking.reason(error)})") from None
+            raise OsteonError(f"{place}: this list of films cannot be read ({mlflow_store.reason(error)})") from None
 
     folders = [one.path for one in client.list_logged_model_artifacts(model.model_id, "artifacts") if one.is_dir]
     lists = [
@@ -231,14 +231,14 @@ def _films(client: "MlflowClient", model: "LoggedModel", run: "Run") -> "pd.Data
 
 def evaluations(client: "MlflowClient", run: "Run") -> "list[Run]":
     """The finished runs of the step evaluate that read the package which a run wrote, the last first."""
-    hashes = [tag.removeprefix(tracking.WROTE) for tag, name in run.data.tags.items() if name == "model"]
+    hashes = [tag.removeprefix(run_lineage.WROTE) for tag, name in run.data.tags.items() if name == "model"]
     experiments = [str(one.experiment_id) for one in client.search_experiments()]
     return [
         found
         for md5 in hashes
         for found in client.search_runs(
             experiments,
-            f"tags.`{tracking.READ}{md5}` = 'model' and tags.`{tracking.STEP}` = 'evaluate' "
+            f"tags.`{run_lineage.READ}{md5}` = 'model' and tags.`{run_lineage.STEP}` = 'evaluate' "
             "and attributes.status = 'FINISHED'",
             order_by=["attributes.start_time DESC"],
         )

@@ -18,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from components import tracking
+from components import mlflow_store, run_lineage
 from components.environment import differences
 from components.errors import OsteonError
 from components.films.identity import KEY_FILE, VARIABLE
@@ -27,7 +27,7 @@ from components.promotion.registry import MODEL, PACKAGE, Registry, answering
 
 if TYPE_CHECKING:
     from components.models.package import PackageInfo
-    from components.tracking import Lineage
+    from components.run_lineage import Lineage
 
 log = logging.getLogger(__name__)
 
@@ -169,7 +169,7 @@ def find_original(version: str) -> Original:
         raise OsteonError(f"{name} was registered by hand: what it was made from is not known")
     with answering():
         made = _evaluation(name, run_id)
-    commit = made.tags[tracking.COMMIT]
+    commit = made.tags[run_lineage.COMMIT]
     _git("rev-parse", "--show-toplevel")
     if not _has(commit):
         raise OsteonError(f"{name}: its commit {commit} is not in this repository; `git fetch` may bring it")
@@ -188,15 +188,15 @@ def _evaluation(name: str, run_id: str) -> "Lineage":
     from components.film_lineage import evaluations
 
     def dataset(tags: dict[str, str]) -> set[str]:
-        return {tag for tag, name in tags.items() if tag.startswith(tracking.READ) and name == "dataset"}
+        return {tag for tag, name in tags.items() if tag.startswith(run_lineage.READ) and name == "dataset"}
 
-    client, _ = tracking.connect()
+    client, _ = mlflow_store.connect()
     run = client.get_run(run_id)
     reason: OsteonError | None = None
     for one in evaluations(client, run):
         if dataset(one.data.tags) != dataset(run.data.tags):
             continue
-        made = tracking.lineage_of_run(client, str(one.info.run_id))
+        made = run_lineage.lineage_of_run(client, str(one.info.run_id))
         try:
             _check_known(name, made)
         except OsteonError as error:
@@ -210,9 +210,9 @@ def _check_known(name: str, made: "Lineage") -> None:
     for node in made.walk():
         if node.missing:
             raise OsteonError(f"{name}: no run of this store wrote {node.missing[0]}, which its step {node.step} read")
-        if node.tags.get(tracking.COMMIT, "unknown") == "unknown":
+        if node.tags.get(run_lineage.COMMIT, "unknown") == "unknown":
             raise OsteonError(f"{name}: the commit at which its step {node.step} ran is not known")
-        if node.tags.get(tracking.DIRTY) != "false":
+        if node.tags.get(run_lineage.DIRTY) != "false":
             raise OsteonError(
                 f"{name}: its step {node.step} ran with changes that were not committed: its code is not known"
             )
@@ -222,8 +222,8 @@ def _check_known(name: str, made: "Lineage") -> None:
 
 def _reported(name: str, measured: "Lineage") -> dict[str, float | None]:
     """The figures of the report that is kept with the evaluation's run."""
-    client, _ = tracking.connect()
-    wrote = {tag.removeprefix(tracking.WROTE) for tag, kind in measured.tags.items() if kind == "report"}
+    client, _ = mlflow_store.connect()
+    wrote = {tag.removeprefix(run_lineage.WROTE) for tag, kind in measured.tags.items() if kind == "report"}
     with TemporaryDirectory() as temporary:
         try:
             with answering():
@@ -289,7 +289,7 @@ def _environment(project: Path, original: Original) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in _UNSET}
     # Their code is the commit's: this environment's own is that of the present tree.
     kept["PYTHONPATH"] = os.pathsep.join(filter(None, (str(project), kept.get("PYTHONPATH"))))
-    kept["MLFLOW_TRACKING_URI"] = f"sqlite:///{tracking.STORE / 'mlflow.db'}"
+    kept["MLFLOW_TRACKING_URI"] = f"sqlite:///{mlflow_store.STORE / 'mlflow.db'}"
     kept["DVC_SITE_CACHE_DIR"] = str(project / ".dvc" / "tmp" / "site")  # else a folder of /var/tmp for each clone
     # DVC would look for its updates in the background, and write into the folder while it is removed.
     kept["DVC_DAEMON"] = "1"
@@ -441,11 +441,11 @@ def _changes(original: Original, project: Path) -> Iterator[str]:
     from components.models.package import read_info
 
     nodes = list(original.made.walk())
-    for commit in {node.tags[tracking.COMMIT] for node in nodes} - {original.commit}:
-        steps = ", ".join(node.step for node in nodes if node.tags[tracking.COMMIT] == commit)
+    for commit in {node.tags[run_lineage.COMMIT] for node in nodes} - {original.commit}:
+        steps = ", ".join(node.step for node in nodes if node.tags[run_lineage.COMMIT] == commit)
         if not _has(commit) or _git("diff", "--name-only", commit, original.commit, "--", "components", "dvc.yaml"):
             yield f"code: {steps} ran at commit {commit} then"
-    images = {node.tags[tracking.IMAGE] for node in nodes if tracking.IMAGE in node.tags}
+    images = {node.tags[run_lineage.IMAGE] for node in nodes if run_lineage.IMAGE in node.tags}
     for image in sorted(images - {os.environ.get("OSTEON_IMAGE", "")}):
         yield f"image: {image} then, {os.environ.get('OSTEON_IMAGE') or 'none'} now"
     if then := original.info:
@@ -453,11 +453,11 @@ def _changes(original: Original, project: Path) -> Iterator[str]:
         for name in ("backend", "precision"):
             if getattr(then, name) != getattr(now, name):
                 yield f"{name}: {getattr(then, name)} then, {getattr(now, name)} now"
-    known = list(tracking.environments(nodes).values())
+    known = list(run_lineage.environments(nodes).values())
     if not known:
         yield "machine and packages: not recorded then"
     # All steps ran in one environment now.
-    kept = next((project / tracking.STORE).rglob(tracking.ENVIRONMENT_FILE), None)
+    kept = next((project / mlflow_store.STORE).rglob(run_lineage.ENVIRONMENT_FILE), None)
     if known and kept:
         here = json.loads(kept.read_text(encoding="utf-8"))
         yield from dict.fromkeys(line for environment in known for line in differences(environment, here))

@@ -9,7 +9,7 @@ from components.errors import OsteonError
 if TYPE_CHECKING:
     from components.promotion.registry import Entry
     from components.reproduction import Comparison
-    from components.tracking import Lineage
+    from components.run_lineage import Lineage
 
 TABLE_WIDTH = 100
 MOST_CHANGES = 12  # packages may all have other versions
@@ -26,7 +26,7 @@ def print_summary(report: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from components import tracking
+    from components import mlflow_store, run_lineage
 
     try:
         metrics = json.loads((report / "metrics.json").read_text(encoding="utf-8"))
@@ -56,7 +56,7 @@ def print_summary(report: Path) -> None:
         console.print()
         console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False, soft_wrap=True)
 
-    found = tracking.lineage_of_file(report)
+    found = run_lineage.lineage_of_file(report)
     if found is not None:
         steps = [node for node in found.walk() if node.seconds is not None]
         times = Table(box=None, padding=(0, 2, 0, 0))
@@ -70,7 +70,7 @@ def print_summary(report: Path) -> None:
     console.print()
     console.print(f"report  {report / 'report.html'}", highlight=False, soft_wrap=True)
     console.print(
-        f"MLflow  {tracking.tracking_uri().rsplit('@', 1)[-1]}  (`make ui` opens it)",
+        f"MLflow  {mlflow_store.tracking_uri().rsplit('@', 1)[-1]}  (`make ui` opens it)",
         highlight=False,
         soft_wrap=True,
     )
@@ -83,12 +83,12 @@ def print_lineage(what: str, as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from components import tracking
+    from components import run_lineage
     from components.environment import machine_line, packages_line
 
-    found = tracking.lineage(what)
+    found = run_lineage.lineage(what)
     nodes = list(found.walk())
-    environments = tracking.environments(nodes)
+    environments = run_lineage.environments(nodes)
     if as_json:
         print(json.dumps(_as_json(found, environments), indent=2, default=str))  # noqa: T201 – the command's output
         return
@@ -99,13 +99,13 @@ def print_lineage(what: str, as_json: bool) -> None:
     def say(name: str, value: object) -> None:
         console.print(f"{name:<9}{value}", highlight=False, soft_wrap=True)
 
-    commits = sorted({node.tags.get(tracking.COMMIT, "unknown") for node in nodes})
-    dirty = any(node.tags.get(tracking.DIRTY) == "true" for node in nodes)
+    commits = sorted({node.tags.get(run_lineage.COMMIT, "unknown") for node in nodes})
+    dirty = any(node.tags.get(run_lineage.DIRTY) == "true" for node in nodes)
     say("commit", ", ".join(commits) + (" (with changes that were not committed)" if dirty else ""))
     say("data", found.data or "unknown")
     if remote := _remote(nodes):
         say("remote", remote)
-    images = {node.tags[tracking.IMAGE] for node in nodes if tracking.IMAGE in node.tags}
+    images = {node.tags[run_lineage.IMAGE] for node in nodes if run_lineage.IMAGE in node.tags}
     if images:
         say("image", ", ".join(sorted(images)))
     for entry in _decisions(found.run_id):
@@ -114,7 +114,7 @@ def print_lineage(what: str, as_json: bool) -> None:
         run = f", decision.json is in run {entry.run}" if entry.run else ""
         say("", f"its hash in the log is {entry.digest()}{run}")
     for digest, environment in environments.items():
-        there = [node.step for node in nodes if node.tags.get(tracking.ENVIRONMENT) == digest]
+        there = [node.step for node in nodes if node.tags.get(run_lineage.ENVIRONMENT) == digest]
         # Mostly all ran in one, and to name them all says nothing.
         say("python", machine_line(environment) + (f" ({', '.join(there)})" if len(environments) > 1 else ""))
         say("packages", packages_line(environment))
@@ -191,23 +191,23 @@ def _decisions(run_id: str) -> "list[Entry]":
 
 def _evaluations(run_id: str) -> list[str]:
     """The runs that measured the model which a run made, the last first."""
-    from components import tracking
+    from components import mlflow_store
     from components.film_lineage import evaluations
 
-    client, _ = tracking.connect()
+    client, _ = mlflow_store.connect()
     return [str(run.info.run_id) for run in evaluations(client, client.get_run(run_id))]
 
 
 def _remote(nodes: "list[Lineage]") -> str | None:
     """DVC's remote when the last of the runs was made that had one."""
-    from components.tracking import REMOTE
+    from components.run_lineage import REMOTE
 
     return next((node.tags[REMOTE] for node in reversed(nodes) if REMOTE in node.tags), None)
 
 
 def _as_json(found: "Lineage", environments: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """What is not known of a run is null."""
-    from components import tracking
+    from components import run_lineage
     from components.film_lineage import films_behind
 
     nodes = list(found.walk())
@@ -216,11 +216,11 @@ def _as_json(found: "Lineage", environments: dict[str, dict[str, Any]]) -> dict[
         "run": found.run_id,
         "evaluations": _evaluations(found.run_id),
         "decisions": [json.loads(entry.text()) | {"digest": entry.digest()} for entry in _decisions(found.run_id)],
-        "commit": sorted({node.tags.get(tracking.COMMIT, "unknown") for node in nodes}),
-        "dirty": any(node.tags.get(tracking.DIRTY) == "true" for node in nodes),
+        "commit": sorted({node.tags.get(run_lineage.COMMIT, "unknown") for node in nodes}),
+        "dirty": any(node.tags.get(run_lineage.DIRTY) == "true" for node in nodes),
         "data": found.data,
         "remote": _remote(nodes),
-        "images": sorted({node.tags[tracking.IMAGE] for node in nodes if tracking.IMAGE in node.tags}),
+        "images": sorted({node.tags[run_lineage.IMAGE] for node in nodes if run_lineage.IMAGE in node.tags}),
         "params": {key: value for node in nodes for key, value in sorted(node.params.items())},
         "steps": [
             {
@@ -231,9 +231,9 @@ def _as_json(found: "Lineage", environments: dict[str, dict[str, Any]]) -> dict[
                 "seconds": node.seconds,
                 "metrics": node.metrics,
                 "missing": node.missing,
-                "commit": node.tags.get(tracking.COMMIT),
-                "image": node.tags.get(tracking.IMAGE),
-                "environment": node.tags.get(tracking.ENVIRONMENT),
+                "commit": node.tags.get(run_lineage.COMMIT),
+                "image": node.tags.get(run_lineage.IMAGE),
+                "environment": node.tags.get(run_lineage.ENVIRONMENT),
             }
             for node in nodes
         ],

@@ -1,9 +1,4 @@
-"""The only room that knows MLflow's tracking API: a run for each step that did work, and what joins them.
-
-Steps are joined by content. A step's run is tagged with the hash of everything it read and wrote, the hash that
-DVC uses too; whoever wants to know where a file came from looks for the run that wrote its hash. So a stage that
-DVC skipped stays linked to the run that made it, and the same holds on Kubeflow, where nobody shares a folder.
-"""
+"""A run of MLflow's for each step that did work, and one for the whole pass."""
 
 import hashlib
 import json
@@ -12,19 +7,37 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlsplit
 
 from components.contract import Step, Summary
 from components.environment import describe_environment, dvc_remote
-from components.errors import OsteonError, UnreachableError
+from components.errors import OsteonError
+from components.mlflow_store import A_RESTART, AT_FIRST, asking, connect, told_if_gone, tracking_uri
 from components.outputs import dvc_hash
 from components.params import Params, flatten, section_of
+from components.run_lineage import (
+    COMMIT,
+    DATA,
+    DIRTY,
+    ENVIRONMENT,
+    ENVIRONMENT_FILE,
+    IMAGE,
+    PARENT,
+    PASS,
+    PIPELINE,
+    PROCESS,
+    READ,
+    REMOTE,
+    STEP,
+    WROTE,
+    Lineage,
+    lineage_of_run,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -32,28 +45,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# MLflow counts its users by calling home unless it is told not to; it reads this while it is imported.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-
-STORE = Path("mlflow") / "store"
-EXPERIMENT = "osteon"
-PARENT = "pipeline"
-
-# Tags. A hash is part of the name, so that one query finds the runs that read or wrote it.
-STEP, PASS, PROCESS = "osteon.step", "osteon.pass", "osteon.process"
-READ, WROTE = "osteon.read.", "osteon.wrote."
-COMMIT, DIRTY, IMAGE, DATA = "osteon.git.commit", "osteon.git.dirty", "osteon.image", "osteon.data"
-PIPELINE = "osteon.pipeline.commit"  # of the compiled pipeline that called the image
-REMOTE, ENVIRONMENT = "osteon.dvc.remote", "osteon.environment"
-REASON, REVISION, FILMS_COMMIT = "osteon.reason", "osteon.revision", "osteon.films.commit"  # of a pass on a cluster
-ENVIRONMENT_FILE = "environment.json"
 # Of a step's run and those below it.
 _SHARED_TAGS = (STEP, PROCESS, COMMIT, DIRTY, IMAGE, PIPELINE, "mlflow.source.git.commit")
-
-
-def tracking_uri() -> str:
-    """MLFLOW_TRACKING_URI, or a sqlite file in this folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{STORE / 'mlflow.db'}"
 
 
 def run_step(
@@ -79,7 +72,7 @@ def run_step(
     read = {given: dvc_hash(paths[given]) for given, mark in step.inputs.items() if mark.kind != "films"}
     client, experiment = connect()
     with (
-        _told_if_gone(),
+        told_if_gone(),
         nullcontext() if patient else asking(A_RESTART),
         _recording(client, experiment, step, params, read, name or step.name) as recorder,
     ):
@@ -228,7 +221,7 @@ class _Recorder:
             if upstream.data:
                 self.client.set_tag(parent, DATA, upstream.data)
 
-    def _log_to_model(self, figures: dict[str, float], upstream: "Lineage") -> None:
+    def _log_to_model(self, figures: dict[str, float], upstream: Lineage) -> None:
         """A step that read a model has measured it: its figures belong on the model's page."""
         import mlflow
 
@@ -325,113 +318,6 @@ def _end_run(client: "MlflowClient", parent: "Run | None", status: str) -> None:
         log.warning("the run could not be marked %s; the next step on this machine does it", status)
 
 
-def connect() -> "tuple[MlflowClient, str]":
-    """A client and the experiment's id, made where missing."""
-    import mlflow
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    uri = tracking_uri()
-    local = uri.startswith("sqlite:///")
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    # It prints the server's address, with the password in it.
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    if local:
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
-    try:
-        mlflow.set_tracking_uri(uri)
-        client = mlflow.MlflowClient()
-        with asking(AT_FIRST):
-            found = client.get_experiment_by_name(name)
-        if found is not None and found.lifecycle_stage == "deleted":
-            raise OsteonError(f"MLflow's experiment '{name}' was deleted; restore it or set MLFLOW_EXPERIMENT_NAME")
-        if found is not None:
-            return client, str(found.experiment_id)
-        artifacts = Path(uri.removeprefix("sqlite:///")).parent / "artifacts"
-        return client, str(client.create_experiment(name, artifacts.resolve().as_uri() if local else None))
-    except (MlflowException, SQLAlchemyError, ImportError) as error:  # the last: no driver for this database
-        raise UnreachableError(
-            f"the MLflow server {_without_password(uri)} does not answer ({reason(error)}); "
-            "check MLFLOW_TRACKING_URI, or unset it to use a local file"
-        ) from None
-
-
-def _without_password(text: str) -> str:
-    """The address may hold one, and so may what MLflow says."""
-    secret = urlsplit(tracking_uri()).netloc.rpartition("@")[0]
-    return text.replace(f"{secret}@", "") if secret else text
-
-
-def reason(error: Exception) -> str:
-    """What an error says: one line, no password."""
-    line = (_without_password(str(error)).splitlines() or [type(error).__name__])[0]
-    # Of what requests says the end tells why; the rest are addresses.
-    _, caused, why = line.rpartition("(Caused by ")
-    return (why.removesuffix(")") if caused else line)[:200]
-
-
-def gone(error: Exception) -> UnreachableError | None:
-    """What to tell the user if this error of MLflow's means that its server or database went away; else None."""
-    # MLflow makes one kind of error of whatever goes wrong on the way to its server.
-    away = str(error).startswith("API request to ")
-    if not away and getattr(error, "error_code", None) != "TEMPORARILY_UNAVAILABLE":
-        return None
-    return UnreachableError(
-        f"the MLflow server {_without_password(tracking_uri())} does not answer any more ({reason(error)}); "
-        "run the command again when it does: nothing is left half done"
-    )
-
-
-@contextmanager
-def _told_if_gone() -> Iterator[None]:
-    """A server that goes away is nothing that Osteon can mend."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except MlflowException as error:
-        if told := gone(error):
-            raise told from None
-        raise
-
-
-AT_FIRST, A_RESTART = 2, 4  # times to ask again: five seconds, as long as MLflow's server takes to start
-_asking: list[dict[str, str]] = []
-
-
-@contextmanager
-def asking(again: int, seconds: int = 10) -> Iterator[None]:
-    """Let MLflow give up soon where nobody answers; what the user has set holds.
-
-    By itself it goes on for four minutes, which suits a server that restarts in the middle of a training and not
-    an address that is wrong, nor a decision that can be said again.
-
-    Args:
-        again: how often to ask once more.
-        seconds: how long to wait each time for a server that is there and says nothing.
-
-    """
-    wanted = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(again), "MLFLOW_HTTP_REQUEST_TIMEOUT": str(seconds)}
-    outer = _asking[-1] if _asking else {}
-    # It says so each time it asks again, which is good to know in four minutes and not in half of one.
-    retrying = logging.getLogger("urllib3.connectionpool")
-    level = retrying.level
-    retrying.setLevel(logging.ERROR)
-    changed = {name: value for name, value in wanted.items() if name in outer or name not in os.environ}
-    os.environ.update(changed)
-    _asking.append(changed)
-    try:
-        yield
-    finally:
-        retrying.setLevel(level)
-        _asking.pop()
-        for name in changed:
-            del os.environ[name]
-        os.environ.update(outer)
-
-
 def current_pass() -> str | None:
     """What names the pass through the pipeline this process belongs to: OSTEON_PASS, or the `dvc repro` above it."""
     import psutil
@@ -454,7 +340,7 @@ def begin_pass(params: Params, tags: dict[str, str]) -> None:
     if key is None:
         return
     client, experiment = connect()
-    with _told_if_gone():
+    with told_if_gone():
         run = _parent_run(client, experiment, key, params)
         for name, value in tags.items():
             client.set_tag(run.info.run_id, name, value)
@@ -473,7 +359,7 @@ def end_pass(status: str, tags: dict[str, str]) -> "Run | None":
     """
     key = current_pass()
     client, experiment = connect()
-    with _told_if_gone():
+    with told_if_gone():
         found = run_of_pass(client, experiment, key) if key else None
         if found is None:
             return None
@@ -484,7 +370,7 @@ def end_pass(status: str, tags: dict[str, str]) -> "Run | None":
         return client.get_run(run_id)
 
 
-def lineage_of_pass() -> list["Lineage"]:
+def lineage_of_pass() -> list[Lineage]:
     """The runs behind the present pass, its own among them; none where there is no pass."""
     key = current_pass()
     client, experiment = connect()
@@ -614,160 +500,3 @@ def log_model(folder: Path) -> str:
         pip_requirements=package.requirements(package.read_info(folder)),
     )
     return str(logged.model_uri)
-
-
-@dataclass
-class Lineage:
-    """Where something came from: the run that made it, and the runs that made what that run read."""
-
-    run_id: str
-    step: str
-    status: str
-    started: datetime
-    seconds: float | None
-    tags: dict[str, str]
-    params: dict[str, str]
-    metrics: dict[str, float]
-    missing: list[str] = field(default_factory=list)
-    upstream: list["Lineage"] = field(default_factory=list)
-
-    def walk(self) -> "Iterator[Lineage]":
-        """Each run from the beginning to here, once, what came first first."""
-        seen: dict[str, Lineage] = {}
-
-        def visit(node: Lineage) -> None:
-            for above in node.upstream:
-                visit(above)
-            seen.setdefault(node.run_id, node)
-
-        visit(self)
-        return iter(seen.values())
-
-    @property
-    def data(self) -> str | None:
-        """DVC's hash of the source folder at the beginning."""
-        return next((node.tags[DATA] for node in self.walk() if DATA in node.tags), None)
-
-
-def environments(nodes: Iterable[Lineage]) -> dict[str, dict[str, Any]]:
-    """The hash of each environment in which runs ran → what describe_environment said there.
-
-    Those of runs that did not keep it, or whose file is gone, are left out.
-    """
-    from mlflow.artifacts import load_dict
-    from mlflow.exceptions import MlflowException
-
-    client, _ = connect()
-    found: dict[str, dict[str, Any]] = {}
-    for node in nodes:
-        digest = node.tags.get(ENVIRONMENT)
-        if digest is None or digest in found:
-            continue
-        place = client.get_run(node.run_id).info.artifact_uri
-        with suppress(MlflowException, OSError):
-            found[digest] = load_dict(f"{place}/{ENVIRONMENT_FILE}")
-    return found
-
-
-def lineage_of_run(client: "MlflowClient", run_id: str) -> Lineage:
-    """Follow what a run read to the runs that wrote it, to the beginning."""
-    return _lineage(client, client.get_run(run_id), {})
-
-
-def _lineage(client: "MlflowClient", run: "Run", known: dict[str, Lineage]) -> Lineage:
-    tags = run.data.tags
-    node = Lineage(
-        run_id=run.info.run_id,
-        step=tags.get(STEP, run.info.run_name or "?"),
-        status=run.info.status,
-        started=datetime.fromtimestamp(run.info.start_time / 1000, UTC),
-        seconds=run.data.metrics.get("seconds"),
-        tags=dict(tags),
-        params=dict(run.data.params),
-        metrics=dict(run.data.metrics),
-    )
-    known[node.run_id] = node
-    for tag, name in tags.items():
-        if node.step == PARENT and tag.startswith(f"{STEP}."):
-            node.upstream.append(known.get(name) or _lineage(client, client.get_run(name), known))
-        if not tag.startswith(READ):
-            continue
-        maker = run_that_wrote(client, run.info.experiment_id, tag.removeprefix(READ), name, run.info.start_time)
-        if maker is None:
-            if DATA not in tags:
-                node.missing.append(name)
-        elif maker.info.run_id != node.run_id:
-            node.upstream.append(known.get(maker.info.run_id) or _lineage(client, maker, known))
-    return node
-
-
-def run_that_wrote(
-    client: "MlflowClient", experiment: str, md5: str, name: str | None = None, before: int | None = None
-) -> "Run | None":
-    """The latest finished run that wrote content with this hash.
-
-    Args:
-        client: of the store.
-        experiment: its id.
-        md5: DVC's hash.
-        name: of the output, which mostly is the input's name in the step that reads it. The hash alone is not
-            enough: where no film is quarantined, manifest and trusted films are the same bytes. Where no run wrote
-            it by this name, one that wrote it by another counts.
-        before: only runs that began before this time, milliseconds.
-
-    """
-    when = f" and attributes.start_time < {before}" if before else ""
-    for named in (f"= '{name}'", "LIKE '%'") if name else ("LIKE '%'",):
-        found = client.search_runs(
-            [experiment],
-            f"tags.`{WROTE}{md5}` {named} and attributes.status = 'FINISHED'{when}",
-            order_by=["attributes.start_time DESC"],
-            max_results=1,
-        )
-        if found:
-            return found[0]
-    return None
-
-
-def lineage(what: str) -> Lineage:
-    """The lineage of a run (its id) or a model (models:/NAME/VERSION, models:/NAME@ALIAS or its m-… id).
-
-    Raises:
-        OsteonError: no such run or model.
-
-    """
-    from mlflow.exceptions import MlflowException
-
-    client, _ = connect()
-    try:
-        if what.startswith("models:/") and "@" in what:
-            name, alias = what.removeprefix("models:/").split("@", 1)
-            run_id = client.get_model_version_by_alias(name, alias).run_id
-        elif what.startswith("models:/") and "/" in what.removeprefix("models:/"):
-            name, version = what.removeprefix("models:/").rsplit("/", 1)
-            run_id = client.get_model_version(name, version).run_id
-        elif (model := what.removeprefix("models:/")).startswith("m-"):
-            run_id = client.get_logged_model(model).source_run_id
-        else:
-            run_id = what
-        if not run_id:
-            raise OsteonError(f"{what}: no run is known to have made it")
-        return lineage_of_run(client, run_id)
-    except MlflowException as error:
-        raise OsteonError(
-            f"{what}: {reason(error).rstrip('.')}; give a run's id or models:/NAME/VERSION, as `make ui` shows them"
-        ) from None
-
-
-def model_of_run(run_id: str) -> str | None:
-    """The id of the model that a run logged; None if it logged none."""
-    client, _ = connect()
-    outputs = client.get_run(run_id).outputs
-    return next((str(one.model_id) for one in (outputs.model_outputs if outputs else ())), None)
-
-
-def lineage_of_file(path: Path) -> Lineage | None:
-    """The lineage of a file or folder that a step wrote; None where no run of this store wrote it."""
-    client, experiment = connect()
-    run = run_that_wrote(client, experiment, dvc_hash(path))
-    return lineage_of_run(client, run.info.run_id) if run else None

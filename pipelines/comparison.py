@@ -35,7 +35,7 @@ def compare(cluster: Cluster, first: str, second: str) -> Compared:
     told = [_told_of(cluster, run) for run in runs]
     notes: list[str] = []
     try:
-        from components.tracking import connect
+        from components.mlflow_store import connect
 
         client, experiment = connect()
         for run, values in zip(runs, told, strict=True):
@@ -73,7 +73,8 @@ def _flat(content: dict[str, Any], prefix: str) -> dict[str, str]:
 
 def _recorded(client: Any, experiment: str, run_id: str, notes: list[str]) -> dict[str, str]:
     """What MLflow has of a run: it is tagged with the run's id."""
-    from components.tracking import DATA, run_of_pass
+    from components.run_lineage import DATA
+    from components.tracking import run_of_pass
 
     found = run_of_pass(client, experiment, run_id)
     if found is None:

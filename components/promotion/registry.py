@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from components import tracking
+from components import mlflow_store
 from components.errors import OsteonError, UnreachableError
 from components.outputs import dvc_hash
 
@@ -98,7 +98,7 @@ class Registry:
             OsteonError: it does not answer.
 
         """
-        client, _ = tracking.connect()
+        client, _ = mlflow_store.connect()
         registry = cls(client)
         with answering():
             for name, about in (
@@ -114,7 +114,7 @@ class Registry:
     @classmethod
     def look(cls) -> Self | None:
         """The registry, if the store has one; nothing is made."""
-        client, _ = tracking.connect()
+        client, _ = mlflow_store.connect()
         with answering():
             there = {one.name for one in client.search_registered_models(f"name LIKE '{MODEL}%'")}
         return cls(client) if {MODEL, LOG} <= there else None
@@ -344,10 +344,10 @@ def answering() -> Iterator[None]:
     from mlflow.exceptions import MlflowException
 
     try:
-        with tracking.asking(tracking.A_RESTART):
+        with mlflow_store.asking(mlflow_store.A_RESTART):
             yield
     except MlflowException as error:
-        raise tracking.gone(error) or OsteonError(f"MLflow's registry: {tracking.reason(error)}") from None
+        raise mlflow_store.gone(error) or OsteonError(f"MLflow's registry: {mlflow_store.reason(error)}") from None
 
 
 @contextmanager
@@ -357,11 +357,11 @@ def _fetching(what: str) -> Iterator[None]:
     from mlflow.exceptions import MlflowException
 
     try:
-        with tracking.asking(tracking.A_RESTART, FETCHING):
+        with mlflow_store.asking(mlflow_store.A_RESTART, FETCHING):
             yield
     # MLflow lets through what it meets on the way to the artifacts: OSError is that of requests, too.
     except (MlflowException, OSError, BotoCoreError, ClientError) as error:
-        raise UnreachableError(f"{what} cannot be fetched ({tracking.reason(error)}); try again") from None
+        raise UnreachableError(f"{what} cannot be fetched ({mlflow_store.reason(error)}); try again") from None
 
 
 def who() -> str:

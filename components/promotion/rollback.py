@@ -4,9 +4,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from components.errors import OsteonError
+from components.mlflow_store import reason
 from components.models.package import example_film, open_package
 from components.promotion.registry import MODEL, Entry, Registry, now, who
-from components.tracking import reason
 
 
 def roll_back(version: str | None, why: str) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from components.models.package import Package, PackageInfo
     from components.promotion.decision import Decision, Evidence, Scored
     from components.promotion.registry import Registry
-    from components.tracking import Lineage
+    from components.run_lineage import Lineage
 
 DECISION, PAGE, CARD = "decision.json", "decision.html", "model_card.md"
 NOT_GOOD_ENOUGH = 4
@@ -58,7 +58,7 @@ def promote(
     import hashlib
     import json
 
-    from components import tracking
+    from components import mlflow_store, run_lineage, tracking
     from components.films.prepared import open_prepared
     from components.models.package import open_package
     from components.outputs import whole_folder
@@ -79,7 +79,7 @@ def promote(
     state = State()
     if registry:
         state = registry.agree() if rules.mode == "enforce" else registry.state()
-    made = tracking.lineage_of_file(model)
+    made = run_lineage.lineage_of_file(model)
     version = ""
     if registry and rules.mode == "enforce":
         version = _register(registry, model, made, package.info)
@@ -104,7 +104,7 @@ def promote(
                 raise
             # Whatever it is: ONNX Runtime raises errors of its own where a graph fails while it answers.
             except Exception as error:
-                fault = tracking.reason(error)
+                fault = mlflow_store.reason(error)
     evidence = _evidence(package, prepared, candidate, report, leaks, made, fault)
     found = decide(candidate, champion, evidence, rules)
 
@@ -160,17 +160,17 @@ def promote(
 
 def _register(registry: "Registry", model: Path, made: "Lineage | None", info: "PackageInfo") -> str:
     """The candidate's version."""
-    from components import tracking
+    from components import run_lineage
     from components.outputs import dvc_hash
 
-    logged = tracking.model_of_run(made.run_id) if made else None
+    logged = run_lineage.model_of_run(made.run_id) if made else None
     if made is None or logged is None:
         raise OsteonError(f"{model}: no run of this MLflow store made it; run the step train with this store")
     nodes = list(made.walk())
     tags = {
         "osteon.data": made.data,
-        "osteon.git.commit": next((node.tags.get(tracking.COMMIT) for node in reversed(nodes)), None),
-        "osteon.image": next((node.tags.get(tracking.IMAGE) for node in reversed(nodes)), None),
+        "osteon.git.commit": next((node.tags.get(run_lineage.COMMIT) for node in reversed(nodes)), None),
+        "osteon.image": next((node.tags.get(run_lineage.IMAGE) for node in reversed(nodes)), None),
         "osteon.fingerprint": info.fingerprint,
         "osteon.out_of_fold_auroc": f"{info.out_of_fold_auroc:.4f}",
     }
@@ -179,17 +179,17 @@ def _register(registry: "Registry", model: Path, made: "Lineage | None", info: "
 
 def _origin(model: Path, made: "Lineage | None") -> dict[str, str]:
     """Where the model comes from, for its card."""
-    from components import tracking
+    from components import run_lineage
     from components.outputs import dvc_hash
 
     origin = {"package": dvc_hash(model)}
     if made is None:
         return origin | {"run": "none of this MLflow store"}
     nodes = list(made.walk())
-    for name, tag in (("commit", tracking.COMMIT), ("image", tracking.IMAGE)):
+    for name, tag in (("commit", run_lineage.COMMIT), ("image", run_lineage.IMAGE)):
         if found := sorted({node.tags[tag] for node in nodes if tag in node.tags}):
             origin[name] = ", ".join(found)
-    if any(node.tags.get(tracking.DIRTY) == "true" for node in nodes):
+    if any(node.tags.get(run_lineage.DIRTY) == "true" for node in nodes):
         origin["commit"] += " (with changes that were not committed)"
     origin |= {"data (DVC)": made.data or "unknown", "made": f"{made.started:%Y-%m-%d %H:%M} UTC"}
     return origin | {f"run of {node.step}": node.run_id for node in nodes}
@@ -343,9 +343,9 @@ def _missing(made: "Lineage | None") -> list[str] | None:
 
 
 def _clean(made: "Lineage | None") -> bool | None:
-    from components import tracking
+    from components import run_lineage
 
-    states = {node.tags.get(tracking.DIRTY) for node in made.walk()} if made else set()
+    states = {node.tags.get(run_lineage.DIRTY) for node in made.walk()} if made else set()
     if not states or states - {"true", "false"}:
         return None
     return states == {"false"}

@@ -6,7 +6,7 @@ import os
 import urllib.error
 import urllib.request
 
-from components import tracking
+from components import run_lineage, tracking
 from components.tasks.running import speak
 
 WEBHOOK = "OSTEON_WEBHOOK"  # an address, which may hold a key
@@ -35,7 +35,7 @@ def report_end(state: str, message: str | None) -> None:
         told = {
             "state": state,
             "pass": tracking.current_pass(),
-            "reason": run.data.tags.get(tracking.REASON) if run else None,
+            "reason": run.data.tags.get(run_lineage.REASON) if run else None,
             "run": run.info.run_id if run else None,
             "message": message or None,
             "figures": run.data.metrics if run else {},

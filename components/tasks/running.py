@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-from components import tracking
+from components import run_lineage, tracking
 from components.contract import Step, Summary, describe
 from components.errors import OsteonError
 from components.film_versions import fetched, find_version, repository_address
@@ -69,7 +69,7 @@ def find_films(films: Films, params: str, reason: str) -> str:
     speak()
     values = read_params(params)
     found = find_version(repository_address(films.repository), films.revision, values.data.root)
-    tags = {tracking.REASON: reason, tracking.REVISION: films.revision, tracking.FILMS_COMMIT: found.commit}
+    tags = {run_lineage.REASON: reason, run_lineage.REVISION: films.revision, run_lineage.FILMS_COMMIT: found.commit}
     tracking.begin_pass(values, tags)
     log.info("find_films: %s files, %s, at commit %s", f"{found.files:,}", found.data, found.commit)
     return found.data

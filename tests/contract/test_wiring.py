@@ -17,7 +17,10 @@ from components.steps import STEPS
 
 ROOT = Path(__file__).parents[2]
 LOCKS = ("requirements.lock", "infra/requirements-cpu.lock", "infra/requirements-gpu.lock")
-SPINE = {"errors", "params", "contract", "environment", "outputs", "progress", "tracking", "models.backend"}
+SPINE = {
+    *("errors", "params", "contract", "environment", "outputs", "progress"),
+    *("mlflow_store", "run_lineage", "tracking", "models.backend"),
+}
 
 
 def read_yaml(name: str) -> Any:

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components import tracking
+from components import mlflow_store, tracking
 from components.models.package import example_film, open_package
 from tests.making import encoded, packaged, ramp, write
 
@@ -47,7 +47,7 @@ def packages(store: Path) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def logged(store: Path, packages: dict[str, Path]) -> dict[str, str]:
     """Each model's address in the store."""
-    _, experiment = tracking.connect()
+    _, experiment = mlflow_store.connect()
     addresses = {}
     for name, folder in packages.items():
         with mlflow.start_run(experiment_id=experiment):

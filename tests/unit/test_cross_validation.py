@@ -15,7 +15,7 @@ import pytest
 from mlflow import MlflowClient
 from sklearn.metrics import roc_auc_score
 
-from components import tracking
+from components import mlflow_store, tracking
 from components.cross_validation.side_by_side import processes
 from components.cross_validation.step import cross_validate
 from components.cross_validation.table import table_of
@@ -330,7 +330,7 @@ def side_by_side(
     with pytest.MonkeyPatch.context() as monkeypatch:
         client = use_store(folder, empty_store, monkeypatch)
         run_id = client.create_run(client.create_experiment("folds"), run_name="cross_validate").info.run_id
-        with tracking.joined(tracking.RecordedRun(tracking.tracking_uri(), run_id)):
+        with tracking.joined(tracking.RecordedRun(mlflow_store.tracking_uri(), run_id)):
             run(experiment, folder, at_once=2)
     return folder / "folds", client, run_id
 

@@ -14,7 +14,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput
 
-from components import tracking
+from components import run_lineage, tracking
 from components.contract import Input, Output, Summary, describe
 from components.errors import OsteonError
 from components.film_lineage import Search, films_of, models_that_saw
@@ -105,7 +105,7 @@ def made(
         second = trained("second", Params(training=TrainingParams(seed=0)))
 
         experiment = client.get_experiment_by_name("osteon").experiment_id
-        old = client.create_run(experiment, tags={tracking.STEP: "train"}).info.run_id
+        old = client.create_run(experiment, tags={run_lineage.STEP: "train"}).info.run_id
         foreign = client.create_run(experiment).info.run_id
         unlisted = client.create_logged_model(experiment, source_run_id=old).model_id
         client.log_outputs(old, [LoggedModelOutput(unlisted, step=0)])
@@ -204,7 +204,7 @@ def test_what_lineage_tells_of_a_model_has_its_films(store: Store, capsys: pytes
     told = json.loads(capsys.readouterr().out)
     assert told["films"] == films_of("models:/fracture/1").to_dict("records")
     (measured,) = told["evaluations"]
-    assert store.client.get_run(measured).data.tags[tracking.STEP] == "evaluate"
+    assert store.client.get_run(measured).data.tags[run_lineage.STEP] == "evaluate"
     assert {film["role"] for film in told["films"]} == {"train", "validation", "test"}
     print_lineage(store.old, as_json=True)
     told = json.loads(capsys.readouterr().out)

@@ -13,7 +13,7 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 
-from components import tracking
+from components import mlflow_store, tracking
 from components.errors import OsteonError, UnreachableError
 from components.models.package import INFO, hashes_of, onnx_file
 from components.outputs import dvc_hash
@@ -48,7 +48,7 @@ def stocked(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", store.begin(folder))
         patch.chdir(folder)
-        _, experiment = tracking.connect()
+        _, experiment = mlflow_store.connect()
         registry = Registry.connect()
         for seed in (5, 6, 7):
             package = packaged(folder / f"package {seed}" / "model", seed=seed)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from components import tracking
+from components import mlflow_store, run_lineage, tracking
 from components.errors import OsteonError
 from components.films.identity import VARIABLE
 from components.outputs import dvc_hash
@@ -131,12 +131,12 @@ class Project:
         root = self.folder / params["data.root"]
         about = {"git.commit": self.done("git", "rev-parse", "HEAD"), "git.dirty": "false", "data": dvc_hash(root)}
         tags = {f"osteon.{key}": value for key, value in (about | changes).items() if value is not None}
-        experiment = tracking.connect()[1]
+        experiment = mlflow_store.connect()[1]
         number = len(self.client.search_model_versions(f"name = '{MODEL}'")) + 1
 
         def run(step: str, logged: dict[str, str], **linked: str) -> str:
             found = {f"osteon.{key.replace('_', '.')}": value for key, value in linked.items()}
-            made = self.client.create_run(experiment, tags={tracking.STEP: step, **tags, **found})
+            made = self.client.create_run(experiment, tags={run_lineage.STEP: step, **tags, **found})
             for key, value in logged.items():
                 self.client.log_param(made.info.run_id, key, value)
             return str(made.info.run_id)
@@ -162,7 +162,7 @@ class Project:
         return str(made.version)
 
     def run_of(self, step: str) -> str:
-        (found,) = self.client.search_runs([tracking.connect()[1]], f"tags.`{tracking.STEP}` = '{step}'")
+        (found,) = self.client.search_runs([mlflow_store.connect()[1]], f"tags.`{run_lineage.STEP}` = '{step}'")
         return str(found.info.run_id)
 
 
@@ -491,7 +491,7 @@ def test_an_evaluation_that_somebody_only_tried_does_not_count(project: Project)
     version = project.version()
     measured = project.client.get_run(project.run_of("evaluate"))
     tried = project.client.create_run(
-        measured.info.experiment_id, tags={**measured.data.tags, tracking.DIRTY: "true"}, start_time=2**42
+        measured.info.experiment_id, tags={**measured.data.tags, run_lineage.DIRTY: "true"}, start_time=2**42
     )
     project.client.set_terminated(tried.info.run_id)
     assert find_original(version).made.run_id == measured.info.run_id

@@ -20,7 +20,7 @@ from mlflow import MlflowClient
 from optuna.trial import TrialState
 from pydantic import ValidationError
 
-from components import tracking
+from components import run_lineage, tracking
 from components.errors import OsteonError
 from components.models.searched import Best, read_best
 from components.outputs import partial_path
@@ -505,7 +505,7 @@ def test_every_trial_is_a_run_below_the_steps(store: tuple[Path, MlflowClient]) 
         run = below[f"{row['model']} trial {row['trial']}"]
         assert run.data.tags["mlflow.parentRunId"] == step.info.run_id
         assert run.data.tags["osteon.trial"] == row["state"]
-        for tag in (tracking.STEP, tracking.PROCESS, tracking.COMMIT):
+        for tag in (run_lineage.STEP, run_lineage.PROCESS, run_lineage.COMMIT):
             assert run.data.tags[tag] == step.data.tags[tag]
         assert run.info.status == "FINISHED"
         assert ("auroc" in run.data.metrics) == True  # noqa: E712

@@ -13,7 +13,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from components import tracking
+from components import run_lineage, tracking
 from components.contract import Input, Output, Summary, describe
 from components.errors import OsteonError
 from components.params import FeatureParams, Params
@@ -72,7 +72,7 @@ def test_a_step_that_is_tried_again_does_not_make_a_second_run(client: MlflowCli
     assert run.info.run_id == failed.info.run_id
     assert (run.info.status, run.data.metrics["size"]) == ("FINISHED", 5)
     (parent,) = runs_of(client)["pipeline"]
-    assert parent.data.tags[f"{tracking.STEP}.copying"] == run.info.run_id
+    assert parent.data.tags[f"{run_lineage.STEP}.copying"] == run.info.run_id
 
 
 def test_a_run_that_read_something_else_is_not_gone_on_with(client: MlflowClient, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_image_and_commit_of_the_pipeline_are_tags(
     tracking.run_step(step, paths, Params())
     for found in runs_of(client).values():
         tags = found[0].data.tags
-        assert (tags[tracking.IMAGE], tags[tracking.PIPELINE]) == ("osteon@sha256:12", "abc")
+        assert (tags[run_lineage.IMAGE], tags[run_lineage.PIPELINE]) == ("osteon@sha256:12", "abc")
 
 
 def test_a_pass_begins_with_what_it_is_of_and_why(client: MlflowClient, tmp_path: Path) -> None:
@@ -127,8 +127,8 @@ def test_a_pass_begins_with_what_it_is_of_and_why(client: MlflowClient, tmp_path
         assert running.find_films(films, params.model_dump_json(), "age: 91 days") == made.data
     (parent,) = runs_of(client)["pipeline"]
     tags = parent.data.tags
-    assert (tags[tracking.REASON], tags[tracking.REVISION]) == ("age: 91 days", "main")
-    assert tags[tracking.FILMS_COMMIT] == made.do("git", "rev-parse", "HEAD")
+    assert (tags[run_lineage.REASON], tags[run_lineage.REVISION]) == ("age: 91 days", "main")
+    assert tags[run_lineage.FILMS_COMMIT] == made.do("git", "rev-parse", "HEAD")
     assert parent.data.params["data.root"] == "data/films"
 
 
@@ -187,7 +187,7 @@ def listening(status: int = 200) -> Iterator[tuple[str, list[dict[str, Any]]]]:
 def test_the_pass_and_the_webhook_are_told_how_it_ended(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch, state: str, message: str | None, status: str
 ) -> None:
-    tracking.begin_pass(Params(), {tracking.REASON: "new films"})
+    tracking.begin_pass(Params(), {run_lineage.REASON: "new films"})
     with listening() as (address, told):
         monkeypatch.setenv("OSTEON_WEBHOOK", address)
         report_end(state, message)

@@ -21,7 +21,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from components import tracking
+from components import mlflow_store, run_lineage, tracking
 from components.contract import Input, Output, Summary, describe
 from components.environment import describe_environment
 from components.errors import OsteonError
@@ -64,7 +64,7 @@ def runs_of(client: MlflowClient) -> list[Run]:
 
 
 def step_of(run: Run) -> str:
-    return str(run.data.tags[tracking.STEP])
+    return str(run.data.tags[run_lineage.STEP])
 
 
 def ingest(source: Path, folder: Path) -> Path:
@@ -122,7 +122,7 @@ def recorded(passes: Recorded, monkeypatch: pytest.MonkeyPatch) -> Recorded:
 def test_a_pass_is_a_parent_with_a_run_for_each_step(recorded: Recorded) -> None:
     assert list(recorded.runs) == ["pipeline", "ingest", "validate", "prepare"]
     parent = recorded.runs["pipeline"]
-    assert parent.data.tags[tracking.PASS] == "one"
+    assert parent.data.tags[run_lineage.PASS] == "one"
     assert parent.info.run_name.startswith("pipeline 20")
     for name in ("ingest", "validate", "prepare"):
         run = recorded.runs[name]
@@ -185,7 +185,7 @@ def test_a_report_is_kept_with_the_run(recorded: Recorded) -> None:
     kept = Path(recorded.client.download_artifacts(run, "report/quarantine.csv"))
     assert kept.read_bytes() == (recorded.folder / "report" / "quarantine.csv").read_bytes()
     assert [one.path for one in recorded.client.list_artifacts(recorded.runs["ingest"].info.run_id)] == [
-        tracking.ENVIRONMENT_FILE
+        run_lineage.ENVIRONMENT_FILE
     ]
 
 
@@ -198,16 +198,16 @@ def test_a_file_is_followed_back_to_the_films(recorded: Recorded) -> None:
         "report": ["ingest", "validate"],
         "dataset": ["ingest", "validate", "prepare"],
     }.items():
-        found = tracking.lineage_of_file(recorded.path(path))
+        found = run_lineage.lineage_of_file(recorded.path(path))
         assert found is not None
         assert [node.step for node in found.walk()] == steps
         assert found.data == dvc_hash(recorded.source)
         assert not any(node.missing for node in found.walk())
-    assert tracking.lineage_of_file(recorded.folder / "mlflow.db") is None
+    assert run_lineage.lineage_of_file(recorded.folder / "mlflow.db") is None
 
 
 def test_a_step_that_was_skipped_stays_linked_to_the_run_that_did_it(recorded: Recorded) -> None:
-    found = tracking.lineage(recorded.again["prepare"].info.run_id)
+    found = run_lineage.lineage(recorded.again["prepare"].info.run_id)
     assert [node.run_id for node in found.walk()] == [
         recorded.runs["ingest"].info.run_id,
         recorded.runs["validate"].info.run_id,
@@ -220,31 +220,31 @@ def test_a_step_that_was_skipped_stays_linked_to_the_run_that_did_it(recorded: R
 
 
 def test_a_lineage_carries_what_it_takes_to_make_it_again(recorded: Recorded) -> None:
-    nodes = {node.step: node for node in tracking.lineage(recorded.runs["prepare"].info.run_id).walk()}
+    nodes = {node.step: node for node in run_lineage.lineage(recorded.runs["prepare"].info.run_id).walk()}
     assert nodes["prepare"].params["preparation.image_size"] == "64"
     assert nodes["ingest"].params["data.layout"] == "manifest"
     assert nodes["validate"].metrics == recorded.runs["validate"].data.metrics
     for node in nodes.values():
         assert (node.status, node.seconds) == ("FINISHED", node.metrics["seconds"])
-        assert {tracking.COMMIT, tracking.DIRTY} <= set(node.tags)
+        assert {run_lineage.COMMIT, run_lineage.DIRTY} <= set(node.tags)
 
 
 @pytest.mark.parametrize("what", ["0" * 32, "nope", "models:/osteon/1", "models:/osteon@champion", "m-" + "0" * 32])
 def test_a_run_or_model_that_is_not_there(recorded: Recorded, what: str) -> None:
     with pytest.raises(OsteonError, match="give a run's id or models:/NAME/VERSION") as caught:
-        tracking.lineage(what)
+        run_lineage.lineage(what)
     assert str(caught.value).startswith(f"{what}: ")
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_each_run_keeps_the_environment_it_ran_in(recorded: Recorded) -> None:
-    nodes = list(tracking.lineage(recorded.runs["prepare"].info.run_id).walk())
-    found = tracking.environments(nodes)
-    assert list(found) == [node.tags[tracking.ENVIRONMENT] for node in nodes][:1]
+    nodes = list(run_lineage.lineage(recorded.runs["prepare"].info.run_id).walk())
+    found = run_lineage.environments(nodes)
+    assert list(found) == [node.tags[run_lineage.ENVIRONMENT] for node in nodes][:1]
     (environment,) = found.values()
     assert environment == describe_environment()
     for run in (recorded.runs[name] for name in ("ingest", "validate", "prepare")):
-        kept = Path(recorded.client.download_artifacts(run.info.run_id, tracking.ENVIRONMENT_FILE))
+        kept = Path(recorded.client.download_artifacts(run.info.run_id, run_lineage.ENVIRONMENT_FILE))
         assert json.loads(kept.read_text()) == environment
 
 
@@ -321,7 +321,7 @@ def test_of_several_runs_that_wrote_a_file_the_last_that_finished_before_is_its_
     made_by_hand(client, 3, osteon_wrote_abcd="manifest")
     reader = made_by_hand(client, 4, osteon_read_abc="manifest")
     made_by_hand(client, 5, **wrote)
-    assert [node.run_id for node in tracking.lineage(reader).walk()] == [second, reader]
+    assert [node.run_id for node in run_lineage.lineage(reader).walk()] == [second, reader]
 
 
 def test_files_of_the_same_bytes_are_told_apart_by_their_names(client: MlflowClient) -> None:
@@ -330,7 +330,7 @@ def test_files_of_the_same_bytes_are_told_apart_by_their_names(client: MlflowCli
     validated = made_by_hand(client, 2, osteon_read_abc="manifest", osteon_wrote_abc="trusted")
     made_by_hand(client, 3, osteon_wrote_abc="manifest")
     prepared = made_by_hand(client, 4, osteon_read_abc="trusted")
-    assert [node.run_id for node in tracking.lineage(prepared).walk()] == [ingested, validated, prepared]
+    assert [node.run_id for node in run_lineage.lineage(prepared).walk()] == [ingested, validated, prepared]
 
 
 def test_an_input_is_named_as_the_output_it_comes_from() -> None:
@@ -346,7 +346,7 @@ def test_a_run_that_two_read_from_is_there_once(client: MlflowClient) -> None:
     left = made_by_hand(client, 2, osteon_read_a="x", osteon_wrote_b="y")
     right = made_by_hand(client, 3, osteon_read_a="x", osteon_wrote_c="z")
     last = made_by_hand(client, 4, osteon_read_b="y", osteon_read_c="z", osteon_read_d="elsewhere")
-    found = tracking.lineage(last)
+    found = run_lineage.lineage(last)
     walked = [node.run_id for node in found.walk()]
     assert (walked[0], walked[-1], sorted(walked)) == (first, last, sorted([first, left, right, last]))
     assert found.missing == ["elsewhere"]
@@ -403,7 +403,7 @@ def test_parts_of_a_step_are_runs_below_its_own(client: MlflowClient, phantoms: 
     outer = runs.pop("in_parts")
     for run in runs.values():
         assert run.data.tags["mlflow.parentRunId"] == outer.info.run_id
-        for tag in (tracking.PROCESS, tracking.COMMIT, tracking.DIRTY):
+        for tag in (run_lineage.PROCESS, run_lineage.COMMIT, run_lineage.DIRTY):
             assert run.data.tags[tag] == outer.data.tags[tag]
     assert [run.info.status for run in runs.values()] == ["FINISHED", "FINISHED", "FAILED"]
     assert outer.info.status == "FINISHED"
@@ -510,7 +510,7 @@ def test_a_missing_input_is_told_before_anything_is_recorded(client: MlflowClien
 def test_an_experiment_that_was_deleted(client: MlflowClient) -> None:
     client.delete_experiment(client.create_experiment("osteon"))
     with pytest.raises(OsteonError, match="experiment 'osteon' was deleted; restore it or set MLFLOW_EXPERIMENT_NAME"):
-        tracking.lineage("0" * 32)
+        run_lineage.lineage("0" * 32)
 
 
 # ---------------------------------------------------------------- where from
@@ -519,7 +519,7 @@ def test_an_experiment_that_was_deleted(client: MlflowClient) -> None:
 def test_the_commit_and_whether_the_tree_was_dirty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert tracking._origin()[tracking.COMMIT] == "unknown"
+    assert tracking._origin()[run_lineage.COMMIT] == "unknown"
 
     def git(*words: str) -> str:
         options = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
@@ -531,20 +531,20 @@ def test_the_commit_and_whether_the_tree_was_dirty(tmp_path: Path, monkeypatch: 
         Path(name).write_text("1")
     git("add", ".")
     git("commit", "-qm", "first")
-    clean = {tracking.COMMIT: git("rev-parse", "HEAD"), tracking.DIRTY: "false"}
+    clean = {run_lineage.COMMIT: git("rev-parse", "HEAD"), run_lineage.DIRTY: "false"}
     assert clean.items() <= tracking._origin().items()
     Path("dvc.lock").write_text("2")  # a run writes it
     assert clean.items() <= tracking._origin().items()
     Path("params.yaml").write_text("2")
-    assert tracking._origin()[tracking.DIRTY] == "true"
+    assert tracking._origin()[run_lineage.DIRTY] == "true"
 
 
 def test_the_address_of_dvcs_remote_is_a_tag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert tracking.REMOTE not in tracking._origin()
+    assert run_lineage.REMOTE not in tracking._origin()
     Path(".dvc").mkdir()
     Path(".dvc/config").write_text("[core]\n    remote = far\n['remote \"far\"']\n    url = s3://films/osteon\n")
-    assert tracking._origin()[tracking.REMOTE] == "s3://films/osteon"
+    assert tracking._origin()[run_lineage.REMOTE] == "s3://films/osteon"
 
 
 def test_in_an_image_the_commit_comes_from_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -552,7 +552,8 @@ def test_in_an_image_the_commit_comes_from_its_environment(monkeypatch: pytest.M
     monkeypatch.setenv("OSTEON_GIT_DIRTY", "false")
     monkeypatch.setenv("OSTEON_IMAGE", "osteon@sha256:1")
     found = tracking._origin()
-    assert (found[tracking.COMMIT], found[tracking.DIRTY], found[tracking.IMAGE]) == ("abc", "false", "osteon@sha256:1")
+    said = [found[tag] for tag in (run_lineage.COMMIT, run_lineage.DIRTY, run_lineage.IMAGE)]
+    assert said == ["abc", "false", "osteon@sha256:1"]
 
 
 def test_the_steps_of_one_dvc_repro_are_one_pass(tmp_path: Path) -> None:
@@ -612,7 +613,7 @@ def test_a_server_that_is_not_there_is_told_soon_and_without_the_password(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:sesame@127.0.0.1:{port}")
     start = time.monotonic()
     with pytest.raises(OsteonError) as caught:
-        tracking.lineage("0" * 32)
+        run_lineage.lineage("0" * 32)
     assert time.monotonic() - start < 30
     text = str(caught.value)
     assert f"the MLflow server http://127.0.0.1:{port} does not answer" in text
@@ -629,7 +630,7 @@ def test_how_long_to_ask_a_server_is_the_users_choice(monkeypatch: pytest.Monkey
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     start = time.monotonic()
     with pytest.raises(OsteonError):
-        tracking.lineage("0" * 32)
+        run_lineage.lineage("0" * 32)
     assert time.monotonic() - start < 3  # two retries would wait four seconds
     assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "0"
 
@@ -638,8 +639,8 @@ def test_how_often_a_server_is_asked_again_is_what_the_innermost_says(monkeypatc
     """The first question of a decision is asked less often than what follows; what the user says, always."""
     retries, timeout = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"
     monkeypatch.setenv(timeout, "7")
-    with tracking.asking(4):
-        with tracking.asking(2, seconds=60):
+    with mlflow_store.asking(4):
+        with mlflow_store.asking(2, seconds=60):
             assert (os.environ[retries], os.environ[timeout]) == ("2", "7")
         assert (os.environ[retries], os.environ[timeout]) == ("4", "7")
     assert retries not in os.environ
@@ -673,7 +674,7 @@ def test_a_step_recorded_by_a_server(
     assert "report/quarantine.csv" in {one.path for one in client.list_artifacts(run.info.run_id, "report")}
     assert list((tmp_path / "kept").rglob("quarantine.csv"))
     assert sorted(path.name for path in Path.cwd().iterdir()) == ["report", "trusted"]
-    assert tracking.lineage(run.info.run_id).missing == ["manifest"]
+    assert run_lineage.lineage(run.info.run_id).missing == ["manifest"]
 
 
 # ---------------------------------------------------------------- models
@@ -721,8 +722,8 @@ def test_a_model_is_logged_measured_and_loads_anywhere(
     # The evaluation's figures are on the model's page, and both lead back to one run.
     figures = {metric.key: metric.value for metric in logged.metrics}
     assert figures["auroc"] == summary.model_dump()["auroc"]
-    assert tracking.lineage(logged.model_id).run_id == made.info.run_id
-    assert [node.step for node in tracking.lineage(measured.info.run_id).walk()] == ["pack", "evaluate"]
+    assert run_lineage.lineage(logged.model_id).run_id == made.info.run_id
+    assert [node.step for node in run_lineage.lineage(measured.info.run_id).walk()] == ["pack", "evaluate"]
 
     # It has a signature and an example, …
     signature = mlflow.models.get_model_info(logged.model_uri).signature
