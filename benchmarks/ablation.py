@@ -1,10 +1,12 @@
 """The ablation: one choice changed at a time, each row a cross-validation on FracAtlas of its own.
 
     python -m benchmarks.ablation                  every row that is not there yet
-    python -m benchmarks.ablation plain "no copies, no variation"   these, anew
+    python -m benchmarks.ablation plain "no copies, no variation"   these
 
 Written into docs/results.md. A row's scores are kept in build/ablation, so that rows can be computed one by one over
-days and still be compared film by film; `python -m benchmarks.ablation --page` only writes the page.
+days and still be compared film by film; `python -m benchmarks.ablation --page` only writes the page. What the same code
+has computed before comes from DVC's cache in build/ablation-cache, with the minutes that it took then; delete it to
+measure them again.
 """
 
 import argparse

@@ -20,11 +20,10 @@ from PIL import Image
 
 from benchmarks.findings import Findings, Goal
 from components.films.decoding import decode, letterbox, over_cores
-from components.films.manifest import read_manifest, write_manifest
+from components.films.manifest import read_manifest
 from components.ingestion.step import ingest
 from components.params import DataParams, PhantomParams, PreparationParams, ValidationParams
 from components.phantoms.step import phantoms
-from components.preparation.step import prepare
 from components.validation.step import validate
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ STAND_INS, SHORT, LONG = 400, 373, 454
 
 
 def measure(quick: bool) -> Findings:
-    """Several passes over the same films, by one and two threads and by the whole step prepare."""
+    """Several passes over the same films, by one and two threads."""
     params = PreparationParams()
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -43,8 +42,7 @@ def measure(quick: bool) -> Findings:
         films = small_films(source, layout, folder)
         if quick:
             films = films.head(300)
-        trusted, paths = folder / "small.parquet", [source / path for path in films["path"]]
-        write_manifest(films, trusted)
+        paths = [source / path for path in films["path"]]
 
         def standardise(part: Sequence[Path]) -> list[NDArray[np.uint8]]:
             return [letterbox(decode(path.read_bytes(), max_megapixels=math.inf), params.image_size) for path in part]
@@ -52,16 +50,7 @@ def measure(quick: bool) -> Findings:
         def threads(cores: int) -> Callable[[], object]:
             return lambda: sum(1 for _ in over_cores(standardise, paths, cores))
 
-        def step() -> object:
-            return prepare(
-                source, trusted, folder / "prepared", folder / "leaks", params.model_copy(update={"cores": 2})
-            )
-
-        works = {
-            "1 thread": threads(1),
-            "2 threads": threads(2),
-            "2 threads, the whole step prepare": step,
-        }
+        works = {"1 thread": threads(1), "2 threads": threads(2)}
         speeds = {name: films_per_second(work, len(films), 2 if quick else PASSES) for name, work in works.items()}
     rows = [
         [name, f"{statistics.median(speed):,.0f}", f"{min(speed):,.0f} – {max(speed):,.0f}"]
@@ -74,7 +63,7 @@ def measure(quick: bool) -> Findings:
         columns=["decode and standardise", "films/s, median", "range"],
         rows=rows,
         goals=[Goal(f"≥ {FEWEST} small films/s on two cores: {fast:,.0f}", fast >= FEWEST)],
-        notes=["The whole step also hashes the pixels, finds the groups, splits and writes."],
+        notes=["prepare also looks for near copies, which takes most of its time: near_copies, volume."],
     )
 
 
