@@ -87,6 +87,7 @@ CASES = {
             "training.width": "16",
             "training.epochs": "20",
             "training.precision": "mixed_bfloat16",
+            "classical.random_forest.trees": "300",
             "package.final": "ensemble",
         },
         other={"package.final": "all_films"},

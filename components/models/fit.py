@@ -19,6 +19,7 @@ from components.models.checkpoint import (
     save_checkpoint,
 )
 from components.models.devices import distribution
+from components.models.fused_normalisation import with_fused_normalisation
 from components.models.weights import load_weights, set_body_trainable
 from components.params import TrainingParams
 
@@ -92,9 +93,15 @@ def _compile(network: Any, params: TrainingParams, rate: Any, *, average: bool) 
 
 
 def _make_variables(network: Any, training: TrainingBatches) -> None:
-    """Make the variables of optimiser and metrics. TensorFlow compiles a step twice that makes variables itself."""
+    """Make the variables of optimiser, losses and metrics. TensorFlow compiles a step twice that makes them itself.
+
+    They depend on the shapes alone: answers of zeros save compiling a step that measures.
+    """
     network.optimizer.build(network.trainable_variables)
-    network.test_on_batch(*training[0])
+    films, targets, weights = training[0]
+    answers = {name: ops.zeros((len(films), *output.shape[1:])) for name, output in network.output.items()}
+    network.compute_loss(films, targets, answers, weights)
+    network.compute_metrics(films, targets, answers, weights)
     network.reset_metrics()
 
 
@@ -214,7 +221,7 @@ def fit(
     keras.mixed_precision.set_dtype_policy(state.precision)
     last = min(epochs or params.epochs, params.epochs)
     with distribution():
-        network = build()
+        network = with_fused_normalisation(build())
         if params.weights and not state.epochs:
             _start_from_weights(network, training, params)
         compile_network(network, params, len(training))
@@ -254,7 +261,7 @@ def choose_precision(build: Callable[[], Any], batches: TrainingBatches, params:
     probe = [batches[number] for number in range(min(4, len(batches)))]
     for precision in ("float32", "mixed_bfloat16"):
         keras.mixed_precision.set_dtype_policy(precision)
-        network = build()
+        network = with_fused_normalisation(build())
         compile_network(network, params, len(batches))
         _make_variables(network, batches)
         network.train_on_batch(*probe[0])
