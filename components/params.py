@@ -239,7 +239,7 @@ class SvmParams(Section):
 class RandomForestParams(Section):
     """A forest of decision trees."""
 
-    trees: Annotated[int, Field(ge=1, le=10_000, description="trees")] = 300
+    trees: Annotated[int, Field(ge=1, le=10_000, description="trees")] = 100
     min_leaf: Annotated[int, Field(ge=1, description="films in a leaf at least")] = 3
 
 
@@ -377,7 +377,7 @@ class SearchParams(Section):
     folds: Annotated[
         int, Field(ge=1, le=20, description="a network is measured on so many folds, unless it is pruned")
     ] = 1
-    epochs: Annotated[int, Field(ge=0, description="of a network on each fold; 0: training.epochs")] = 8
+    epochs: Annotated[int, Field(ge=0, description="of a network on each fold; 0: training.epochs")] = 6
     storage: Annotated[
         str, Field(description="database of the study, an SQLAlchemy URL; several workers may share it. Empty: a file")
     ] = ""
