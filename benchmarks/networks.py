@@ -67,11 +67,12 @@ def cost_of(name: str, side: int, batch: int, steps: int) -> Cost:
 
     load_keras()
     from components.models.fit import compile_network
+    from components.models.fused_normalisation import with_fused_normalisation
     from components.models.networks import MAP_STRIDE, build_network
     from components.params import TrainingParams
 
     params = TrainingParams.model_validate({"network": name})
-    network = build_network(side, params)
+    network = with_fused_normalisation(build_network(side, params))
     compile_network(network, params, 100)
     rng = np.random.default_rng(params.seed)
     films = rng.integers(0, 256, (batch, side, side, 1)).astype(np.uint8)
