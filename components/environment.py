@@ -1,7 +1,6 @@
 """What a step runs on and with: the machine, Python, and every installed package."""
 
 import configparser
-import gc
 import os
 import platform
 import re
@@ -28,15 +27,6 @@ DECISIVE = (
     "pillow",
 )
 _KINDS = ("python", "system", "processor", "cores", "gpus")
-
-
-def collect_garbage_rarely() -> None:
-    """Let Python look for garbage that holds itself when there may be some, not after every 700 objects.
-
-    MLflow and TensorFlow make more than a million objects that stay: to look through them again and again took a fifth
-    of the time of their import. For the beginning of a process that is ours.
-    """
-    gc.set_threshold(100_000, 20, 10)
 
 
 def describe_environment() -> dict[str, Any]:
