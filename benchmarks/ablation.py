@@ -43,6 +43,7 @@ SETTINGS = {
     "training.width": "16",
     "training.epochs": "30",
     "training.batch_size": "32",
+    "classical.random_forest.trees": "300",
 }
 # A network that has learnt from 2,400 phantoms, half of the others: they cost nothing and have a box on every break.
 PHANTOMS = "build/phantoms.keras"

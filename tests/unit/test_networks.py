@@ -25,6 +25,7 @@ keras = load_keras()
 from components.models.applications import APPLICATIONS  # noqa: E402
 from components.models.batches import FilmBatches, TrainingBatches, type_targets, types_to_learn  # noqa: E402
 from components.models.fit import compile_network  # noqa: E402
+from components.models.fused_normalisation import with_fused_normalisation  # noqa: E402
 from components.models.networks import NETWORKS, build_network  # noqa: E402
 from components.models.package import logits_of  # noqa: E402
 from components.models.weights import (  # noqa: E402
@@ -195,9 +196,9 @@ def test_a_few_steps_lower_the_loss(name: str) -> None:
     weights = {"finding": np.ones(8, np.float32), "map": np.ones(8, np.float32), "type": fractured}
     keras.utils.set_random_seed(3)
     params = params_of(name, task="fracture_type", learning_rate=1e-3, warmup_epochs=0, ema=0, dropout=0.0)
-    network = build_network(64, params, TYPES)
+    network = with_fused_normalisation(build_network(64, params, TYPES))  # as fit does
     compile_network(network, params, 100)
-    network.run_eagerly = True  # to compile a large one takes longer than many steps
+    network.run_eagerly = name in APPLICATIONS  # to compile a large one takes longer than many steps
     losses = []
     for _ in range(6 if name in APPLICATIONS else 15):
         network.reset_metrics()
