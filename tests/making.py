@@ -19,7 +19,7 @@ from components.films.manifest import as_manifest
 from components.films.near_copies import FilmStack
 from components.models.calibration import Calibration
 from components.models.operating_points import OperatingPoint, OperatingPoints
-from components.params import ClassicalName, ClassicalParams, TrainingParams
+from components.params import ClassicalName, ClassicalParams, SearchSpace, TrainingParams
 from components.phantoms.exposure import expose
 from components.phantoms.patients import studies
 
@@ -237,3 +237,9 @@ def cross_validated(folder: Path, films: pd.DataFrame) -> Path:
     comparison = compare(predictions, {"network": 60.0, "svm": 1.0}, 0.95)
     (folder / COMPARISON).write_text(comparison.model_dump_json(), encoding="utf-8")
     return folder
+
+
+def search_space(**parts: Any) -> SearchSpace:
+    """A space of these sections alone."""
+    empty: dict[str, Any] = {name: {} for name in SearchSpace.model_fields}
+    return SearchSpace.model_validate({**empty, **parts})

@@ -6,6 +6,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
@@ -13,7 +14,8 @@ import optuna
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import event
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from components.errors import OsteonError
 from components.params import without_password
@@ -24,16 +26,17 @@ warnings.filterwarnings("ignore", category=ExperimentalWarning)  # heartbeats; s
 
 HEARTBEAT, GRACE = 30, 150  # seconds between two signs of life, and without one until a worker counts as dead
 PAUSE = 5.0  # seconds between two looks at what other workers do
+ATTEMPTS = 10  # to open a database whose tables another worker makes at the same time
 RETRIES = 3  # of a trial whose worker died; what kills it each time is the trial itself
 REDUCTION = 3  # of Hyperband: of three trials one goes on
 RUNGS = REDUCTION**2  # so the first look comes after a ninth of the work
 
 # User attributes of a study and of a trial.
-FINGERPRINT, PRECISION, OWN = "fingerprint", "precision", "own values"
+FINGERPRINT, PRECISION, OWN, SPARE = "fingerprint", "precision", "own values", "not needed"
 
 
 class _NotNeededError(Exception):
-    """Another worker has begun the last trial that was asked for."""
+    """Another worker has begun the last trial that was asked for, or this very one."""
 
 
 @contextmanager
@@ -45,14 +48,7 @@ def opened(url: str) -> Iterator[RDBStorage]:
 
     """
     try:
-        storage = RDBStorage(
-            url,
-            # One file, several writers: each waits for its turn.
-            engine_kwargs={"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None,
-            heartbeat_interval=HEARTBEAT,
-            grace_period=GRACE,
-            heartbeat_stale_trial_callback=retry,
-        )
+        storage = _storage(url)
     except (SQLAlchemyError, StorageInternalError, ImportError, ValueError) as error:
         raise _unreachable(url, error) from None
     try:
@@ -62,6 +58,40 @@ def opened(url: str) -> Iterator[RDBStorage]:
     finally:
         storage.remove_session()
         storage.engine.dispose()
+
+
+def _storage(url: str) -> RDBStorage:
+    if url.startswith("postgresql://"):
+        url = url.replace("://", "+psycopg2://", 1)  # the driver that is installed with Osteon
+    file = url.startswith("sqlite")
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            storage = RDBStorage(
+                url,
+                # One file, several writers: each waits for its turn.
+                engine_kwargs={"connect_args": {"timeout": 60}} if file else None,
+                heartbeat_interval=HEARTBEAT,
+                grace_period=GRACE,
+                heartbeat_stale_trial_callback=retry,
+            )
+            break
+        except (SQLAlchemyError, StorageInternalError) as error:
+            # Workers that are started together all find an empty database, and one of them makes its tables.
+            made_by_another = isinstance(error, IntegrityError) or isinstance(error.__cause__, IntegrityError)
+            if attempt == ATTEMPTS or not (made_by_another or "already exists" in f"{error.__cause__ or error}"):
+                raise
+            time.sleep(1)
+    if file:
+        # What is read in a transaction must hold until its end, or two workers take the same trial. Other databases
+        # lock the row that Optuna asks for; of SQLite the whole file has to be locked (SQLAlchemy's page on pysqlite).
+        event.listen(storage.engine, "checkout", _begin_nothing)
+        event.listen(storage.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    return storage
+
+
+def _begin_nothing(connection: Any, *_: object) -> None:
+    """Python's sqlite3 leaves it to others to begin a transaction."""
+    connection.isolation_level = None
 
 
 def _unreachable(url: str, error: Exception) -> OsteonError:
@@ -160,12 +190,15 @@ def work(study: optuna.Study, measure: Callable[[optuna.Trial], float], trials: 
     begun: list[int] = []
 
     def counted(trial: optuna.Trial) -> float:
-        place = sum(one.number < trial.number for one in _alive(study))
-        if place >= trials:
+        earlier = [one for one in _alive(study) if one.number < trial.number]
+        queued_twice = OWN in trial.user_attrs and any(OWN in one.user_attrs for one in earlier)
+        if len(earlier) >= trials or queued_twice:
+            trial.set_user_attr(SPARE, True)
             raise _NotNeededError
         begun.append(trial.number)
         # By default its first ten trials are drawn evenly; how far they came counts in those after.
-        drawn = np.random.SeedSequence([seed, zlib.crc32(study.study_name.encode()), place]).generate_state(1)
+        entropy = [seed, zlib.crc32(study.study_name.encode()), _place(study, trial.number)]
+        drawn = np.random.SeedSequence(entropy).generate_state(1)
         study.sampler = optuna.samplers.TPESampler(seed=int(drawn[0]))
         return measure(trial)
 
@@ -176,11 +209,21 @@ def work(study: optuna.Study, measure: Callable[[optuna.Trial], float], trials: 
         if sum(trial.state.is_finished() for trial in alive) >= trials:
             return
         if len(alive) < trials or any(trial.state == TrialState.WAITING for trial in alive):
+            begun.clear()
             try:
                 study.optimize(counted, n_trials=1, catch=(_NotNeededError,))
+            except Exception:
+                if not _taken_over(study.get_trials(deepcopy=False)).intersection(begun):
+                    raise
+                log.warning(
+                    "%s: trial %d was given to another worker, for this one gave no sign of life for %d seconds",
+                    *(study.study_name, begun[-1], GRACE),
+                )
             except KeyboardInterrupt:
                 # Optuna says 'failed' of it; to the user it is a pause.
-                retry(study, study.trials[begun[-1]])
+                for number in begun:
+                    if study.trials[number].state == TrialState.FAIL:
+                        retry(study, study.trials[number])
                 raise
         else:
             if not waiting:
@@ -189,17 +232,34 @@ def work(study: optuna.Study, measure: Callable[[optuna.Trial], float], trials: 
             time.sleep(PAUSE)
 
 
+def _place(study: optuna.Study, number: int) -> int:
+    """How many trials were begun before this one; no two that are drawn have the same.
+
+    Of the file's own values one counts, though each worker may have queued them, and of a trial that was queued again
+    only the first. Both are known from a trial's first moment, so it does not matter when another worker asks.
+    """
+    before = [trial for trial in study.get_trials(deepcopy=False) if trial.number < number]
+    first = [trial for trial in before if not trial.system_attrs.get("retry_history")]
+    own = [trial for trial in first if OWN in trial.user_attrs]
+    return len(first) - max(len(own) - 1, 0)
+
+
 def _alive(study: optuna.Study) -> list[FrozenTrial]:
     """Every trial that counts: done, under way or queued."""
     return [trial for trial in study.get_trials(deepcopy=False) if trial.state != TrialState.FAIL]
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:
-    """Trials in their order: complete, pruned, and failed ones that nobody took over."""
+    """Trials in their order: complete, pruned, and failed ones that were needed and that nobody took over."""
     trials = study.get_trials(deepcopy=False)
-    again = {number for trial in trials for number in trial.system_attrs.get("retry_history", ())}
-    # One that failed before it had values was begun by two workers at once and is none.
-    return [trial for trial in trials if trial.state.is_finished() and trial.number not in again and trial.params]
+    again = _taken_over(trials)
+    left = [trial for trial in trials if trial.number not in again and SPARE not in trial.user_attrs]
+    return [trial for trial in left if trial.state.is_finished()]
+
+
+def _taken_over(trials: list[FrozenTrial]) -> set[int]:
+    """The numbers of those that have been queued again."""
+    return {number for trial in trials for number in trial.system_attrs.get("retry_history", ())}
 
 
 def best_trial(trials: list[FrozenTrial]) -> FrozenTrial | None:

@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 from components.errors import OsteonError
 from components.models import embeddings
 from components.models.embeddings import Embeddings, fit_embeddings, load_embeddings, save_embeddings
-from components.params import TrainingParams
+from tests.command import python
 
 
 def seen(films: int = 500, dimensions: int = 6) -> np.ndarray:
@@ -95,18 +95,26 @@ def test_a_pickle_is_not_loaded(tmp_path: Path) -> None:
         load_embeddings(tmp_path / "embeddings-0.npz")
 
 
+NAMED_ANEW = """
+from pathlib import Path
+from components.models.backend import load_keras
+keras = load_keras()
+from components.models.embeddings import EMBEDDING, with_embedding
+from components.models.network_files import load_network, save_network
+from components.models.networks import build_network
+from components.params import TrainingParams
+build_network(64, TrainingParams(width=8))
+save_network(Path("network.keras"), build_network(64, TrainingParams(width=8)))
+keras.utils.clear_session()
+build_network(64, TrainingParams(width=8))
+assert EMBEDDING in with_embedding(load_network(Path("network.keras"))).output
+"""
+
+
 def test_the_names_of_its_layers_are_no_other_layers(tmp_path: Path) -> None:
-    """Keras counts anew after clear_session, as in a new process, and a network that is loaded keeps its names."""
-    from components.models.backend import load_keras
+    """Keras counts anew after clear_session, as in a new process, and a network that is loaded keeps its names.
 
-    keras = load_keras()
-    from components.models.network_files import load_network, save_network
-    from components.models.networks import build_network
-
-    keras.utils.clear_session()
-    build_network(64, TrainingParams(width=8))
-    save_network(tmp_path / "network.keras", build_network(64, TrainingParams(width=8)))
-    keras.utils.clear_session()
-    build_network(64, TrainingParams(width=8))
-    network = load_network(tmp_path / "network.keras")
-    assert embeddings.EMBEDDING in embeddings.with_embedding(network).output
+    In a process of its own: to clear a worker's session takes a minute, and what others have compiled is gone with it.
+    """
+    done = python(tmp_path, "-c", NAMED_ANEW)
+    assert done.returncode == 0, done.stderr

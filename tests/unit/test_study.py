@@ -1,0 +1,405 @@
+"""A study in a database: begun anew, interrupted, pruned, and shared by workers that die."""
+
+import logging
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+from optuna.storages import fail_stale_trials
+from optuna.trial import TrialState
+
+from components.errors import OsteonError
+from components.params import Params, Range, SvmParams, flatten, without_password
+from components.search import study as study_module
+from components.search.report import Searched, describe, draw_plots, trials_table
+from components.search.space import distributions, suggest
+from components.search.study import OWN, best_trial, finished, open_study, opened, report, retry, work
+from tests.command import ROOT
+from tests.postgres import postgres_server
+from tests.stores import free_port
+from tests.threads import in_threads
+
+X = distributions("svm", {"c": Range(low=0.1, high=10.0, log=True)}, SvmParams())
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'study.db'}"
+
+
+# ---------------------------------------------------------------- the database
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://karl:s3cret@host:5432/studies", "postgresql://host:5432/studies"),
+        ("postgresql://karl:s3@c/ret@host/studies?password=s3cret", "postgresql://host/studies"),
+        ("sqlite:////data/study.db", "sqlite:////data/study.db"),
+        ("data/phantoms", "data/phantoms"),
+    ],
+)
+def test_a_password_is_never_shown(url: str, shown: str) -> None:
+    assert without_password(url) == shown
+    flat = flatten(Params.model_validate({"search": {"storage": url}}))
+    assert flat["search.storage"] == shown
+    assert "s3" not in str(flat)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://karl:s3cret@localhost:1/studies",  # no driver here, or nobody answers
+        "nonsense://karl:s3cret@localhost/studies",
+        "no url",
+        "sqlite:////nowhere/at/all/study.db",
+    ],
+)
+def test_a_database_that_cannot_be_used_is_said_without_its_password(url: str) -> None:
+    with pytest.raises(OsteonError, match=r"search\.storage: the database .* cannot be used") as said, opened(url):
+        pass
+    assert "s3cret" not in str(said.value)
+    assert "karl" not in str(said.value)
+    assert said.value.__cause__ is None
+
+
+# ---------------------------------------------------------------- a study
+
+
+def bowl(trial: optuna.Trial) -> float:
+    """Best at c = 1."""
+    return 1 - float(np.log10(suggest(trial, X)["svm.c"])) ** 2
+
+
+def test_the_same_seed_tries_the_same_and_another_does_not(tmp_path: Path) -> None:
+    tried = []
+    for number, seed in enumerate((1, 1, 2)):
+        with opened(f"sqlite:///{tmp_path / f'{number}.db'}") as storage:
+            study = open_study(storage, "s", "f", 1, alone=True)
+            work(study, bowl, 14, seed)  # more than the ten that are drawn at random
+            tried.append([trial.params["svm.c"] for trial in study.trials])
+    assert tried[0] == tried[1]
+    assert len(set(tried[0])) == 14
+    assert not set(tried[0]) & set(tried[2])
+
+
+def test_an_interrupted_search_goes_on_to_the_same_trials(tmp_path: Path) -> None:
+    """Interrupted in the third trial: it is tried again, and what follows is what would have followed."""
+    with opened(f"sqlite:///{tmp_path / 'whole.db'}") as storage:
+        whole = open_study(storage, "s", "f", 1, alone=True)
+        work(whole, bowl, 6, 7)
+        expected = [trial.params for trial in finished(whole)]
+
+    def interrupted(trial: optuna.Trial) -> float:
+        value = bowl(trial)
+        if trial.number == 2:
+            raise KeyboardInterrupt
+        return value
+
+    for measure in (interrupted, bowl):
+        with opened(f"sqlite:///{tmp_path / 'again.db'}") as storage:
+            study = open_study(storage, "s", "f", 1, alone=True)
+            if measure is interrupted:
+                with pytest.raises(KeyboardInterrupt):
+                    work(study, measure, 6, 7)
+            else:
+                work(study, measure, 6, 7)
+                work(study, measure, 6, 7)  # nothing more to do
+                assert [trial.params for trial in finished(study)] == expected
+                assert [trial.number for trial in finished(study)] == [0, 1, 3, 4, 5, 6]
+                assert study.trials[3].system_attrs["retry_history"] == [2]
+
+
+def test_a_trial_that_kills_its_worker_each_time_is_given_up(url: str) -> None:
+    for _ in range(4):
+        with opened(url) as storage:
+            study = open_study(storage, "s", "f", 1, alone=True)
+            suggest(study.ask(), X)  # and never heard of again
+    with opened(url) as storage:
+        study = open_study(storage, "s", "f", 1, alone=True)
+        work(study, bowl, 1, 7)
+        # Three retries, then another trial takes its place.
+        assert [trial.state.name for trial in study.trials] == ["FAIL"] * 4 + ["COMPLETE"]
+        assert [trial.system_attrs.get("retry_history") for trial in study.trials] == [
+            None,
+            [0],
+            [0, 1],
+            [0, 1, 2],
+            None,
+        ]
+
+
+def test_an_error_ends_the_search_and_is_not_hidden(url: str) -> None:
+    def broken(trial: optuna.Trial) -> float:
+        suggest(trial, X)
+        raise RuntimeError("no such layer")
+
+    with opened(url) as storage:
+        study = open_study(storage, "s", "f", 1, alone=True)
+        with pytest.raises(RuntimeError, match="no such layer"):
+            work(study, broken, 3, 7)
+        assert [trial.state for trial in finished(study)] == [TrialState.FAIL]
+        work(study, bowl, 3, 7)
+        assert [trial.state.name for trial in finished(study)] == ["FAIL"] + ["COMPLETE"] * 3
+
+
+def test_a_study_of_other_films_is_begun_anew_or_refused(url: str) -> None:
+    with opened(url) as storage:
+        work(open_study(storage, "s", "these films", 1, alone=True), bowl, 2, 7)
+        with pytest.raises(OsteonError, match=r"search\.study: 's' in sqlite.* was begun with other films"):
+            open_study(storage, "s", "other films", 1, alone=False)
+        assert len(open_study(storage, "s", "these films", 1, alone=False).trials) == 2
+        assert open_study(storage, "s", "other films", 1, alone=True).trials == []
+
+
+def curves(trial: optuna.Trial) -> float:
+    """Fifty steps; what is far from 1 is worse from the first."""
+    value = bowl(trial)
+    for step in range(1, 51):
+        report(trial, value * step / 50, step, 50)
+    return value
+
+
+def test_what_is_worse_is_pruned_early_and_the_files_own_values_never(url: str, tmp_path: Path) -> None:
+    with opened(url) as storage:
+        study = open_study(storage, "s", "f", 50, alone=True)
+        for c in (1.0, 9.0, 0.2, 8.0, 0.9):
+            study.enqueue_trial({"svm.c": c})
+        study.enqueue_trial({"svm.c": 10.0}, user_attrs={OWN: True})
+        work(study, curves, 16, 7)
+        trials = study.trials
+        assert trials[0].state == TrialState.COMPLETE
+        assert (trials[5].state, trials[5].last_step) == (TrialState.COMPLETE, 50)
+        pruned = [trial for trial in trials if trial.state == TrialState.PRUNED]
+        assert len(pruned) > 3
+        assert {trial.last_step for trial in pruned} == {6, 18}  # a ninth and a third of the way
+        best = best_trial(trials)
+        assert best is not None
+        assert best.value == max(trial.value for trial in trials if trial.state == TrialState.COMPLETE)
+
+        searched = Searched("svm", study, "epochs", 50)
+        table, info = trials_table([searched]), describe(searched)
+        assert list(table["state"]).count("pruned") == info.pruned == len(pruned)
+        assert table["done"].sum() == info.done == sum(trial.last_step or 0 for trial in trials)
+        assert info.asked == 16 * 50
+        assert info.saved() == f"{800 - info.done} of 800 epochs saved by pruning"
+        assert table[table["own_values"]]["svm.c"].tolist() == [10.0]
+        assert info.own_auroc == pytest.approx(trials[5].value)
+        assert draw_plots(searched, tmp_path, 1) == {}
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == [
+        f"svm_{name}.png" for name in ("history", "importance", "parameters", "steps")
+    ]
+
+
+def test_of_equals_the_earliest_is_best_so_the_files_own_values_stay(url: str) -> None:
+    with opened(url) as storage:
+        study = open_study(storage, "s", "f", 1, alone=True)
+        work(study, lambda trial: suggest(trial, X) and 0.5, 4, 7)  # type: ignore[arg-type, return-value]
+        best = best_trial(study.trials)
+        assert best is not None
+        assert best.number == 0
+
+
+def test_what_cannot_be_drawn_is_said(url: str, tmp_path: Path) -> None:
+    with opened(url) as storage:
+        study = open_study(storage, "s", "f", 1, alone=True)
+
+        def measure(trial: optuna.Trial) -> float:
+            value = bowl(trial)
+            report(trial, value, 1, 1)
+            return value
+
+        work(study, measure, 1, 7)
+        missing = draw_plots(Searched("svm", study, "folds", 1), tmp_path, 1)
+    assert missing == {
+        "steps": "a trial has one of folds only",
+        "parameters": "complete trials: 1, needed: 2",
+        "importance": "complete trials: 1, needed: 4",
+    }
+    assert [path.name for path in tmp_path.glob("*.png")] == ["svm_history.png"]
+
+
+# ---------------------------------------------------------------- several workers
+
+WORKER = """
+    import os, sys, time
+    from components.search import study as room
+    from components.search.space import distributions, suggest
+    from components.params import Range, SvmParams
+    room.HEARTBEAT, room.GRACE, room.PAUSE = 1, 6, 0.1
+    X = distributions("svm", {"c": Range(low=0.1, high=10.0, log=True)}, SvmParams())
+    url, trials, hangs = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "hangs"
+
+    def measure(trial):
+        value = suggest(trial, X)["svm.c"]
+        trial.set_user_attr("worker", os.getpid())
+        print("begun", flush=True)
+        time.sleep(600 if hangs else 0.1)
+        return value
+
+    print("there", flush=True)
+    sys.stdin.readline()
+    with room.opened(url) as storage:
+        study = room.open_study(storage, "s", "f", 1, alone=False)
+        room.work(study, measure, trials, 7)
+        print(room.best_trial(room.finished(study)).params)
+"""
+
+
+def workers_begun_together(url: str, number: int, trials: int, how: str = "") -> list[subprocess.Popen[str]]:
+    """Processes, none of which opens the study before all are there."""
+    command = [sys.executable, "-c", textwrap.dedent(WORKER), url, str(trials), how]
+    pipe = subprocess.PIPE
+    workers = [
+        subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(number)
+    ]
+    for one in workers:
+        assert one.stdout is not None
+        assert one.stdout.readline() == "there\n", one.communicate()[1][-2000:]
+    for one in workers:
+        assert one.stdin is not None
+        one.stdin.write("begin\n")
+        one.stdin.flush()
+    return workers
+
+
+def test_workers_share_a_study_and_take_over_what_a_dead_one_left(url: str) -> None:
+    (dead,) = workers_begun_together(url, 1, 8, "hangs")
+    assert dead.stdout is not None
+    assert dead.stdout.readline() == "begun\n"
+    dead.kill()
+    dead.wait()
+    workers = workers_begun_together(url, 2, 8)
+    answers = []
+    for one in workers:
+        out, error = one.communicate(timeout=300)
+        assert one.returncode == 0, error[-2000:]
+        answers.append(out.splitlines()[-1])
+    assert answers[0] == answers[1]  # each waited until all was done
+    with opened(url) as storage:
+        study = open_study(storage, "s", "f", 1, alone=False)
+        trials = study.trials
+        assert sum(trial.state == TrialState.COMPLETE for trial in trials) == 8
+        assert len(finished(study)) == 8
+    assert trials[0].state == TrialState.FAIL
+    (again,) = (trial for trial in trials if trial.system_attrs.get("retry_history") == [0])
+    assert again.params == trials[0].params
+    assert {trial.user_attrs["worker"] for trial in finished(study)} == {one.pid for one in workers}
+    assert len({trial.params["svm.c"] for trial in finished(study)}) == 8
+
+
+@pytest.fixture(params=["one file", "PostgreSQL"])
+def shared(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a database that is empty."""
+    if request.param == "one file":
+        yield request.getfixturevalue("url")
+        return
+    with postgres_server(free_port()) as server:
+        yield server.address.replace("+psycopg2", "")  # as most people write it
+
+
+def test_workers_that_begin_at_once_make_one_study_and_try_nothing_twice(shared: str) -> None:
+    def worker() -> None:
+        with opened(shared) as storage:
+            study = open_study(storage, "s", "f", 1, alone=False)
+            study.enqueue_trial({"svm.c": 3.0}, user_attrs={OWN: True})  # each, before it sees that another has
+            work(study, bowl, 6, 7)
+
+    in_threads(3, worker)
+    with opened(shared) as storage:
+        study = open_study(storage, "s", "f", 1, alone=False)
+        done = finished(study)
+        assert [trial.state for trial in done] == [TrialState.COMPLETE] * 6
+        assert [trial.params["svm.c"] for trial in done if OWN in trial.user_attrs] == [3.0]
+        assert len({trial.params["svm.c"] for trial in done}) == 6
+        assert [trial.number for trial in study.trials] == list(range(len(study.trials)))
+
+
+def test_what_is_drawn_does_not_depend_on_when_others_see_that_they_are_not_needed(url: str) -> None:
+    """Two workers have queued the file's own values; the second is at it still while the third trial is drawn."""
+    with opened(url) as storage:
+        study = open_study(storage, "s", "f", 1, alone=False)
+        for _ in range(2):
+            study.enqueue_trial({"svm.c": 3.0}, user_attrs={OWN: True})
+            suggest(study.ask(), X)
+
+        def measure(trial: optuna.Trial) -> float:
+            if trial.number == 2:
+                study.tell(0, 0.5)
+                study.tell(1, state=TrialState.FAIL)
+            return bowl(trial)
+
+        work(study, measure, 4, 7)
+        drawn = [trial.params["svm.c"] for trial in study.trials if trial.state == TrialState.COMPLETE]
+    with opened(f"{url}.2") as storage:
+        alone = open_study(storage, "s", "f", 1, alone=True)
+        alone.enqueue_trial({"svm.c": 3.0}, user_attrs={OWN: True})
+        work(alone, bowl, 4, 7)
+        assert drawn == [trial.params["svm.c"] for trial in alone.trials]
+    assert len(set(drawn)) == 4
+
+
+def test_what_a_dead_worker_left_is_taken_over_by_one(shared: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study_module, "GRACE", 1)
+    with opened(shared) as storage:
+        study = open_study(storage, "s", "f", 1, alone=False)
+        for _ in range(10):
+            trial = study.ask()
+            suggest(trial, X)
+            storage.record_heartbeat(trial._trial_id)
+    time.sleep(2.5)
+
+    def take_over() -> None:
+        with opened(shared) as storage:
+            fail_stale_trials(open_study(storage, "s", "f", 1, alone=False))
+
+    in_threads(4, take_over)
+    with opened(shared) as storage:
+        study = open_study(storage, "s", "f", 1, alone=False)
+        assert [trial.state.name for trial in study.trials] == ["FAIL"] * 10 + ["WAITING"] * 10
+
+
+def test_one_that_was_taken_for_dead_goes_on_with_the_next_trial(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A machine that slept. Its first trial is complete, the other's is pruned; both have been given away before."""
+
+    def slept(trial: optuna.Trial) -> float:
+        value = bowl(trial)
+        if trial.number < 2:
+            frozen = trial.study.trials[trial.number]
+            trial.study.tell(trial.number, state=TrialState.FAIL)
+            retry(trial.study, frozen)
+        if trial.number == 1:
+            raise optuna.TrialPruned
+        return value
+
+    with opened(url) as storage:
+        study = open_study(storage, "s", "f", 1, alone=False)
+        with caplog.at_level(logging.WARNING, logger="components"):
+            work(study, slept, 3, 7)
+        assert [trial.state.name for trial in study.trials] == ["FAIL", "FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
+        assert study.trials[2].params == study.trials[0].params
+    assert caplog.messages[0] == (
+        "s: trial 0 was given to another worker, for this one gave no sign of life for 150 seconds"
+    )
+
+
+def test_an_interruption_between_two_trials_leaves_what_is_complete(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(url) as storage:
+        study = open_study(storage, "s", "f", 1, alone=True)
+        ask = study.ask
+
+        def interrupted() -> optuna.Trial:
+            if len(study.trials) == 2:
+                raise KeyboardInterrupt
+            return ask()
+
+        monkeypatch.setattr(study, "ask", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            work(study, bowl, 3, 7)
+        assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 2
