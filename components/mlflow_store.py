@@ -2,8 +2,8 @@
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -12,6 +12,7 @@ from components.errors import OsteonError, UnreachableError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
 
 # MLflow counts its users by calling home unless it is told not to; it reads this while it is imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -37,25 +38,63 @@ def connect() -> "tuple[MlflowClient, str]":
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     # It prints the server's address, with the password in it.
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    if local:
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    file = Path(uri.removeprefix("sqlite:///"))
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
     try:
         mlflow.set_tracking_uri(uri)
-        client = mlflow.MlflowClient()
-        with asking(AT_FIRST):
+        with _tables_made_by_one(file) if local else nullcontext(), asking(AT_FIRST):
+            client = mlflow.MlflowClient()
             found = client.get_experiment_by_name(name)
-        if found is not None and found.lifecycle_stage == "deleted":
-            raise OsteonError(f"MLflow's experiment '{name}' was deleted; restore it or set MLFLOW_EXPERIMENT_NAME")
-        if found is not None:
-            return client, str(found.experiment_id)
-        artifacts = Path(uri.removeprefix("sqlite:///")).parent / "artifacts"
-        return client, str(client.create_experiment(name, artifacts.resolve().as_uri() if local else None))
+        if found is None:
+            found = _made(client, name, (file.parent / "artifacts").resolve().as_uri() if local else None)
     except (MlflowException, SQLAlchemyError, ImportError) as error:  # the last: no driver for this database
         raise UnreachableError(
             f"the MLflow server {_without_password(uri)} does not answer ({reason(error)}); "
             "check MLFLOW_TRACKING_URI, or unset it to use a local file"
         ) from None
+    if found.lifecycle_stage == "deleted":
+        raise OsteonError(f"MLflow's experiment '{name}' was deleted; restore it or set MLFLOW_EXPERIMENT_NAME")
+    return client, str(found.experiment_id)
+
+
+@contextmanager
+def _tables_made_by_one(file: Path) -> Iterator[None]:
+    """MLflow makes its tables when it first asks a file; of processes that do so at once it spoils what each does."""
+    from filelock import FileLock
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # Who may only read a store makes no tables in it.
+    with FileLock(f"{file}.lock") if os.access(file.parent, os.W_OK) else nullcontext():
+        yield
+
+
+def _made(client: "MlflowClient", name: str, artifacts: str | None) -> "Experiment":
+    """A new experiment, or the one that another process has made in the meantime."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_experiment(client.create_experiment(name, artifacts))
+    except MlflowException as error:
+        found = client.get_experiment_by_name(name) if error.error_code == "RESOURCE_ALREADY_EXISTS" else None
+        if found is None:
+            raise
+        return found
+
+
+def twice_if_refused(ask: Callable[[], object]) -> None:
+    """Ask MLflow to write something, and once more if its database refuses.
+
+    MLflow looks for a row and inserts one if there is none. Where two processes do so at once the database refuses the
+    second, which finds the row when it asks again.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        ask()
+    except MlflowException as error:
+        if error.error_code != "BAD_REQUEST":
+            raise
+        ask()
 
 
 def _without_password(text: str) -> str:

@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from components.contract import Step, Summary
 from components.environment import describe_environment, dvc_remote
 from components.errors import OsteonError
-from components.mlflow_store import A_RESTART, AT_FIRST, asking, connect, told_if_gone, tracking_uri
+from components.mlflow_store import A_RESTART, AT_FIRST, asking, connect, told_if_gone, tracking_uri, twice_if_refused
 from components.outputs import dvc_hash
 from components.params import Params, flatten, section_of
 from components.run_lineage import (
@@ -132,8 +133,12 @@ def recorded_run() -> RecordedRun | None:
 
 @contextmanager
 def joined(recorded: RecordedRun | None) -> Iterator[None]:
-    """In another process than the step's: nested runs lie below its run."""
+    """In another process than the step's: nested runs lie below its run.
+
+    None: nothing is recorded, though a run was open when this process began. joblib keeps its processes for later work.
+    """
     if recorded is None:
+        os.environ.pop(_RECORDING, None)
         yield
         return
     os.environ["MLFLOW_TRACKING_URI"], os.environ[_RECORDING] = recorded
@@ -213,13 +218,21 @@ class _Recorder:
             mlflow.set_tag(DATA, data)
         self._log_to_model(figures, upstream)
         if self.parent is not None:
-            parent = self.parent.info.run_id
-            for name, value in figures.items():
-                self.client.log_metric(parent, f"{self.step.name}.{name}", value)
-            for made in upstream.walk():
-                self.client.set_tag(parent, f"{STEP}.{made.step}", made.run_id)
-            if upstream.data:
-                self.client.set_tag(parent, DATA, upstream.data)
+            self._log_to_parent(self.parent.info.run_id, figures, upstream)
+
+    def _log_to_parent(self, parent: str, figures: dict[str, float], upstream: Lineage) -> None:
+        """In one call: of steps that set a tag at once, MLflow has each try again here, and not in set_tag."""
+        from mlflow.entities import Metric, RunTag
+
+        tags = {f"{STEP}.{made.step}": made.run_id for made in upstream.walk()}
+        if upstream.data:
+            tags[DATA] = upstream.data
+        now = int(time.time() * 1000)
+        self.client.log_batch(
+            parent,
+            metrics=[Metric(f"{self.step.name}.{name}", value, now, 0) for name, value in figures.items()],
+            tags=[RunTag(name, value) for name, value in tags.items()],
+        )
 
     def _log_to_model(self, figures: dict[str, float], upstream: Lineage) -> None:
         """A step that read a model has measured it: its figures belong on the model's page."""
@@ -271,7 +284,7 @@ def _recording(
     try:
         mlflow.log_text(environment, ENVIRONMENT_FILE)
         for given, md5 in read.items():
-            mlflow.log_input(_dataset(given, md5), context=step.name)
+            twice_if_refused(partial(mlflow.log_input, _dataset(given, md5), context=step.name))
         yield _Recorder(step, run, parent, client)
     except KeyboardInterrupt:
         status = "KILLED"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from components.environment import collect_garbage_rarely
 from components.params import (
     AugmentationParams,
     ClassicalParams,
@@ -20,6 +21,8 @@ from components.params import (
     ValidationParams,
 )
 
+# A worker comes to hold millions of objects, networks and all that was imported.
+collect_garbage_rarely()
 # Nothing a test does may land in the project's own store, or at a server the user has set.
 for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "OSTEON_PASS", "DVC_STAGE", "DVC_ROOT"):
     os.environ.pop(name, None)

@@ -223,16 +223,16 @@ class Registry:
         for alias, version in wanted.items():
             if aliases.get(alias) == version:
                 continue
-            with answering():
-                if version is None:
+            if version is not None:
+                self.point(alias, version)
+            else:
+                with answering():
                     self.client.delete_registered_model_alias(MODEL, alias)
-                else:
-                    self.client.set_registered_model_alias(MODEL, alias, version)
 
     def point(self, alias: str, version: str) -> None:
-        """Set an alias that is not part of a decision."""
+        """Set an alias, which alone decides nothing."""
         with answering():
-            self.client.set_registered_model_alias(MODEL, alias, version)
+            mlflow_store.twice_if_refused(lambda: self.client.set_registered_model_alias(MODEL, alias, version))
 
     def describe(self, version: str, text: str) -> None:
         """What MLflow's page of a version says."""

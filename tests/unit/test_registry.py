@@ -4,7 +4,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from components.promotion.rollback import roll_back
 from tests.command import osteon, waiting
 from tests.making import failing_graph, packaged
 from tests.stores import SharedServer, Store, free_port, line_to
+from tests.threads import in_threads
 
 pytestmark = pytest.mark.xdist_group("registry")
 
@@ -245,6 +246,13 @@ def test_a_log_of_many_pages(registry: Registry, monkeypatch: pytest.MonkeyPatch
     by_page = partial(registry.client.search_model_versions, max_results=2)
     monkeypatch.setattr(registry.client, "search_model_versions", by_page)
     assert [one.version for one in registry.entries()] == ["1", "2", "3", "1", "2"]
+
+
+def test_an_alias_that_is_new_is_set_by_several_at_once(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("components.promotion.registry.answering", nullcontext)  # it is not for threads
+    for number in range(5):
+        in_threads(4, lambda alias=f"pilot{number}": registry.point(alias, "2"))
+    assert registry.aliases() == {f"pilot{number}": "2" for number in range(5)}
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)  # with a server: test_two_promotions_at_once

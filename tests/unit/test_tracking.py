@@ -432,6 +432,17 @@ def test_where_nothing_is_recorded_a_part_is_no_run(client: MlflowClient) -> Non
         _ = 1 / 0
 
 
+def test_a_process_that_is_told_of_no_run_records_none_though_one_was_open_when_it_began(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a process of joblib's that outlived the run: its next work is another's."""
+    experiment = client.create_experiment("folds")
+    monkeypatch.setenv("OSTEON_RECORDING_RUN", client.create_run(experiment).info.run_id)
+    with tracking.joined(None), tracking.nested_run("fold 0"):
+        pass
+    assert len(client.search_runs([experiment])) == 1
+
+
 def test_without_a_pass_a_run_stands_alone(client: MlflowClient, phantoms: Path, tmp_path: Path) -> None:
     ingest(phantoms, tmp_path / "out")
     (run,) = runs_of(client)

@@ -1,0 +1,88 @@
+"""What is recorded of steps that run side by side, in several processes that share one store."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from components import run_lineage, tracking
+from components.contract import describe
+from components.params import Params
+from components.run_lineage import Lineage
+from tests.command import python
+from tests.steps_at_once import GIVEN, fold
+from tests.stores import Store
+from tests.threads import in_threads
+
+pytestmark = pytest.mark.xdist_group("registry")
+
+PROCESSES = 4
+
+
+def run_at_once(folder: Path) -> None:
+    """As many processes as there are folds in a pass: all read the same files of the folder."""
+    for name in GIVEN:
+        (folder / name).write_text(f"rows of {name}")
+    # With PYTEST_CURRENT_TEST MLflow behaves otherwise.
+    unset = ("PYTEST_CURRENT_TEST",)
+    done = python(folder, "-m", "tests.steps_at_once", str(PROCESSES), str(folder), unset=unset)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def passed(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+    """Of an empty store, in which a pass has begun."""
+    address = store.begin(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    monkeypatch.setenv("OSTEON_PASS", "monday")
+    monkeypatch.chdir(tmp_path)
+    tracking.begin_pass(Params(), {})
+    return MlflowClient(address)
+
+
+def folds_of(client: MlflowClient) -> list[Run]:
+    (experiment,) = client.search_experiments(filter_string="name = 'osteon'")
+    wanted = f"tags.`{run_lineage.STEP}` = 'fold'"
+    return list(client.search_runs([experiment.experiment_id], wanted, order_by=["attributes.run_name ASC"]))
+
+
+def test_steps_of_a_pass_that_read_the_same_at_once(passed: MlflowClient, tmp_path: Path) -> None:
+    run_at_once(tmp_path)
+    whole = tracking.end_pass("FINISHED", {})
+    assert whole is not None
+    runs = folds_of(passed)
+    assert [run.info.run_name for run in runs] == [f"fold {number}" for number in range(PROCESSES)]
+    for run in runs:
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["mlflow.parentRunId"] == whole.info.run_id
+        assert {one.dataset.name for one in run.inputs.dataset_inputs} == set(GIVEN)
+        assert {tag.value for one in run.inputs.dataset_inputs for tag in one.tags} == {"fold"}
+        assert run.data.metrics["films"] == 7
+    assert whole.data.metrics["fold.films"] == 7
+    assert whole.data.tags[f"{run_lineage.STEP}.fold"] in {run.info.run_id for run in runs}
+    assert len(passed.get_metric_history(whole.info.run_id, "fold.films")) == PROCESSES
+
+
+def test_steps_that_end_at_once_tell_their_pass_the_same(passed: MlflowClient) -> None:
+    (experiment,) = passed.search_experiments(filter_string="name = 'osteon'")
+    whole = tracking.run_of_pass(passed, experiment.experiment_id, "monday")
+    assert whole is not None
+    recorder = tracking._Recorder(describe(fold), whole, whole, passed)
+    before = [Lineage(name, name, "FINISHED", datetime.now(UTC), 1.0, {}, {}, {}) for name in "abcdefghijklmnopqrst"]
+    last = replace(before[0], run_id="fold 0", step="fold", upstream=before)
+    in_threads(PROCESSES, lambda: recorder._log_to_parent(whole.info.run_id, {"films": 7.0}, last))
+    found = passed.get_run(whole.info.run_id).data
+    assert found.metrics == {"fold.films": 7.0}
+    said = {name: found.tags.get(f"{run_lineage.STEP}.{name}") for name in ("fold", *(one.step for one in before))}
+    assert said == {"fold": "fold 0", **{one.step: one.run_id for one in before}}
+
+
+def test_several_steps_may_be_the_first_of_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a file, whose tables MLflow makes when it is first asked; a server has made its own."""
+    address = f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    run_at_once(tmp_path)
+    assert [run.info.status for run in folds_of(MlflowClient(address))] == ["FINISHED"] * PROCESSES
