@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from components.contract import Output, Step, Summary, describe
+from components.environment import collect_garbage_rarely
 from components.errors import OsteonError
 from components.params import Params, describe_keys, flatten, layout_names, load_params
 from components.steps import STEPS
@@ -330,6 +331,7 @@ def _say(findings: "Iterator[Finding]") -> None:
 
 def main() -> None:
     """Run the command; an error the user can mend is one line and exit code 2."""
+    collect_garbage_rarely()
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("components").setLevel(logging.INFO)
     try:

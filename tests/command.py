@@ -58,11 +58,16 @@ def waiting(folder: Path, *commands: Sequence[str], **variables: str) -> Waiting
         for words in commands
     ]
     started = time.monotonic()
-    while len(list(folder.glob("go.*"))) < len(commands):
+    try:
+        while len(list(folder.glob("go.*"))) < len(commands):
+            for process in processes:
+                assert process.poll() is None, process.communicate()
+            assert time.monotonic() - started < 120
+            time.sleep(0.05)
+    except AssertionError:
         for process in processes:
-            assert process.poll() is None, process.communicate()
-        assert time.monotonic() - started < 120
-        time.sleep(0.05)
+            process.kill()
+        raise
     return Waiting(folder, processes)
 
 

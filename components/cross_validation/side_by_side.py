@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components import tracking
+from components.environment import collect_garbage_rarely
 from components.errors import OsteonError
 from components.params import ClassicalName, ClassicalParams, TrainingParams
 
@@ -113,6 +114,7 @@ def _compute_elsewhere(
 ) -> "FoldInfo":
     """One fold, in a process of its own."""
     end_with(parent)
+    collect_garbage_rarely()
     # Read when TensorFlow, and joblib within scikit-learn, begin to work.
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "LOKY_MAX_CPU_COUNT"):
         os.environ[name] = str(cores)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from components import run_lineage, tracking
 from components.contract import Step, Summary, describe
+from components.environment import collect_garbage_rarely
 from components.errors import OsteonError
 from components.film_versions import fetched, find_version, repository_address
 from components.params import Params, checked, section_of
@@ -154,6 +155,7 @@ def _run(
     step: Step, params: Params, paths: dict[str, str], *, patient: bool = True, name: str | None = None
 ) -> Summary:
     """Run and record a step; its last line goes to the log."""
+    collect_garbage_rarely()
     speak()
     given = {key: Path(path) for key, path in paths.items()}
     summary = tracking.run_step(step, given, params, patient=patient, name=name)

@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -220,7 +220,11 @@ def killing(task: str) -> Iterator[list[str]]:
 
     def watch() -> None:
         while not over.is_set() and not killed:
-            for container in client.containers.list(ignore_removed=True):
+            containers = []
+            # Of one that is gone since it was listed, podman says 500, which ignore_removed does not know.
+            with suppress(docker.errors.APIError):
+                containers = client.containers.list(ignore_removed=True)
+            for container in containers:
                 words = container.attrs["Config"]["Cmd"] or container.attrs.get("Args", [])
                 if any(f"def {task}(" in word for word in words):
                     time.sleep(3)

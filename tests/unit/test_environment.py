@@ -18,6 +18,27 @@ from components.environment import (
 )
 
 
+@pytest.mark.parametrize(("words", "found"), [((), "found\n"), (("rarely",), "")])
+def test_a_process_that_ends_looks_for_no_garbage(words: tuple[str, ...], found: str) -> None:
+    """Python does by itself, for a second among all that MLflow and TensorFlow have made."""
+    code = """
+import sys
+from components.environment import collect_garbage_rarely
+
+class Film:
+    def __del__(self) -> None:
+        print("found")
+
+if sys.argv[1:]:
+    collect_garbage_rarely()
+film = Film()
+film.itself = film
+del film
+"""
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    assert done.stdout == found
+
+
 def test_an_environment_is_every_package_and_the_kind_of_machine() -> None:
     found = describe_environment()
     assert json.loads(json.dumps(found)) == found
