@@ -5,13 +5,13 @@ import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, cast
 from urllib.parse import unquote
 
 import numpy as np
 import optuna
-from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
@@ -32,7 +32,7 @@ REDUCTION = 3  # of Hyperband: of three trials one goes on
 RUNGS = REDUCTION**2  # so the first look comes after a ninth of the work
 
 # User attributes of a study and of a trial.
-FINGERPRINT, PRECISION, OWN, SPARE = "fingerprint", "precision", "own values", "not needed"
+FINGERPRINT, PRECISION, OWN, SPARE, SEEN = "fingerprint", "precision", "own values", "not needed", "seen by others"
 
 
 class _NotNeededError(Exception):
@@ -152,11 +152,13 @@ def pruner(steps: int) -> optuna.pruners.BasePruner:
 def retry(study: optuna.Study, trial: FrozenTrial) -> None:
     """Queue a trial whose worker died, with the values it had.
 
-    What Hyperband noted of it stays behind: the new trial may be in another bracket, with its looks elsewhere.
+    What Hyperband noted of it stays behind: the new trial may be in another bracket, with its looks elsewhere. So does
+    that others saw it under way, for they have not seen the new one.
     """
     trial.system_attrs = {
         name: value for name, value in trial.system_attrs.items() if not name.startswith("completed_rung_")
     }
+    trial.user_attrs = {name: value for name, value in trial.user_attrs.items() if name != SEEN}
     RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)(study, trial)
 
 
@@ -205,6 +207,7 @@ def work(study: optuna.Study, measure: Callable[[optuna.Trial], float], trials: 
     waiting = False
     while True:
         fail_stale_trials(study)
+        _begin_to_count(study)
         alive = _alive(study)
         if sum(trial.state.is_finished() for trial in alive) >= trials:
             return
@@ -230,6 +233,19 @@ def work(study: optuna.Study, measure: Callable[[optuna.Trial], float], trials: 
                 log.info("%s: the last trials are other workers'; waiting for them", study.study_name)
             waiting = True
             time.sleep(PAUSE)
+
+
+def _begin_to_count(study: optuna.Study) -> None:
+    """Give each trial under way a sign of life, once: from then on its worker has GRACE seconds for the next.
+
+    Optuna never counts a worker as dead that gave none, and one may die between taking a trial and its first.
+    """
+    storage = cast("RDBStorage", study._storage)  # what Optuna wraps around it has the same methods
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if SEEN not in trial.user_attrs:
+            storage.record_heartbeat(trial._trial_id)
+            with suppress(UpdateFinishedTrialError):  # in the meantime
+                storage.set_trial_user_attr(trial._trial_id, SEEN, True)
 
 
 def _place(study: optuna.Study, number: int) -> int:

@@ -365,6 +365,32 @@ def test_what_a_dead_worker_left_is_taken_over_by_one(shared: str, monkeypatch: 
         assert [trial.state.name for trial in study.trials] == ["FAIL"] * 10 + ["WAITING"] * 10
 
 
+def test_a_worker_that_died_before_its_first_sign_of_life_counts_as_dead(
+    shared: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It took a trial, and was killed before its heartbeat's thread had written; twice, for it was queued again."""
+    monkeypatch.setattr(study_module, "GRACE", 1)
+    monkeypatch.setattr(study_module, "PAUSE", 0.1)
+    looks = 0
+
+    def killed_again(study: optuna.Study) -> None:
+        nonlocal looks
+        looks += 1
+        assert looks < 600, "it waits for ever"
+        fail_stale_trials(study)
+        if len(study.trials) == 4 and study.trials[3].state == TrialState.WAITING:
+            suggest(study.ask(), X)
+
+    monkeypatch.setattr(study_module, "fail_stale_trials", killed_again)
+    with opened(shared) as storage:
+        study = open_study(storage, "s", "f", 1, alone=False)
+        suggest(study.ask(), X)
+        work(study, bowl, 3, 7)
+        assert [trial.state.name for trial in study.trials] == ["FAIL", "COMPLETE", "COMPLETE", "FAIL", "COMPLETE"]
+        assert study.trials[4].system_attrs["retry_history"] == [0, 3]
+        assert study.trials[4].params == study.trials[0].params
+
+
 def test_one_that_was_taken_for_dead_goes_on_with_the_next_trial(url: str, caplog: pytest.LogCaptureFixture) -> None:
     """A machine that slept. Its first trial is complete, the other's is pruned; both have been given away before."""
 
