@@ -228,11 +228,9 @@ class _Recorder:
         if upstream.data:
             tags[DATA] = upstream.data
         now = int(time.time() * 1000)
-        self.client.log_batch(
-            parent,
-            metrics=[Metric(f"{self.step.name}.{name}", value, now, 0) for name, value in figures.items()],
-            tags=[RunTag(name, value) for name, value in tags.items()],
-        )
+        metrics = [Metric(f"{self.step.name}.{name}", value, now, 0) for name, value in figures.items()]
+        told = [RunTag(name, value) for name, value in tags.items()]
+        twice_if_refused(partial(self.client.log_batch, parent, metrics=metrics, tags=told))
 
     def _log_to_model(self, figures: dict[str, float], upstream: Lineage) -> None:
         """A step that read a model has measured it: its figures belong on the model's page."""
