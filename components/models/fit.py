@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from components.models.batches import FilmBatches, TrainingBatches
@@ -20,6 +19,7 @@ from components.models.checkpoint import (
 )
 from components.models.devices import distribution
 from components.models.fused_normalisation import with_fused_normalisation
+from components.models.one_vector_adamw import adamw, averaged_weights
 from components.models.weights import load_weights, set_body_trainable
 from components.params import TrainingParams
 
@@ -82,9 +82,7 @@ def _compile(network: Any, params: TrainingParams, rate: Any, *, average: bool) 
     }
     loss_weights = {"finding": 1.0, "map": params.map_weight, "type": params.type_weight}
     network.compile(
-        keras.optimizers.AdamW(
-            rate, weight_decay=params.weight_decay, use_ema=average, ema_momentum=params.ema or 0.99
-        ),
+        adamw(rate, params.weight_decay, params.ema if average else None),
         loss={name: losses[name] for name in network.output},
         loss_weights={name: loss_weights[name] for name in network.output},
         weighted_metrics={"finding": [keras.metrics.AUC(num_thresholds=1000, from_logits=True, name="auroc")]},
@@ -117,11 +115,7 @@ def _start_from_weights(network: Any, training: TrainingBatches, params: Trainin
 
 
 class _EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
-    """Keeps the weights worth keeping, writes the checkpoint, says a line, stops early.
-
-    Stands before SwapEMAWeights among the callbacks: when a validation ends, the averaged weights are still in
-    the network, and at the end of an epoch the plain ones are back.
-    """
+    """Asks the averaged weights, keeps those worth keeping, writes the checkpoint, says a line, stops early."""
 
     def __init__(
         self,
@@ -136,17 +130,21 @@ class _EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
         self.checkpoint, self.state, self.kept = checkpoint, state, kept
         self.training, self.films, self.on_epoch_done = params, films, on_epoch
         self.started = self.trained = 0.0
+        self.plain: Weights = []
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
         self.started, self.trained = time.perf_counter(), 0.0
 
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
         self.trained = time.perf_counter()
+        self.plain = self.model.get_weights()
+        self.model.set_weights(averaged_weights(self.model))
 
     def on_test_end(self, logs: dict[str, float] | None = None) -> None:
         auroc = float((logs or {})["finding_auroc"])
         if not self.state.stopping or all(auroc > epoch["watched_auroc"] for epoch in self.state.history):
             self.kept = self.model.get_weights()
+        self.model.set_weights(self.plain)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         logs = logs or {}
@@ -178,16 +176,6 @@ class _EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
         if self.state.stopping and self.state.epochs_since_best() >= self.training.patience:
             log.info("no better AUROC in %d epochs: stopped", self.training.patience)
             self.model.stop_training = True
-
-
-def averaged_weights(network: Any) -> Weights:
-    """The weights with the moving averages of those that learn, where the optimiser keeps averages."""
-    averages = {}
-    if network.optimizer.use_ema:
-        # Keras' own SwapEMAWeights takes them from the same place; there is no public one.
-        moving = network.optimizer._model_variables_moving_average
-        averages = {id(one): average for one, average in zip(network.trainable_variables, moving, strict=True)}
-    return [np.asarray(averages.get(id(one), one)) for one in network.weights]
 
 
 def fit(
@@ -233,13 +221,12 @@ def fit(
     stopped = state.epochs and state.stopping and state.epochs_since_best() >= params.patience
     if state.epochs < last and not stopped:
         end = _EpochEnd(checkpoint, state, kept, params, len(training) * params.batch_size, on_epoch)
-        average = [keras.callbacks.SwapEMAWeights()] if params.ema > 0 and watched is not None else []
         network.fit(
             training,
             validation_data=watched,
             initial_epoch=state.epochs,
             epochs=last,
-            callbacks=[end, *average],
+            callbacks=[end],
             shuffle=False,  # the batches are in random order already, one that does not depend on the past
             verbose=0,
         )
