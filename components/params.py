@@ -397,7 +397,7 @@ class CrossValidationParams(Section):
         int,
         Field(
             ge=0,
-            description="folds computed side by side; 0: one on a GPU, else as many as cores and free memory allow",
+            description="folds computed side by side; 0: one on a GPU, else as many as are done soonest here",
         ),
     ] = 0
 

@@ -44,7 +44,7 @@ def processes(asked: int, folds: int, *, gpu: bool) -> int:
     """How many folds to compute at once.
 
     Args:
-        asked: so many; 0: one where there is a GPU, else as many as there are folds, cores and free memory for.
+        asked: so many; 0: one where there is a GPU, else as many as are done the soonest and have free memory.
         folds: that there are.
         gpu: whether networks learn on one.
 
@@ -54,7 +54,15 @@ def processes(asked: int, folds: int, *, gpu: bool) -> int:
 
     if asked or gpu:
         return min(asked or 1, folds)
-    return max(1, min(folds, int(cpu_count()), psutil.virtual_memory().available // MEMORY))
+    most = max(1, min(folds, psutil.virtual_memory().available // MEMORY))
+    cores = int(cpu_count())
+    return min(range(1, most + 1), key=lambda at_once: _turns(folds, at_once, cores))
+
+
+def _turns(folds: int, at_once: int, cores: int) -> float:
+    """How long folds take, in those of a core each. Three of five share two cores, that none be idle at the end."""
+    whole, rest = divmod(folds, at_once)
+    return whole * max(1.0, at_once / cores) + (max(1.0, rest / cores) if rest else 0.0)
 
 
 def compute_in_turn(

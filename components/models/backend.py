@@ -1,5 +1,6 @@
 """Loading Keras with its backend, quietly."""
 
+import gc
 import logging
 import os
 import sys
@@ -18,10 +19,13 @@ def load_keras() -> ModuleType:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Every fold has a network of its own, of which it warns: it would be faster to compile one only.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    first = "keras" not in sys.modules
     with _stderr_held_back():
         import keras
 
         keras.ops.zeros(1)  # looks for devices
+    if first:  # what stays for good is not looked through for garbage each time that a network is dropped
+        gc.freeze()
     return keras  # type: ignore[no-any-return]
 
 

@@ -392,12 +392,24 @@ def test_how_many_folds_at_once(asked: int, folds: int, gpu: bool, expected: int
     assert processes(asked, folds, gpu=gpu) == expected
 
 
-def test_as_many_folds_at_once_as_cores_and_memory_allow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("joblib.cpu_count", lambda: 4)
-    for gigabytes, expected in ((100, 4), (7, 2), (1, 1)):
-        free = SimpleNamespace(available=gigabytes * 2**30)
-        monkeypatch.setattr("psutil.virtual_memory", lambda free=free: free)
-        assert processes(0, 5, gpu=False) == expected
+@pytest.mark.parametrize(
+    ("cores", "gigabytes", "expected"),
+    [
+        (2, 100, 3),  # 1½ turns and 1; by twos there would be 3, one core idle in the last
+        (2, 8, 2),
+        (4, 100, 5),  # 1¼ turns; by fours there would be 2
+        (4, 7, 2),
+        (8, 100, 5),
+        (1, 100, 1),
+        (5, 1, 1),
+    ],
+)
+def test_as_many_folds_at_once_as_keep_all_cores_busy_and_have_memory(
+    monkeypatch: pytest.MonkeyPatch, cores: int, gigabytes: int, expected: int
+) -> None:
+    monkeypatch.setattr("joblib.cpu_count", lambda: cores)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=gigabytes * 2**30))
+    assert processes(0, 5, gpu=False) == expected
 
 
 PARENT = """
