@@ -41,13 +41,15 @@ def find_features(film: NDArray[np.uint8]) -> Features:
         film: height × width.
 
     """
-    detector = cv2.SIFT.create(contrastThreshold=CONTRAST, edgeThreshold=EDGE)
-    lit = local_contrast(film)
-    strongest = sorted(detector.detect(lit), key=lambda point: (-point.response, point.pt))[:MOST_FEATURES]
-    if not strongest:
+    detector = cv2.SIFT.create(MOST_FEATURES, contrastThreshold=CONTRAST, edgeThreshold=EDGE)
+    found, values = detector.detectAndCompute(local_contrast(film), None)
+    if not found:
         return Features(np.zeros((0, 4), np.float32), np.zeros((0, DESCRIPTOR), np.uint8))
-    points, values = detector.compute(lit, strongest)
-    places = np.array([(*point.pt, point.angle, point.size) for point in points], np.float32)
+    # More than asked for where the last are equally strong; one place may have several directions.
+    order = sorted(range(len(found)), key=lambda row: (-found[row].response, found[row].pt, found[row].angle))
+    strongest = order[:MOST_FEATURES]
+    values = values[strongest]
+    places = np.array([(*found[row].pt, found[row].angle, found[row].size) for row in strongest], np.float32)
     rooted = np.sqrt(values / np.maximum(values.sum(axis=1, keepdims=True), 1e-9))
     return Features(places, np.clip(np.rint(rooted * 512), 0, 255).astype(np.uint8))
 

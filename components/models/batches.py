@@ -80,16 +80,15 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
     def __getitem__(self, number: int) -> Batch:
         epoch = max(self.epoch, 0)  # Keras looks at the first batches before the first epoch begins
         chosen = np.concatenate([self._chosen(label, epoch, number) for label in (0, 1)])
-        films = np.empty((len(chosen), self.side, self.side, 1), np.uint8)
+        films = self._films(chosen)
         maps = np.zeros((len(chosen), self.side // MAP_STRIDE, self.side // MAP_STRIDE, 1), np.float32)
         for slot, film in enumerate(chosen):
-            source, row = self.places[film]
-            pixels, boxes = self.pixels[source][row], self.boxes[film]
+            boxes = self.boxes[film]
             if self.augmentation is not None:
                 rng = np.random.default_rng([self.seed, epoch, number, slot])
                 variation = draw_variation(rng, self.augmentation, self.side)
-                pixels, boxes = vary(pixels, variation), vary_boxes(boxes, variation, self.side)
-            films[slot, :, :, 0] = pixels
+                films[slot, :, :, 0] = vary(films[slot, :, :, 0], variation)
+                boxes = vary_boxes(boxes, variation, self.side)
             maps[slot, :, :, 0] = map_of(boxes, self.side)
         labels = self.labels[chosen]
         # A positive film without boxes says nothing about where; in a set without any box no film does.
@@ -97,6 +96,14 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
         targets = {"finding": labels[:, None], "map": maps}
         weights = {"finding": np.ones(len(chosen), np.float32), "map": known.astype(np.float32)}
         return _with_types((films, targets, weights), self.types[chosen])
+
+    def _films(self, chosen: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Films as they are, those of one set read together: n × side × side × 1."""
+        films = np.empty((len(chosen), self.side, self.side, 1), np.uint8)
+        source, row = self.places[chosen].T
+        for number in np.unique(source):
+            films[source == number, :, :, 0] = self.pixels[number][row[source == number]]
+        return films
 
     def _chosen(self, label: int, epoch: int, number: int) -> NDArray[np.int64]:
         """The batch's half of one class: a window of the class's endless row of shuffled rounds."""
