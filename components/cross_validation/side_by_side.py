@@ -6,13 +6,15 @@ A small network does not keep two cores busy, and compiling it keeps one: side b
 import logging
 import os
 import threading
-import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing import active_children, forkserver, get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components import tracking
-from components.environment import collect_garbage_rarely
 from components.errors import OsteonError
 from components.params import ClassicalName, ClassicalParams, TrainingParams
 
@@ -38,6 +40,12 @@ class FoldWork:
     training: TrainingParams
     classical: ClassicalParams
     models: list[ClassicalName]
+
+
+def prepare_processes() -> None:
+    """Begin, beside this process, to import what folds need: once, in a process from which theirs are forked."""
+    get_context("forkserver").set_forkserver_preload(["components.cross_validation.fold_imports"])
+    forkserver.ensure_running()
 
 
 def processes(asked: int, folds: int, *, gpu: bool) -> int:
@@ -83,16 +91,22 @@ def compute_side_by_side(work: FoldWork, folds: list[int], at_once: int) -> "lis
         OsteonError: a process was killed, by the system for want of memory as a rule; or what compute_fold raises.
 
     """
-    from joblib import Parallel, cpu_count, delayed, parallel_config
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
+    from joblib import cpu_count
 
-    cores = max(1, cpu_count() // at_once)
+    cores = max(1, int(cpu_count()) // at_once)
     recorded = tracking.recorded_run()
     try:
-        with parallel_config("loky", inner_max_num_threads=cores):
-            tasks = (delayed(_compute_elsewhere)(work, fold, cores, os.getpid(), recorded) for fold in folds)
-            return list(Parallel(at_once, batch_size=1)(tasks))
-    except TerminatedWorkerError:
+        with ProcessPoolExecutor(at_once, get_context("forkserver"), initializer=_begin, initargs=(cores,)) as executor:
+            asked = [executor.submit(_compute_elsewhere, work, fold, cores, recorded) for fold in folds]
+            try:
+                for one in as_completed(asked):
+                    one.result()
+            except BaseException:
+                for child in active_children():  # no fold is waited for when another could not be computed
+                    child.terminate()
+                raise
+            return [one.result() for one in asked]
+    except BrokenProcessPool:
         raise OsteonError(
             "cross_validate: the process of a fold was killed, perhaps for want of memory; "
             "set cross_validation.at_once to 1 and run again, folds that are done are kept"
@@ -117,18 +131,21 @@ def _compute(work: FoldWork, fold: int, films: "LearningFilms", features: "FilmF
         )
 
 
-def _compute_elsewhere(
-    work: FoldWork, fold: int, cores: int, parent: int, recorded: tracking.RecordedRun | None
-) -> "FoldInfo":
-    """One fold, in a process of its own."""
-    end_with(parent)
-    collect_garbage_rarely()
+def _begin(cores: int) -> None:
+    """Begin a process for folds, with its share of the cores."""
+    end_with_parent()
     # Read when TensorFlow, and joblib within scikit-learn, begin to work.
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "LOKY_MAX_CPU_COUNT"):
         os.environ[name] = str(cores)
+
+
+def _compute_elsewhere(work: FoldWork, fold: int, cores: int, recorded: tracking.RecordedRun | None) -> "FoldInfo":
+    """One fold, in a process of its own."""
     from components.models.backend import load_keras
 
     load_keras()
+    from threadpoolctl import threadpool_limits
+
     from components.models.film_features import open_features
     from components.models.learn import open_learning_films
     from components.models.searched import read_best
@@ -137,16 +154,18 @@ def _compute_elsewhere(
     # Lines of several folds come in turns.
     logging.basicConfig(format=f"fold {fold} · %(message)s", level=logging.WARNING, force=True)
     logging.getLogger("components").setLevel(logging.INFO)
-    with tracking.joined(recorded):
+    with threadpool_limits(cores), tracking.joined(recorded):
         return _compute(work, fold, films, open_features(work.features))
 
 
-def end_with(parent: int) -> None:
+def end_with_parent() -> None:
     """End this process when its parent is gone: a run that is started again must not find it still writing."""
+    parent = parent_process()
+    if parent is None:
+        return
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.2)
+        wait([parent.sentinel])
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -31,13 +31,21 @@ def cross_validate(
     """Ask every model about each fold after it has learnt from the others; the test films are not read."""
     import pandas as pd
 
+    from components.cross_validation.side_by_side import (
+        FoldWork,
+        compute_in_turn,
+        compute_side_by_side,
+        prepare_processes,
+        processes,
+    )
     from components.films.folds import fold_numbers, rows_outside
     from components.models.backend import load_keras
     from components.models.comparison import COMPARISON, compare
     from components.models.searched import read_best
 
+    if params.at_once != 1:
+        prepare_processes()
     load_keras()
-    from components.cross_validation.side_by_side import FoldWork, compute_in_turn, compute_side_by_side, processes
     from components.cross_validation.table import draw, table_of
     from components.models.devices import gpus
     from components.models.film_features import open_features

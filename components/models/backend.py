@@ -11,7 +11,15 @@ from types import ModuleType
 
 
 def load_keras() -> ModuleType:
-    """Import Keras and wake its backend.
+    """Import Keras and wake its backend."""
+    keras = import_keras()
+    with _stderr_held_back():
+        keras.ops.zeros(1)  # looks for devices
+    return keras
+
+
+def import_keras() -> ModuleType:
+    """Import Keras and let its backend sleep: it has begun no thread, so that the process can still be forked.
 
     TensorFlow's C++ code writes a dozen lines to stderr before it knows its log level, an 'error' that there is no
     GPU among them. They are held back here, and shown only where loading fails.
@@ -22,8 +30,6 @@ def load_keras() -> ModuleType:
     first = "keras" not in sys.modules
     with _stderr_held_back():
         import keras
-
-        keras.ops.zeros(1)  # looks for devices
     if first:  # what stays for good is not looked through for garbage each time that a network is dropped
         gc.freeze()
     return keras  # type: ignore[no-any-return]

@@ -413,12 +413,15 @@ def test_as_many_folds_at_once_as_keep_all_cores_busy_and_have_memory(
 
 
 PARENT = """
-import subprocess, sys
-child = subprocess.Popen([sys.executable, "-c", "import os, time; "
-    "from components.cross_validation.side_by_side import end_with; end_with(os.getppid()); print('up', flush=True); "
-    "time.sleep(60)"], stdout=subprocess.PIPE, text=True)
-child.stdout.readline()
-print(child.pid, flush=True)
+import os, time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from components.cross_validation.side_by_side import end_with_parent
+executor = ProcessPoolExecutor(1, get_context("forkserver"), initializer=end_with_parent)
+print(executor.submit(os.getpid).result(), flush=True)
+executor.submit(time.sleep, 60)
+time.sleep(0.5)
+os._exit(0)
 """
 
 
@@ -430,3 +433,11 @@ def test_a_process_does_not_outlive_the_step_it_works_for(tmp_path: Path) -> Non
         time.sleep(0.1)
     psutil.Process(orphan).kill()
     raise AssertionError("it goes on working")
+
+
+def test_no_fold_is_waited_for_when_another_cannot_be_computed(experiment: Experiment, tmp_path: Path) -> None:
+    (tmp_path / ".folds.partial").mkdir()
+    (tmp_path / ".folds.partial" / ".fold-1.partial").write_text("no folder")
+    with pytest.raises(FileExistsError, match=r"fold-1\.partial"):
+        run(experiment, tmp_path, at_once=2, epochs=1000, patience=0)
+    assert not [child for child in psutil.Process().children(recursive=True) if child.cpu_percent(0.5) > 10]
