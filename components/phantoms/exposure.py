@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from components.phantoms.anatomy import Limb
 from components.phantoms.fractures import Fracture
@@ -17,6 +16,7 @@ from components.phantoms.projection import (
     Array,
     Box,
     Shadow,
+    blurred,
     bone_thickness,
     break_point,
     flesh_thickness,
@@ -98,15 +98,15 @@ def expose(
 
 def _develop(path: Array, size: int, rng: RNG) -> Array:
     """Attenuation → grey in [0, 1]: focal blur, scatter, photon noise, logarithm, window, gamma."""
-    primary = ndimage.gaussian_filter(np.exp(-path), rng.uniform(0.35, 0.7) * size / 256)
+    primary = blurred(np.exp(-path), rng.uniform(0.35, 0.7) * size / 256)
     # Scatter is a broad, faint copy of the whole picture (a tenth to a third of the primary beam).
-    scatter = ndimage.gaussian_filter(primary, 0.12 * size, truncate=2.0)
+    scatter = blurred(primary, 0.12 * size, reach=2.0)
     seen = primary + rng.uniform(0.1, 0.35) * scatter
     photons = rng.uniform(2500, 12000)
     seen = seen + np.sqrt(seen / photons) * rng.standard_normal(path.shape)
     dark = -np.log(np.maximum(seen, 1e-4))
     # Detectors flatten what is broad (a thick thigh) so that what is fine (its bone) stays in the window.
-    dark = dark - rng.uniform(0.35, 0.6) * ndimage.gaussian_filter(dark, 0.09 * size, truncate=2.5)
+    dark = dark - rng.uniform(0.35, 0.6) * blurred(dark, 0.09 * size, reach=2.5)
     low, high = np.percentile(dark, [1.0, 99.8])
     width = (high - low) * rng.uniform(0.9, 1.2)
     grey = np.clip((dark - low) / width + rng.uniform(-0.04, 0.08), 0.0, 1.0)

@@ -6,12 +6,14 @@ bits differ, give the same pixels.
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from components.phantoms.anatomy import Bone, Limb, turned
 from components.phantoms.fractures import Fracture, Fragment, fragments
+
+cv2.setNumThreads(1)
 
 Array = NDArray[np.float64]
 RNG = np.random.Generator
@@ -207,7 +209,23 @@ def _fracture_box(
 def smooth_noise(rng: RNG, shape: tuple[int, int], scale: float) -> Array:
     """Even-sized bumps of about `scale` pixels, mean 0, standard deviation 1."""
     coarse = rng.standard_normal((int(shape[0] / scale) + 4, int(shape[1] / scale) + 4))
-    fine: Array = ndimage.zoom(coarse, (shape[0] / (coarse.shape[0] - 3), shape[1] / (coarse.shape[1] - 3)), order=1)
-    fine = fine[: shape[0], : shape[1]]
+    # A little larger than the film, and cut: a coarse value lies every `scale` pixels.
+    down, across = (
+        _interpolation(count, round(count * side / (count - 3)))[:side]
+        for count, side in zip(coarse.shape, shape, strict=True)
+    )
+    fine: Array = down @ coarse @ across.T
     even: Array = fine / fine.std()
     return even
+
+
+def _interpolation(count: int, places: int) -> Array:
+    """What makes even places of a row of values, the first and the last at its ends, by straight lines in between."""
+    at = np.arange(places) * ((count - 1) / (places - 1))
+    return np.maximum(0.0, 1 - np.abs(at[:, None] - np.arange(count)))
+
+
+def blurred(picture: Array, sigma: float, reach: float = 4.0) -> Array:
+    """A picture under a Gaussian of so many pixels, cut off at `reach` of them, mirrored beyond the edge."""
+    width = 2 * int(reach * sigma + 0.5) + 1
+    return np.asarray(cv2.GaussianBlur(picture, (width, width), sigma, borderType=cv2.BORDER_REFLECT))
