@@ -222,7 +222,8 @@ def smooth_noise(rng: RNG, shape: tuple[int, int], scale: float) -> Array:
 def _interpolation(count: int, places: int) -> Array:
     """What makes even places of a row of values, the first and the last at its ends, by straight lines in between."""
     at = np.arange(places) * ((count - 1) / (places - 1))
-    return np.maximum(0.0, 1 - np.abs(at[:, None] - np.arange(count)))
+    weights: Array = np.maximum(0.0, 1 - np.abs(at[:, None] - np.arange(count)))
+    return weights
 
 
 def blurred(picture: Array, sigma: float, reach: float = 4.0) -> Array:
