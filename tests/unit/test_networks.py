@@ -488,16 +488,17 @@ def test_batches_carry_the_type_and_its_weight() -> None:
     assert (np.concatenate([one["finding"] for one in weights]) == 1).all()
 
     # Two sets, as films and copies are; each film is known by its pixels.
-    seen = set()
-    learnt = TrainingBatches([(prepared, np.array([0, 4])), (prepared, np.array([2, 1, 5]))], 2, None, 0, types=types)
+    seen, copies = set(), PreparedFilms(255 - np.asarray(prepared.pixels), FILMS)
+    pixels = np.concatenate([prepared.pixels, copies.pixels])
+    learnt = TrainingBatches([(prepared, np.array([0, 4])), (copies, np.array([2, 1, 5]))], 2, None, 0, types=types)
     for number in range(2 * len(learnt)):
         films, targets, weights = learnt[number]
         for film, target, weight in zip(films[..., 0], targets["type"], weights["type"], strict=True):
-            (row,) = np.flatnonzero((prepared.pixels == film).all(axis=(1, 2)))
-            np.testing.assert_array_equal(target, type_targets(FILMS, types)[row])
+            (row,) = np.flatnonzero((pixels == film).all(axis=(1, 2)))
+            np.testing.assert_array_equal(target, type_targets(FILMS, types)[row % 6])
             assert weight == target.sum()
             seen.add(int(row))
-    assert seen == {0, 1, 2, 4, 5}
+    assert seen == {0, 4, 6 + 1, 6 + 2, 6 + 5}
 
 
 def test_without_types_there_is_no_such_target() -> None:

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from components.films.manifest import text_to_boxes
 from components.params import PhantomParams
@@ -12,7 +13,7 @@ from components.phantoms.anatomy import REGIONS, body
 from components.phantoms.exposure import Findings, draw_findings, expose
 from components.phantoms.fractures import TYPES, Fracture, Fragment, draw_fracture, fragments
 from components.phantoms.patients import Study, studies
-from components.phantoms.projection import bone_thickness, shadow
+from components.phantoms.projection import blurred, bone_thickness, shadow, smooth_noise
 from components.phantoms.step import phantoms as make
 
 NOTHING = Findings(metal=False, growth_plates=False, ossicle=False, sprain=False, side="L")
@@ -31,6 +32,26 @@ def test_the_pixels_of_a_seed_are_the_same_on_every_machine() -> None:
     assert kinds == set(TYPES)
     assert regions == set(REGIONS)
     assert digest.hexdigest() == "c26a3e105e51715924ec89c626cfeb4ea3200b482bc37ec93688684ca51241f6"
+
+
+@pytest.mark.parametrize(
+    ("shape", "scale"), [((256, 152), 1.6), ((256, 96), 18.0), ((64, 40), 1.0), ((1024, 616), 72.0)]
+)
+def test_smooth_noise_is_coarse_noise_with_straight_lines_in_between(shape: tuple[int, int], scale: float) -> None:
+    rows, columns = (int(side / scale) + 4 for side in shape)
+    coarse = np.random.default_rng(5).standard_normal((rows, columns))
+    enlarged = ndimage.zoom(coarse, (shape[0] / (rows - 3), shape[1] / (columns - 3)), order=1)
+    expected = enlarged[: shape[0], : shape[1]]
+    found = smooth_noise(np.random.default_rng(5), shape, scale)
+    np.testing.assert_allclose(found, expected / expected.std(), atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(64, 40), (256, 152), (900, 700)])
+def test_a_picture_is_blurred_as_scipy_does_it_beyond_its_edge_too(shape: tuple[int, int]) -> None:
+    picture = np.random.default_rng(0).random(shape)
+    for sigma, reach in ((0.4, 4.0), (0.12 * max(shape), 2.0), (0.09 * max(shape), 2.5)):
+        expected = ndimage.gaussian_filter(picture, sigma, truncate=reach)
+        np.testing.assert_allclose(blurred(picture, sigma, reach), expected, rtol=0, atol=1e-14)
 
 
 def test_more_films_add_patients_and_change_none() -> None:

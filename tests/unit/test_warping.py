@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -52,6 +53,24 @@ def test_the_table_is_gamma_then_gain() -> None:
     assert 0.5 <= gain <= 1.5
     expected = np.clip(gain * (np.arange(256) / 255) ** gamma, 0, 1) * 255
     np.testing.assert_allclose(variation.table, expected, atol=3)
+
+
+def test_a_film_is_sheared_then_mirrored_then_turned_and_scaled_about_its_middle_then_shifted() -> None:
+    params, side = AugmentationParams(rotation=30, scale=0.4, shift=0.2, shear=20, mirror=True), 65
+    mirrored = set()
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        turn, lean, growth, right, down = (rng.uniform(-1, 1) for _ in range(5))
+        flip = -1 if rng.random() < 0.5 else 1
+        mirrored.add(flip)
+        shear = np.array([[1, np.tan(np.deg2rad(20 * lean)) * flip], [0, 1]])
+        expected = cv2.getRotationMatrix2D((32, 32), -30 * turn, 1 + 0.4 * growth)
+        linear = expected[:, :2] @ np.diag([flip, 1]) @ shear
+        middle = expected @ [32, 32, 1] + [0.2 * side * right, 0.2 * side * down]
+        matrix = draw_variation(np.random.default_rng(seed), params, side).matrix
+        np.testing.assert_allclose(matrix[:, :2], linear, atol=1e-12)
+        np.testing.assert_allclose(matrix @ [32, 32, 1], middle, atol=1e-12)
+    assert mirrored == {-1, 1}
 
 
 def test_noise_has_its_strength_and_no_mean() -> None:
