@@ -8,6 +8,7 @@ from ruamel.yaml import YAML
 
 from components.params import ResourceParams
 from pipelines.compilation import compile_pipeline
+from tests.threads import in_own_thread
 
 IMAGE = f"registry.example.org/osteon@sha256:{'0' * 64}"
 COMMIT = "0" * 40
@@ -51,7 +52,8 @@ class Compiled:
 def compiled(folder: Path, name: str = "training", **resources: Any) -> Compiled:
     """Compile a pipeline with some resources other than the defaults."""
     file = folder / f"{name}.yaml"
-    compile_pipeline(name, file, IMAGE, ResourceParams.model_validate(resources), COMMIT)
+    asked = ResourceParams.model_validate(resources)
+    in_own_thread(lambda: compile_pipeline(name, file, IMAGE, asked, COMMIT))
     text = file.read_text(encoding="utf-8")
     spec, platform = YAML(typ="safe").load_all(text)
     return Compiled(text, spec, platform)

@@ -7,9 +7,10 @@ import pytest
 from components.errors import OsteonError
 from components.params import ResourceParams, StepResources
 from pipelines.cli import main
-from pipelines.compilation import PIPELINES, check_image, compile_pipeline
+from pipelines.compilation import PIPELINES, check_image
 from pipelines.training import SECRETS
 from tests.pipelines.compiled_pipeline import COMMIT, IMAGE, Compiled, compiled
+from tests.threads import in_own_thread
 
 GOLDEN = Path(__file__).parents[2] / "pipelines" / "compiled"
 LOOKS = {"find-films", "ask-why", "report-end", "promote"}  # at what may have changed since
@@ -165,8 +166,7 @@ def test_retraining_trains_only_for_a_reason_and_takes_a_drift_report(tmp_path: 
 def test_a_file_that_is_there_is_replaced_whole(tmp_path: Path) -> None:
     file = tmp_path / "training.yaml"
     file.write_text("older")
-    compile_pipeline("training", file, IMAGE, ResourceParams(), COMMIT)
-    assert file.read_text().startswith("# PIPELINE DEFINITION")
+    assert compiled(tmp_path).text.startswith("# PIPELINE DEFINITION")
     assert [path.name for path in tmp_path.iterdir()] == ["training.yaml"]
 
 
@@ -211,7 +211,7 @@ def said_by(words: list[str], capsys: pytest.CaptureFixture[str], code: int = 0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["osteon", *words])
         with pytest.raises(SystemExit) as ended:
-            main()
+            in_own_thread(main)
     assert ended.value.code == code
     captured = capsys.readouterr()
     return captured.out + captured.err
