@@ -24,8 +24,8 @@ def in_threads(number: int, do: Callable[[], object]) -> None:
 def in_own_thread(do: Callable[[], T]) -> T:
     """What it returns, or raises, with nothing of pytest below it on the stack.
 
-    kfp lists the whole stack several times a task. pytest's is deep, and what xdist has sent to its workers belongs to no
-    file, so that every module there is is looked through for it: ten seconds, for what takes a fifth of one.
+    kfp lists the whole stack several times a task. pytest's is deep, and what xdist has sent to its workers belongs to
+    no file, so that every module there is is looked through for it: ten seconds, for what takes a fifth of one.
     """
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(do).result()
