@@ -39,13 +39,12 @@ def cross_validate(
         processes,
     )
     from components.films.folds import fold_numbers, rows_outside
-    from components.films.prepared import open_prepared
     from components.models.backend import load_keras
     from components.models.comparison import COMPARISON, compare
     from components.models.searched import read_best
 
-    numbers = fold_numbers(open_prepared(dataset).films)
-    if processes(params.at_once, len(numbers), gpu=False) > 1:  # whether there is a GPU, Keras says when it is loaded
+    # Of folds there are two at least; whether there is a GPU, Keras says when it is loaded.
+    if processes(params.at_once, 2, gpu=False) > 1:
         prepare_processes()
     load_keras()
     from components.cross_validation.table import draw, table_of
@@ -57,7 +56,7 @@ def cross_validate(
 
     described, found = open_features(features), read_best(best)
     films = open_learning_films(dataset, augmented, training, found)
-    others = found.over_classical(classical)
+    numbers, others = fold_numbers(films.prepared.films), found.over_classical(classical)
     with whole_folder(folds, keep=True) as folder:
         remove_all_but(folder, [FOLD.format(fold) for fold in numbers])  # an interrupted call may have had other folds
         rows = rows_outside(films.prepared.films, numbers[0])

@@ -108,11 +108,12 @@ def test_a_network_in_bfloat16_answers_in_float32(bfloat16: None, name: str) -> 
     assert {layer.compute_dtype for layer in head_layers(network)} - {"bfloat16"} == {"float32"}
 
 
+@pytest.mark.parametrize("side", [96, 224])
 @every_network
-def test_a_networks_answers_for_films_of_another_side(name: str) -> None:
-    network = build_network(224, params_of(name))
-    assert network.input_shape == (None, 224, 224, 1)
-    assert network.output["map"].shape == (None, 14, 14, 1)
+def test_a_networks_answers_for_films_of_another_side(name: str, side: int) -> None:
+    network = build_network(side, params_of(name))
+    assert network.input_shape == (None, side, side, 1)
+    assert network.output["map"].shape == (None, side // 16, side // 16, 1)
 
 
 @pytest.mark.parametrize(
