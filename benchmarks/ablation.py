@@ -21,11 +21,11 @@ import pandas as pd
 
 from benchmarks.fresh_clone import ROOT, fresh_clone
 from benchmarks.results import ABLATION, ABLATION_TITLE, command_of, measured, write_part
-from components.intervals import Estimate, shown
-from components.models.comparison import REFERENCE, TITLES, ModelRow, compare
-from components.models.out_of_fold import PREDICTIONS, read_folds, read_predictions
-from components.outputs import whole_folder
 from components.promotion.decision import signed
+from osteon.files import whole_folder
+from osteon.models.heldout.comparison import REFERENCE, TITLES, ModelRow, compare
+from osteon.models.heldout.predictions import PREDICTIONS, read_folds, read_predictions
+from osteon.statistics.intervals import Estimate, shown
 
 KEPT = ROOT / "build" / "ablation"
 # DVC's, of all rows: films that were prepared once with a row's settings are not prepared again.

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from benchmarks.findings import Findings, Goal
 from benchmarks.fresh_process import in_fresh_process
-from components.intervals import Estimate, wilson, wilson_in_groups
-from components.params import CertaintyParams
+from osteon.params import CertaintyParams
+from osteon.statistics.intervals import Estimate, wilson, wilson_in_groups
 
 Pixels = NDArray[np.uint8]
 
@@ -90,9 +90,13 @@ def make_model(folder: Path, real: Path | None, quick: bool) -> tuple[int, int, 
     from components.cross_validation.step import cross_validate
     from components.features.step import features
     from components.ingestion.step import ingest
-    from components.models.package import read_info
-    from components.models.searched import Best, write_best
-    from components.params import (
+    from components.phantoms.step import phantoms
+    from components.preparation.step import prepare
+    from components.training.step import train
+    from components.validation.step import validate
+    from osteon.models.best_hyperparameters import Best, write_best
+    from osteon.models.package.package import read_info
+    from osteon.params import (
         AugmentationParams,
         ClassicalParams,
         CrossValidationParams,
@@ -104,10 +108,6 @@ def make_model(folder: Path, real: Path | None, quick: bool) -> tuple[int, int, 
         TrainingParams,
         ValidationParams,
     )
-    from components.phantoms.step import phantoms
-    from components.preparation.step import prepare
-    from components.training.step import train
-    from components.validation.step import validate
 
     films = real / "fracatlas" if real else folder / "films"
     if not real:
@@ -133,7 +133,7 @@ def make_model(folder: Path, real: Path | None, quick: bool) -> tuple[int, int, 
 
 def time_keras(folder: Path, times: int) -> float:
     """Median milliseconds of model.predict for one film, as a notebook asks."""
-    from components.models.package import load_networks
+    from osteon.models.package.package import load_networks
 
     (network,) = load_networks(folder / "model")
     film = np.zeros((1, *network.input_shape[1:]), np.uint8)
@@ -142,7 +142,7 @@ def time_keras(folder: Path, times: int) -> float:
 
 def time_package(folder: Path, times: int) -> tuple[float, float]:
     """Median milliseconds of the exported network for a film and its mirror image, and of the whole answer."""
-    from components.models.package import open_package
+    from osteon.models.package.package import open_package
 
     package = open_package(folder / "model")
     side = package.info.image_size
@@ -169,8 +169,8 @@ def ask_about_strangers(folder: Path, real: Path | None, count: int) -> dict[str
     """The share of each kind of picture that is refused."""
     import pandas as pd
 
-    from components.films.prepared import open_prepared
-    from components.models.package import REFUSED, open_package
+    from osteon.films.prepared.array import open_prepared
+    from osteon.models.package.package import REFUSED, open_package
 
     package = open_package(folder / "model")
     kinds: dict[str, Iterator[Pixels]] = {
@@ -256,7 +256,7 @@ def pages(count: int) -> Iterator[Pixels]:
 
 def chest(path: Path, count: int) -> Iterator[Pixels]:
     """Cuts of one film, 70 to 100 % of each side, turned by up to 10°, gamma 0.7 to 1.4, half of them mirrored."""
-    from components.films.decoding import decode, to_8_bit
+    from osteon.films.reading.decoding import decode, to_8_bit
 
     film = to_8_bit(decode(path.read_bytes(), max_megapixels=80))
     film = cv2.resize(film, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.findings import Findings, Goal
-from components.films.decoding import decode, letterbox, over_cores
-from components.films.manifest import read_manifest
 from components.ingestion.step import ingest
-from components.params import DataParams, PhantomParams, PreparationParams, ValidationParams
 from components.phantoms.step import phantoms
 from components.validation.step import validate
+from osteon.films.manifest import read_manifest
+from osteon.films.reading.decoding import decode, letterbox, over_cores
+from osteon.params import DataParams, PhantomParams, PreparationParams, ValidationParams
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -80,9 +80,9 @@ def make_films(folder: Path, count: int) -> None:
 def run_step(step: str, folder: Path) -> tuple[float, float]:
     """Run one step in this process; its highest resident memory in MiB, and its seconds."""
     from components.ingestion.step import ingest
-    from components.params import DataParams, PreparationParams, ValidationParams
     from components.preparation.step import prepare
     from components.validation.step import validate
+    from osteon.params import DataParams, PreparationParams, ValidationParams
 
     films, manifest, trusted = folder / "films", folder / "manifest.parquet", folder / "trusted.parquet"
     start = time.perf_counter()

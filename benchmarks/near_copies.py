@@ -21,15 +21,15 @@ from numpy.typing import NDArray
 
 from benchmarks.findings import Findings, Goal
 from benchmarks.fresh_process import in_fresh_process, peak_memory
-from components.errors import UnreadableFilmError
-from components.films.decoding import Film, decode, letterbox, over_cores, to_8_bit
-from components.films.groups import components
-from components.films.layouts import read_layout
-from components.films.near_copies import SIDE, SURE, FilmStack, find_near_copies
-from components.films.prepared import open_pixels, write_pixels
-from components.intervals import wilson
-from components.params import DataParams, PhantomParams
 from components.phantoms.step import phantoms
+from osteon.errors import UnreadableFilmError
+from osteon.films.copies.near_copies import SIDE, SURE, FilmStack, find_near_copies
+from osteon.films.groups import components
+from osteon.films.layouts import read_layout
+from osteon.films.prepared.array import open_pixels, write_pixels
+from osteon.films.reading.decoding import Film, decode, letterbox, over_cores, to_8_bit
+from osteon.params import DataParams, PhantomParams
+from osteon.statistics.intervals import wilson
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -28,7 +28,7 @@ class Cost(NamedTuple):
 
 def measure(quick: bool) -> Findings:
     """Time every network that params.yaml can name, and what fused normalisation saves the first of them."""
-    from components.params import NetworkName, Params
+    from osteon.params import NetworkName, Params
 
     params, names = Params(), get_args(NetworkName)
     side, batch = params.preparation.image_size, params.training.batch_size
@@ -87,13 +87,13 @@ def _network_and_noise(name: str, side: int, batch: int, *, fused: bool) -> tupl
     """A compiled network, and films and targets to learn from."""
     import numpy as np
 
-    from components.models.backend import load_keras
+    from osteon.models.networks.backend import load_keras
 
     load_keras()
-    from components.models.fit import compile_network
-    from components.models.fused_normalisation import with_fused_normalisation
-    from components.models.networks import MAP_STRIDE, build_network
-    from components.params import TrainingParams
+    from osteon.models.fitting.fit import compile_network
+    from osteon.models.fitting.fused_normalisation import with_fused_normalisation
+    from osteon.models.networks.architectures import MAP_STRIDE, build_network
+    from osteon.params import TrainingParams
 
     params = TrainingParams.model_validate({"network": name})
     network = build_network(side, params)

@@ -27,16 +27,16 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.fresh_clone import ROOT, Clone, fresh_clone
-from components.audit.audit import RESULT
-from components.audit.findings import Audit
-from components.films.audit import ShortcutAudit, read_audit
-from components.films.layouts.fracatlas import MISSING_BETWEEN
-from components.films.leaks import TABLE
-from components.intervals import Estimate, compare_aurocs, shown
-from components.models.comparison import TITLES as MODEL_TITLES
-from components.outputs import whole_file
 from components.promotion.decision import signed
 from components.validation.step import count_reasons
+from osteon.audit.audit import RESULT
+from osteon.audit.findings import Audit
+from osteon.files import whole_file
+from osteon.films.copies.leaks import TABLE
+from osteon.films.layouts.fracatlas import MISSING_BETWEEN
+from osteon.films.shortcut_audit import ShortcutAudit, read_audit
+from osteon.models.heldout.comparison import TITLES as MODEL_TITLES
+from osteon.statistics.intervals import Estimate, compare_aurocs, shown
 
 PAGE, PICTURES = ROOT / "docs" / "results.md", ROOT / "docs" / "pictures"
 ROWS = {

@@ -61,10 +61,13 @@ def prepare_films(folder: Path, films: int) -> tuple[int, int]:
     """The steps before search; how many films a trial learns from, and how many it is asked about."""
     from components.augmentation.step import augment
     from components.features.step import features
-    from components.films.folds import rows_in, rows_outside
-    from components.films.prepared import open_prepared
     from components.ingestion.step import ingest
-    from components.params import (
+    from components.phantoms.step import phantoms
+    from components.preparation.step import prepare
+    from components.validation.step import validate
+    from osteon.films.prepared.array import open_prepared
+    from osteon.films.prepared.folds import rows_in, rows_outside
+    from osteon.params import (
         AugmentationParams,
         DataParams,
         FeatureParams,
@@ -72,9 +75,6 @@ def prepare_films(folder: Path, films: int) -> tuple[int, int]:
         PreparationParams,
         ValidationParams,
     )
-    from components.phantoms.step import phantoms
-    from components.preparation.step import prepare
-    from components.validation.step import validate
 
     source, manifest, trusted = folder / "phantoms", folder / "manifest.parquet", folder / "trusted.parquet"
     phantoms(source, folder / "phantoms.png", PhantomParams(films=films, size=128, fractured=0.5))
@@ -93,9 +93,9 @@ def run(folder: Path, pruning: str, trials: int, epochs: int) -> Tried:
 
     import optuna
 
-    from components.params import ClassicalParams, SearchParams, TrainingParams
     from components.search import study
     from components.search.step import SEARCH, search
+    from osteon.params import ClassicalParams, SearchParams, TrainingParams
 
     params = SearchParams(trials=trials, classical_trials=0, epochs=epochs)
     training = TrainingParams(width=8, precision="float32")

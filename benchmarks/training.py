@@ -2,8 +2,8 @@
 
 Both see the same prepared films (the embedded ones, params.yaml's size), learn from the same folds, choose their best
 epoch by the AUROC on the same fold and are scored once on the same test films. Osteon's way is what search,
-cross_validate and train have in common (components/models/learn.py), with the parameters of params.yaml; what it costs
-to do that for several folds is in the benchmark pipeline.
+cross_validate and train have in common (osteon/models/fitting/train_network.py), with the parameters of params.yaml;
+what it costs to do that for several folds is in the benchmark pipeline.
 
 The notebook's way: the films as PNG in a folder for each class, ImageDataGenerator.flow_from_directory with rescale,
 shear, zoom and mirror, and four full-resolution 3×3 convolutions (stride 1, 32 to 256 channels), each with batch norm
@@ -44,7 +44,7 @@ class Trained(NamedTuple):
 
 def measure(quick: bool) -> Findings:
     """Prepare once, train both, compare."""
-    from components.intervals import delong, shown
+    from osteon.statistics.intervals import delong, shown
 
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -82,12 +82,12 @@ def measure(quick: bool) -> Findings:
 def prepare_films(folder: Path, quick: bool) -> str:
     """The steps before train, and the prepared films as PNG folders; what there is, in words."""
     from components.augmentation.step import augment
-    from components.films.prepared import open_prepared
     from components.ingestion.step import ingest
-    from components.params import load_params
     from components.phantoms.step import phantoms
     from components.preparation.step import prepare
     from components.validation.step import validate
+    from osteon.films.prepared.array import open_prepared
+    from osteon.params import load_params
 
     params = load_params(PARAMS)
     made = params.phantoms.model_copy(update={"films": 120} if quick else {})
@@ -111,7 +111,7 @@ def rows_of(prepared: Any) -> dict[str, Any]:
     """Row numbers of the films to learn from, to choose the epoch by and to test on."""
     import numpy as np
 
-    from components.films.folds import rows_in, rows_outside
+    from osteon.films.prepared.folds import rows_in, rows_outside
 
     films = prepared.films
     test = np.flatnonzero(films["test"].to_numpy(bool))
@@ -135,13 +135,13 @@ def train_osteon(folder: Path, quick: bool) -> Trained:
     import statistics
 
     start = time.perf_counter()
-    from components.models.backend import load_keras
+    from osteon.models.networks.backend import load_keras
 
     load_keras()
-    from components.models.learn import learn, open_learning_films, with_precision
-    from components.models.searched import Best
-    from components.models.seeing import logits_of
-    from components.params import load_params
+    from osteon.models.best_hyperparameters import Best
+    from osteon.models.fitting.train_network import learn, open_learning_films, with_precision
+    from osteon.models.inference.predict import logits_of
+    from osteon.params import load_params
 
     params = load_params(PARAMS).training
     if quick:
@@ -165,8 +165,8 @@ def train_notebook(folder: Path, least_seconds: float) -> Trained:
     """The notebook's way on the PNG folders, for at least so many seconds."""
     import statistics
 
-    from components.models.backend import load_keras
-    from components.params import load_params
+    from osteon.models.networks.backend import load_keras
+    from osteon.params import load_params
 
     keras = load_keras()
     from tensorflow.keras.preprocessing.image import ImageDataGenerator

@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 from benchmarks.findings import Findings, Goal
 from benchmarks.fresh_process import in_fresh_process, peak_memory
-from components.outputs import remove, whole_file, whole_folder
+from osteon.files import remove, whole_file, whole_folder
 
 FILMS, QUICK_FILMS = (1_000, 10_000, 100_000), (200, 400, 800)
 SIDE = 224
@@ -115,8 +115,8 @@ def power_of_growth(counts: Sequence[int], seconds: Sequence[float]) -> float:
 
 def draw_phantoms(folder: Path, count: int) -> None:
     """All films."""
-    from components.params import PhantomParams
     from components.phantoms.step import phantoms
+    from osteon.params import PhantomParams
 
     phantoms(folder, folder.with_suffix(".png"), PhantomParams(films=count, size=SIDE))
 
@@ -141,9 +141,12 @@ def run_step(step: str, folder: Path) -> Measured:
     from components.evaluation.step import evaluate
     from components.features.step import features
     from components.ingestion.step import ingest
-    from components.models.out_of_fold import read_folds
-    from components.models.searched import Best, write_best
-    from components.params import (
+    from components.preparation.step import prepare
+    from components.training.step import train
+    from components.validation.step import validate
+    from osteon.models.best_hyperparameters import Best, write_best
+    from osteon.models.heldout.predictions import read_folds
+    from osteon.params import (
         AugmentationParams,
         CertaintyParams,
         ClassicalParams,
@@ -156,9 +159,6 @@ def run_step(step: str, folder: Path) -> Measured:
         TrainingParams,
         ValidationParams,
     )
-    from components.preparation.step import prepare
-    from components.training.step import train
-    from components.validation.step import validate
 
     films, manifest, trusted = folder / "films", folder / "manifest.parquet", folder / "trusted.parquet"
     prepared, augmented, described = folder / "prepared", folder / "augmented", folder / "features"

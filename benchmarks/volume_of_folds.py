@@ -65,7 +65,7 @@ def measure(quick: bool) -> Findings:
 
 def run_without_copies(step: str, folder: Path) -> Measured:
     """Run one step in this process; prepare joins no films but those of a patient."""
-    from components.films import pairs
+    from osteon.films.copies import pairs
 
     setattr(pairs, "find_near_copies", lambda *_: [])  # noqa: B010 – mypy sees no name that is only imported there
     return run_step(step, folder)
@@ -76,9 +76,9 @@ def repeat(few: Path, many: Path, times: int) -> None:
     import numpy as np
     import pandas as pd
 
-    from components.films.prepared import FILMS as TABLE
-    from components.films.prepared import PIXELS
-    from components.models.film_features import INFO
+    from osteon.films.prepared.array import FILMS as TABLE
+    from osteon.films.prepared.array import PIXELS
+    from osteon.models.classical.film_features import INFO
 
     def repeated(source: Path, target: Path, noise: int) -> None:
         rows = np.load(source, mmap_mode="r")

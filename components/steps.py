@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 from components.augmentation.step import augment
-from components.contract import Step, Summary, describe
 from components.cross_validation.step import cross_validate
 from components.evaluation.step import evaluate
 from components.features.step import features
@@ -13,6 +12,7 @@ from components.preparation.step import prepare
 from components.search.step import search
 from components.training.step import train
 from components.validation.step import validate
+from osteon.contract import Step, Summary, describe
 
 FUNCTIONS: tuple[Callable[..., Summary], ...] = (
     phantoms,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import components
+import osteon
 import pipelines
 
 # The second backend is for whoever installs it.
@@ -38,7 +39,7 @@ class Imports(ast.NodeVisitor):
 
 def ours() -> Iterator[str]:
     """Our modules."""
-    for package in (components, pipelines):
+    for package in (osteon, components, pipelines):
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             yield found.name
 

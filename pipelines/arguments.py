@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from components.errors import OsteonError
-from components.params import Params, checked, without_password
+from osteon.errors import OsteonError
+from osteon.params import Params, checked, without_password
 
 if TYPE_CHECKING:
     from components.promotion.policy import Mode, Policy

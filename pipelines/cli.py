@@ -1,4 +1,4 @@
-"""The command osteon with all its subcommands: those of components/cli.py, and `osteon pipeline` for Kubeflow.
+"""The command osteon with all its subcommands: those of components/cli, and `osteon pipeline`.
 
 components know nothing of Kubeflow, so what joins the two is here. KFP takes more than a second to load: only the
 commands that need it do.
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from components import cli
-from components.errors import OsteonError
-from components.params import load_params
+from components.cli import commands
 from components.promotion.policy import Mode, read_policy
+from osteon.errors import OsteonError
+from osteon.params import load_params
 from pipelines.compiled import FOLDER
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ pipeline = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-cli.app.add_typer(pipeline, name="pipeline")
+commands.app.add_typer(pipeline, name="pipeline")
 
 Host = Annotated[
     str | None,
@@ -80,7 +80,7 @@ def compile_pipelines(
     commit: Annotated[
         str, typer.Option(help="of the pipelines' code, kept with every run; left out: this folder's")
     ] = "",
-    params: cli.ParamsFile = cli.PARAMS_FILE,
+    params: commands.ParamsFile = commands.PARAMS_FILE,
 ) -> None:
     """Write the pipelines as Kubeflow reads them.
 
@@ -105,7 +105,7 @@ def run_here(
     image: Annotated[str, typer.Option(help="of the containers; `make image` makes it")] = "osteon:cpu",
     out: Annotated[Path, typer.Option(metavar="DIR", help="gets all that comes of it")] = Path("build/rehearsal"),
     param: Values = None,
-    params: cli.ParamsFile = cli.PARAMS_FILE,
+    params: commands.ParamsFile = commands.PARAMS_FILE,
 ) -> None:
     """Rehearse the training pipeline: the compiled one, on a few phantoms, in a few minutes.
 
@@ -115,7 +115,7 @@ def run_here(
     """
     if not local:
         raise typer.BadParameter("give --local; on a cluster it is `osteon pipeline submit`")
-    from components.summary import print_summary
+    from components.cli.summary import print_summary
     from pipelines.arguments import with_values
     from pipelines.compilation import source_digest
     from pipelines.containers import find_image
@@ -145,7 +145,7 @@ def submit(
     reason: Annotated[str, typer.Option(help="why; kept with the run")] = "asked for",
     wait: Annotated[bool, typer.Option("--wait", help="follow it to its end, a line for each step")] = False,
     ca: Ca = None,
-    params: cli.ParamsFile = cli.PARAMS_FILE,
+    params: commands.ParamsFile = commands.PARAMS_FILE,
 ) -> None:
     """Start a training on the cluster.
 
@@ -221,7 +221,7 @@ def schedule(
     repository: Repository = None,
     mode: PromotionMode = None,
     ca: Ca = None,
-    params: cli.ParamsFile = cli.PARAMS_FILE,
+    params: commands.ParamsFile = commands.PARAMS_FILE,
 ) -> None:
     """Run the retraining again and again; said once more, it replaces the schedule of that name.
 
@@ -352,8 +352,8 @@ def _table(header: tuple[str, ...], rows: Any, none: str) -> None:
 
 
 def main() -> None:
-    """Run the command; errors as components.cli.main has them."""
-    cli.main()
+    """Run the command; errors as components.cli.commands.main has them."""
+    commands.main()
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from components.errors import OsteonError, UnreachableError
-from components.params import without_password
+from osteon.errors import OsteonError, UnreachableError
+from osteon.params import without_password
 from pipelines.arguments import has_password
 from pipelines.compiled import Compiled
 

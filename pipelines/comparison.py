@@ -3,7 +3,7 @@
 import json
 from typing import Any, NamedTuple
 
-from components.errors import OsteonError
+from osteon.errors import OsteonError
 from pipelines.cluster import Cluster, get_run, version_name
 from pipelines.following import run_line
 
@@ -35,7 +35,7 @@ def compare(cluster: Cluster, first: str, second: str) -> Compared:
     told = [_told_of(cluster, run) for run in runs]
     notes: list[str] = []
     try:
-        from components.mlflow_store import connect
+        from osteon.records.store import connect
 
         client, experiment = connect()
         for run, values in zip(runs, told, strict=True):
@@ -73,8 +73,8 @@ def _flat(content: dict[str, Any], prefix: str) -> dict[str, str]:
 
 def _recorded(client: Any, experiment: str, run_id: str, notes: list[str]) -> dict[str, str]:
     """What MLflow has of a run: it is tagged with the run's id."""
-    from components.run_lineage import DATA
-    from components.tracking import run_of_pass
+    from osteon.records.lineage import DATA
+    from osteon.records.runs import run_of_pass
 
     found = run_of_pass(client, experiment, run_id)
     if found is None:

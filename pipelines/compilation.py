@@ -4,10 +4,10 @@ import hashlib
 import warnings
 from pathlib import Path
 
-from components.errors import OsteonError
-from components.outputs import whole_file
-from components.params import ResourceParams
-from components.tracking import present_commit
+from osteon.errors import OsteonError
+from osteon.files import whole_file
+from osteon.params import ResourceParams
+from osteon.records.runs import present_commit
 from pipelines.compiled import DIGEST
 
 PIPELINES = ("training", "retraining")
@@ -58,7 +58,8 @@ def source_digest() -> str:
     """SHA-256 of the code that steps run, which stands for an image where there is none."""
     root = Path(__file__).parents[1]
     hashed = hashlib.sha256()
-    for file in sorted([*root.glob("components/**/*.py"), *root.glob("components/**/*.j2"), *root.glob("mlflow/*.j2")]):
+    patterns = ("osteon/**/*.py", "osteon/**/*.j2", "components/**/*.py", "components/**/*.j2", "mlflow/*.j2")
+    for file in sorted(file for pattern in patterns for file in root.glob(pattern)):
         hashed.update(f"{file.relative_to(root)} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
     return f"python-of-this-folder@sha256:{hashed.hexdigest()}"
 

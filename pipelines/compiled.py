@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from components.errors import OsteonError
+from osteon.errors import OsteonError
 
 FOLDER = Path("pipelines") / "compiled"
 DIGEST = re.compile(r"[^\s@]+@sha256:[0-9a-f]{64}")

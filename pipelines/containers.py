@@ -7,7 +7,7 @@ image by its tag alone.
 import os
 from typing import TYPE_CHECKING, Any
 
-from components.errors import OsteonError
+from osteon.errors import OsteonError
 
 if TYPE_CHECKING:
     import docker

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from components.errors import OsteonError, UnreachableError
+from osteon.errors import OsteonError, UnreachableError
 from pipelines.cluster import Cluster, get_run, log_of
 
 POLL = 5.0  # seconds

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Literal
 from uuid import uuid4
 
-from components import run_lineage, tracking
-from components.errors import OsteonError
-from components.outputs import dvc_hash, remove
-from components.params import Params
 from components.steps import STEPS
+from osteon.errors import OsteonError
+from osteon.files import dvc_hash, remove
+from osteon.params import Params
+from osteon.records import lineage
+from osteon.records import runs as tracking
 from pipelines.compilation import commit_of_pipelines, compile_pipeline
 from pipelines.containers import run_container
 from pipelines.narration import COLOUR, Narrator
@@ -187,7 +188,7 @@ def _variables(values: dict[str, str]) -> Iterator[None]:
 def _evaluation(out: Path) -> Path:
     """The folder of the evaluation that this pass made, or found in the cache."""
     made = tracking.lineage_of_pass()
-    wrote = {tag.removeprefix(run_lineage.WROTE) for node in made if node.step == "evaluate" for tag in node.tags}
+    wrote = {tag.removeprefix(lineage.WROTE) for node in made if node.step == "evaluate" for tag in node.tags}
     for folder in out.glob("osteon-training-*/evaluate/report"):
         if dvc_hash(folder) in wrote:
             return folder

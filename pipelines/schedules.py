@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, NamedTuple
 
-from components.errors import OsteonError
+from osteon.errors import OsteonError
 from pipelines.cluster import Cluster, Version, told
 
 

@@ -7,7 +7,7 @@ from kfp import dsl, kubernetes
 from kfp.dsl.base_component import BaseComponent
 from kfp.dsl.pipeline_task import PipelineTask
 
-from components.params import ResourceParams, StepResources
+from osteon.params import ResourceParams, StepResources
 from pipelines import steps
 
 # What the secret may have: keys of the same names as the variables that a step reads.

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from components import cli
-from components.promotion.registry import Registry
+from components.cli.commands import commands
+from osteon.records.registry import Registry
 
 whole, signal = Registry.append, Path(sys.argv.pop(1))
 
@@ -25,4 +25,4 @@ def append(*words: Any) -> bool:
 
 if __name__ == "__main__":
     Registry.append = append  # type: ignore[method-assign]
-    cli.main()
+    commands.main()

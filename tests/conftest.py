@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from components.environment import collect_garbage_rarely
-from components.params import (
+from osteon.environment import collect_garbage_rarely
+from osteon.params import (
     AugmentationParams,
     ClassicalParams,
     CrossValidationParams,
@@ -103,8 +103,8 @@ def pipeline(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeli
 @pytest.fixture(scope="session")
 def beside(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """What the step evaluate reads beside model and films: no search, and out-of-fold scores that nobody learnt."""
-    from components.films.prepared import open_prepared
-    from components.models.searched import Best, write_best
+    from osteon.films.prepared.array import open_prepared
+    from osteon.models.best_hyperparameters import Best, write_best
     from tests.making import cross_validated
 
     folder = tmp_path_factory.mktemp("beside")
@@ -132,7 +132,7 @@ def experiment(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> 
     """What the step train reads, for the films of `pipeline`."""
     from components.cross_validation.step import cross_validate
     from components.features.step import features
-    from components.models.searched import Best, write_best
+    from osteon.models.best_hyperparameters import Best, write_best
 
     folder = tmp_path_factory.mktemp("experiment")
     made = Experiment(

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.outputs import dvc_hash
+from osteon.files import dvc_hash
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ from PIL import Image
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from components.films.decoding import Film, letterbox
-from components.films.manifest import as_manifest
-from components.films.near_copies import FilmStack
-from components.models.calibration import Calibration
-from components.models.operating_points import OperatingPoint, OperatingPoints
-from components.params import ClassicalName, ClassicalParams, SearchSpace, TrainingParams
 from components.phantoms.exposure import expose
 from components.phantoms.patients import studies
+from osteon.films.copies.near_copies import FilmStack
+from osteon.films.manifest import as_manifest
+from osteon.films.reading.decoding import Film, letterbox
+from osteon.params import ClassicalName, ClassicalParams, SearchSpace, TrainingParams
+from osteon.statistics.calibration import Calibration
+from osteon.statistics.operating_points import OperatingPoint, OperatingPoints
 
 
 def ramp(height: int = 80, width: int = 100, top: int = 255) -> NDArray[Any]:
@@ -129,12 +129,12 @@ def packaged(
 
     With seed 5 its probabilities are neither 0 nor 1 and something on every film speaks for a fracture.
     """
-    from components.models.backend import load_keras
+    from osteon.models.networks.backend import load_keras
 
     keras = load_keras()
-    from components.models.classical import fit_classical, save_classical
-    from components.models.film_features import features_of
-    from components.models.package import INFO, PackageInfo, classical_file, hashes_of
+    from osteon.models.classical.classifiers import fit_classical, save_classical
+    from osteon.models.classical.film_features import features_of
+    from osteon.models.package.package import INFO, PackageInfo, classical_file, hashes_of
 
     usual: dict[str, Any] = {
         "finding": "fractured",
@@ -181,12 +181,12 @@ def _network_files(seed: int, networks: int) -> dict[str, bytes]:
     """Each network as trained and as exported, and how it sees 200 films of noise."""
     import keras
 
-    from components.models.embeddings import EMBEDDING, fit_embeddings, save_embeddings, with_embedding
-    from components.models.network_files import save_network
-    from components.models.networks import build_network
-    from components.models.onnx_network import export_network
-    from components.models.package import embeddings_file, network_file, onnx_file
-    from components.models.seeing import seen_by
+    from osteon.models.inference.onnx_network import export_network
+    from osteon.models.inference.out_of_distribution import EMBEDDING, fit_embeddings, save_embeddings, with_embedding
+    from osteon.models.inference.predict import seen_by
+    from osteon.models.networks.architectures import build_network
+    from osteon.models.networks.network_files import save_network
+    from osteon.models.package.package import embeddings_file, network_file, onnx_file
 
     keras.utils.set_random_seed(seed)
     noise = np.random.default_rng(seed).integers(0, 256, (200, 64, 64), np.uint8)
@@ -225,8 +225,8 @@ def cross_validated(folder: Path, films: pd.DataFrame) -> Path:
 
     films: of a prepared set.
     """
-    from components.models.comparison import COMPARISON, compare
-    from components.models.out_of_fold import PREDICTIONS
+    from osteon.models.heldout.comparison import COMPARISON, compare
+    from osteon.models.heldout.predictions import PREDICTIONS
 
     asked = films.loc[~films["test"], ["film_id", "group", "label", "fold"]].astype({"label": int, "fold": int})
     network, svm = np.random.default_rng(3).uniform(0.01, 0.99, (2, len(asked)))

@@ -11,9 +11,9 @@ from typing import Annotated, cast
 
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 – before the processes part, so that none is late
 
-from components import tracking
-from components.contract import Input, Output, Step, Summary, describe
-from components.params import DataParams, Params
+from osteon.contract import Input, Output, Step, Summary, describe
+from osteon.params import DataParams, Params
+from osteon.records import runs
 
 GIVEN = tuple("abcdefghi")
 
@@ -43,7 +43,7 @@ def fold(
 def begin(there: Barrier, step: Step, folder: Path, number: int) -> None:
     paths = {name: folder / name for name in GIVEN} | {"answers": folder / f"answers {number}"}
     there.wait()
-    tracking.run_step(step, paths, Params(), name=f"fold {number}")
+    runs.run_step(step, paths, Params(), name=f"fold {number}")
 
 
 if __name__ == "__main__":

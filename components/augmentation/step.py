@@ -5,16 +5,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from components.contract import Input, Output, Summary
-from components.params import AugmentationParams
+from osteon.contract import Input, Output, Summary
+from osteon.params import AugmentationParams
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
 
-    from components.films.prepared import PreparedFilms
-    from components.films.warping import Variation
+    from osteon.films.prepared.array import PreparedFilms
+    from osteon.films.prepared.warping import Variation
 
 PARAMS = "augmentation.json"
 SHEET_FILMS, SHEET_COPIES = 6, 7
@@ -37,12 +37,12 @@ def augment(
     """Write varied copies of the development films; each keeps its film's id, group and fold."""
     import logging
 
-    from components.films.decoding import over_cores
-    from components.films.manifest import boxes_to_text, text_to_boxes
-    from components.films.prepared import FILMS, PIXELS, ROW_BYTES, open_prepared, write_pixels, write_rows
-    from components.films.warping import vary, vary_boxes
-    from components.outputs import check_space, whole_file, whole_folder
-    from components.progress import progress
+    from osteon.files import check_space, whole_file, whole_folder
+    from osteon.films.manifest import boxes_to_text, text_to_boxes
+    from osteon.films.prepared.array import FILMS, PIXELS, ROW_BYTES, open_prepared, write_pixels, write_rows
+    from osteon.films.prepared.warping import vary, vary_boxes
+    from osteon.films.reading.decoding import over_cores
+    from osteon.progress import progress
 
     prepared = open_prepared(dataset)
     side = prepared.side
@@ -90,7 +90,7 @@ def _variation(film_id: str, copy: int, params: AugmentationParams, side: int) -
     """The variation of one copy: from the seed, the film and the copy's number, whatever else is in the set."""
     import numpy as np
 
-    from components.films.warping import draw_variation
+    from osteon.films.prepared.warping import draw_variation
 
     rng = np.random.default_rng([params.seed, zlib.crc32(film_id.encode()), copy])
     return draw_variation(rng, params, side)
@@ -98,9 +98,9 @@ def _variation(film_id: str, copy: int, params: AugmentationParams, side: int) -
 
 def _draw_sheet(prepared: "PreparedFilms", development: "pd.DataFrame", params: AugmentationParams, path: Path) -> None:
     """A film a row, the film itself first, then its copies; more are drawn here than may have been written."""
-    from components.films.contact_sheet import draw_contact_sheet
-    from components.films.manifest import text_to_boxes
-    from components.films.warping import vary, vary_boxes
+    from osteon.films.contact_sheet import draw_contact_sheet
+    from osteon.films.manifest import text_to_boxes
+    from osteon.films.prepared.warping import vary, vary_boxes
 
     chosen = development.sort_values("label", ascending=False, kind="stable").groupby("label", sort=False)
     pixels, captions, boxes = [], [], []

@@ -14,14 +14,15 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components import tracking
-from components.errors import OsteonError
-from components.params import ClassicalName, ClassicalParams, TrainingParams
+from osteon.errors import OsteonError
+from osteon.params import ClassicalName, ClassicalParams, TrainingParams
+from osteon.progress import log_our_progress
+from osteon.records import runs
 
 if TYPE_CHECKING:
-    from components.models.film_features import FilmFeatures
-    from components.models.learn import LearningFilms
-    from components.models.out_of_fold import FoldInfo
+    from osteon.models.classical.film_features import FilmFeatures
+    from osteon.models.fitting.train_network import LearningFilms
+    from osteon.models.heldout.predictions import FoldInfo
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ def compute_side_by_side(work: FoldWork, folds: list[int], at_once: int) -> "lis
     from joblib import cpu_count
 
     cores = max(1, int(cpu_count()) // at_once)
-    recorded = tracking.recorded_run()
+    recorded = runs.recorded_run()
     try:
         with ProcessPoolExecutor(at_once, get_context("forkserver"), initializer=_begin, initargs=(cores,)) as executor:
             asked = [executor.submit(_compute_elsewhere, work, fold, cores, recorded) for fold in folds]
@@ -115,10 +116,10 @@ def compute_side_by_side(work: FoldWork, folds: list[int], at_once: int) -> "lis
 
 def _compute(work: FoldWork, fold: int, films: "LearningFilms", features: "FilmFeatures") -> "FoldInfo":
     """One fold, recorded in a run below the step's."""
-    from components.models.folds import compute_fold
-    from components.models.out_of_fold import FOLD
+    from osteon.models.heldout.fold import compute_fold
+    from osteon.models.heldout.predictions import FOLD
 
-    with tracking.nested_run(f"fold {fold}"):
+    with runs.nested_run(f"fold {fold}"):
         return compute_fold(
             films,
             features,
@@ -127,7 +128,7 @@ def _compute(work: FoldWork, fold: int, films: "LearningFilms", features: "FilmF
             work.training,
             work.classical,
             work.models,
-            on_epoch=lambda epoch, entry: tracking.log_metrics(entry, step=epoch + 1),
+            on_epoch=lambda epoch, entry: runs.log_metrics(entry, step=epoch + 1),
         )
 
 
@@ -139,22 +140,22 @@ def _begin(cores: int) -> None:
         os.environ[name] = str(cores)
 
 
-def _compute_elsewhere(work: FoldWork, fold: int, cores: int, recorded: tracking.RecordedRun | None) -> "FoldInfo":
+def _compute_elsewhere(work: FoldWork, fold: int, cores: int, recorded: runs.RecordedRun | None) -> "FoldInfo":
     """One fold, in a process of its own."""
-    from components.models.backend import load_keras
+    from osteon.models.networks.backend import load_keras
 
     load_keras()
     from threadpoolctl import threadpool_limits
 
-    from components.models.film_features import open_features
-    from components.models.learn import open_learning_films
-    from components.models.searched import read_best
+    from osteon.models.best_hyperparameters import read_best
+    from osteon.models.classical.film_features import open_features
+    from osteon.models.fitting.train_network import open_learning_films
 
     films = open_learning_films(work.dataset, work.augmented, work.training, read_best(work.best))
     # Lines of several folds come in turns.
     logging.basicConfig(format=f"fold {fold} · %(message)s", level=logging.WARNING, force=True)
-    logging.getLogger("components").setLevel(logging.INFO)
-    with threadpool_limits(cores), tracking.joined(recorded):
+    log_our_progress()
+    with threadpool_limits(cores), runs.joined(recorded):
         return _compute(work, fold, films, open_features(work.features))
 
 

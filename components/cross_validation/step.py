@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Annotated
 
-from components.contract import Input, Output, Summary
-from components.params import ClassicalParams, CrossValidationParams, TrainingParams
+from osteon.contract import Input, Output, Summary
+from osteon.params import ClassicalParams, CrossValidationParams, TrainingParams
 
 TABLE, PICTURE = "comparison.csv", "comparison.png"
 
@@ -38,21 +38,21 @@ def cross_validate(
         prepare_processes,
         processes,
     )
-    from components.films.folds import fold_numbers, rows_outside
-    from components.models.backend import load_keras
-    from components.models.comparison import COMPARISON, compare
-    from components.models.searched import read_best
+    from osteon.films.prepared.folds import fold_numbers, rows_outside
+    from osteon.models.best_hyperparameters import read_best
+    from osteon.models.heldout.comparison import COMPARISON, compare
+    from osteon.models.networks.backend import load_keras
 
     # Of folds there are two at least; whether there is a GPU, Keras says when it is loaded.
     if processes(params.at_once, 2, gpu=False) > 1:
         prepare_processes()
     load_keras()
     from components.cross_validation.table import draw, table_of
-    from components.models.devices import gpus
-    from components.models.film_features import open_features
-    from components.models.learn import open_learning_films, with_precision
-    from components.models.out_of_fold import FOLD, PREDICTIONS
-    from components.outputs import remove_all_but, whole_folder
+    from osteon.files import remove_all_but, whole_folder
+    from osteon.models.classical.film_features import open_features
+    from osteon.models.fitting.train_network import open_learning_films, with_precision
+    from osteon.models.heldout.predictions import FOLD, PREDICTIONS
+    from osteon.models.networks.devices import gpus
 
     described, found = open_features(features), read_best(best)
     films = open_learning_films(dataset, augmented, training, found)

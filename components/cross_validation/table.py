@@ -5,8 +5,8 @@ from pathlib import Path
 import matplotlib as mpl
 import pandas as pd
 
-from components.models.comparison import Comparison
-from components.pages.style import BLUE, GREY
+from osteon.models.heldout.comparison import Comparison
+from osteon.pages.style import BLUE, GREY
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt

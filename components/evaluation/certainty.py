@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from components.models.calibration import Calibration, cross_fitted
-from components.models.operating_points import MeasuredPoints, OperatingPoints, measure_operating_points
-from components.models.reliability import Reliability, reliability
-from components.params import EvaluationParams
+from osteon.params import EvaluationParams
+from osteon.statistics.calibration import Calibration, cross_fitted
+from osteon.statistics.operating_points import MeasuredPoints, OperatingPoints, measure_operating_points
+from osteon.statistics.reliability import Reliability, reliability
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from components.films.decoding import fit_into_square
-from components.films.manifest import Box
-from components.intervals import Estimate, Floats, Labels, wilson_in_groups
+from osteon.films.manifest import Box
+from osteon.films.reading.decoding import fit_into_square
+from osteon.statistics.intervals import Estimate, Floats, Labels, wilson_in_groups
 
 KINDS = {
     "tp": "found",

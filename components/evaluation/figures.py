@@ -9,9 +9,9 @@ import pandas as pd
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from components.evaluation.metrics import confusion
-from components.intervals import Estimate
-from components.models.reliability import Reliability
-from components.pages.style import BLUE, GREY, ORANGE, STYLE
+from osteon.pages.style import BLUE, GREY, ORANGE, STYLE
+from osteon.statistics.intervals import Estimate
+from osteon.statistics.reliability import Reliability
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.intervals import Estimate, Floats, Labels, delong, wilson
+from osteon.statistics.intervals import Estimate, Floats, Labels, delong, wilson
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from components.evaluation.explanations import EACH, KINDS, peak_of
 from components.evaluation.figures import save_figure
-from components.films.manifest import Box
-from components.intervals import Floats
-from components.pages.style import ORANGE, STYLE
+from osteon.films.manifest import Box
+from osteon.pages.style import ORANGE, STYLE
+from osteon.statistics.intervals import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from components.intervals import Estimate, Floats, Labels, Order, bootstrap, delong, group_weights, ratio, wilson
-from components.params import EvaluationParams
+from osteon.params import EvaluationParams
+from osteon.statistics.intervals import Estimate, Floats, Labels, Order, bootstrap, delong, group_weights, ratio, wilson
 
 # In the order a reader wants them, with the name to print.
 NAMES = {

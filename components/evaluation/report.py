@@ -12,16 +12,16 @@ from components.evaluation.metrics import NAMES
 from components.evaluation.robustness import Flips
 from components.evaluation.studies import HOW
 from components.evaluation.subgroups import LEAST, Subgroup, Worst
-from components.films.audit import ShortcutAudit
-from components.intervals import Estimate
-from components.models.comparison import Comparison
-from components.models.searched import Search
-from components.pages.page import render_page
+from osteon.films.shortcut_audit import ShortcutAudit
+from osteon.models.best_hyperparameters import Search
+from osteon.models.heldout.comparison import Comparison
+from osteon.pages.page import render_page
+from osteon.statistics.intervals import Estimate
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from components.models.package import PackageInfo
+    from osteon.models.package.package import PackageInfo
 
 MEANINGS = {
     "auroc": "chance that a {finding} film scores above one that is not",

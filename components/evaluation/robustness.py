@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from components.films.decoding import Film, fit_into_square, letterbox
-from components.films.warping import Variation, vary
-from components.intervals import Counts, Estimate, Floats, Labels, Order, bootstrap, wilson
+from osteon.films.prepared.warping import Variation, vary
+from osteon.films.reading.decoding import Film, fit_into_square, letterbox
+from osteon.statistics.intervals import Counts, Estimate, Floats, Labels, Order, bootstrap, wilson
 
 Square = NDArray[np.uint8]
 Size = tuple[int, int]  # width and height of the film before it was fitted into the square, pixels

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from components.contract import Input, Output, Summary
-from components.errors import OsteonError
-from components.params import EvaluationParams
+from osteon.contract import Input, Output, Summary
+from osteon.errors import OsteonError
+from osteon.params import EvaluationParams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from components.evaluation.gallery import Picture
     from components.evaluation.robustness import Flips, Size
     from components.evaluation.subgroups import Subgroup, Worst
-    from components.films.prepared import PreparedFilms
-    from components.models.package import Package
+    from osteon.films.prepared.array import PreparedFilms
+    from osteon.models.package.package import Package
 
     Maps = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
 
@@ -73,15 +73,15 @@ def evaluate(
     from components.evaluation.report import render_report
     from components.evaluation.studies import fuse_studies
     from components.evaluation.subgroups import attributes_of, measure_subgroups, worst_of
-    from components.films.audit import read_audit
-    from components.films.leaks import count_joined
-    from components.films.prepared import open_prepared
-    from components.intervals import wilson_in_groups
-    from components.models.comparison import read_comparison
-    from components.models.out_of_fold import read_predictions
-    from components.models.package import open_package
-    from components.models.searched import read_search
-    from components.outputs import dvc_hash, whole_folder
+    from osteon.files import dvc_hash, whole_folder
+    from osteon.films.copies.leaks import count_joined
+    from osteon.films.prepared.array import open_prepared
+    from osteon.films.shortcut_audit import read_audit
+    from osteon.models.best_hyperparameters import read_search
+    from osteon.models.heldout.comparison import read_comparison
+    from osteon.models.heldout.predictions import read_predictions
+    from osteon.models.package.package import open_package
+    from osteon.statistics.intervals import wilson_in_groups
 
     package, prepared, audit = open_package(model), open_prepared(dataset), read_audit(validation)
     info, comparison = package.info, read_comparison(folds)
@@ -246,8 +246,8 @@ def explanation_of(package: "Package", folder: Path) -> "tuple[str | None, Maps 
     """How the answers of a folder's model are explained, and the function from squares to maps (None: not at all)."""
     import numpy as np
 
-    from components.models.grad_cam import grad_cam
-    from components.models.package import load_networks
+    from osteon.models.inference.grad_cam import grad_cam
+    from osteon.models.package.package import load_networks
 
     if package.info.map_learnt:
         return "map", package.maps
@@ -288,7 +288,7 @@ def _robustness(
     import numpy as np
 
     from components.evaluation.robustness import MOST_FILMS, changed_scores, measure_robustness
-    from components.intervals import group_weights
+    from osteon.statistics.intervals import group_weights
 
     chosen = np.arange(len(films))
     if len(films) > MOST_FILMS:
@@ -337,7 +337,7 @@ def _explanations(
 
     from components.evaluation.explanations import failure_of, most_certain, pointing_game
     from components.evaluation.gallery import Picture
-    from components.films.manifest import text_to_boxes
+    from osteon.films.manifest import text_to_boxes
 
     labels, scores = films["label"].to_numpy(np.int64), films["score"].to_numpy(np.float64)
     boxes = [text_to_boxes(text) for text in films["boxes"]]

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from components.intervals import Floats
+from osteon.statistics.intervals import Floats
 
 if TYPE_CHECKING:
     import pandas as pd

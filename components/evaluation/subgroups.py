@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.evaluation.metrics import confusion
-from components.intervals import (
+from osteon.statistics.intervals import (
     UNDEFINED,
     Estimate,
     Floats,

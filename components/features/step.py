@@ -4,14 +4,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from components.contract import Input, Output, Summary
-from components.params import FeatureParams
+from osteon.contract import Input, Output, Summary
+from osteon.params import FeatureParams
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from components.films.prepared import PreparedFilms
+    from osteon.films.prepared.array import PreparedFilms
 
 
 class FeaturesSummary(Summary):
@@ -29,9 +29,10 @@ def features(
     params: FeatureParams,
 ) -> FeaturesSummary:
     """Describe every film and copy by edges, texture and grey levels, for the classical models."""
-    from components.films.decoding import over_cores
-    from components.films.prepared import open_prepared
-    from components.models.film_features import (
+    from osteon.files import check_space, whole_folder
+    from osteon.films.prepared.array import open_prepared
+    from osteon.films.reading.decoding import over_cores
+    from osteon.models.classical.film_features import (
         COPIES,
         FEATURES,
         FILMS,
@@ -41,8 +42,7 @@ def features(
         features_of,
         write_features,
     )
-    from components.outputs import check_space, whole_folder
-    from components.progress import progress
+    from osteon.progress import progress
 
     films, copies = open_prepared(dataset), open_prepared(augmented)
 

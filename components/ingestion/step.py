@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
-from components.contract import Input, Output, Summary
-from components.params import DataParams
+from osteon.contract import Input, Output, Summary
+from osteon.params import DataParams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,10 +25,10 @@ def ingest(
     params: DataParams,
 ) -> IngestSummary:
     """Read a folder by its layout and write the manifest, one row a film."""
-    from components.films.decoding import over_cores
-    from components.films.layouts import read_layout
-    from components.films.manifest import COLUMNS, typed_frame, write_manifest
-    from components.progress import progress
+    from osteon.films.layouts import read_layout
+    from osteon.films.manifest import COLUMNS, typed_frame, write_manifest
+    from osteon.films.reading.decoding import over_cores
+    from osteon.progress import progress
 
     rows = read_layout(source, params)
 
@@ -73,9 +73,9 @@ def _look(path: Path) -> Facts:
     """Hashes, header and tags of one file; what cannot be read stays null, and validate says why."""
     import hashlib
 
-    from components.errors import UnreadableFilmError
-    from components.films.decoding import read_header
-    from components.films.tags import read_tags
+    from osteon.errors import UnreadableFilmError
+    from osteon.films.reading.decoding import read_header
+    from osteon.films.reading.dicom_tags import read_tags
 
     try:
         data = path.read_bytes()

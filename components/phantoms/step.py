@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from components.contract import Output, Summary
-from components.params import PhantomParams
+from osteon.contract import Output, Summary
+from osteon.params import PhantomParams
 
 
 class PhantomSummary(Summary):
@@ -24,9 +24,9 @@ def phantoms(
     import pandas as pd
     from joblib import Parallel, delayed
 
-    from components.outputs import whole_file, whole_folder
     from components.phantoms.patients import studies
-    from components.progress import progress
+    from osteon.files import whole_file, whole_folder
+    from osteon.progress import progress
 
     with whole_folder(films) as folder:
         (folder / "films").mkdir()
@@ -54,9 +54,9 @@ def _write_study(study: Any, size: int, folder: Path) -> list[dict[str, object]]
     import numpy as np
     from PIL import Image
 
-    from components.films.manifest import boxes_to_text
     from components.phantoms.exposure import expose
     from components.phantoms.patients import VIEWS
+    from osteon.films.manifest import boxes_to_text
 
     rows = []
     for view, degrees, seed in zip(VIEWS, study.degrees, study.seeds, strict=True):
@@ -86,8 +86,8 @@ def _draw_sheet(folder: Path, manifest: Any, path: Path) -> None:
     import numpy as np
     from PIL import Image
 
-    from components.films.contact_sheet import draw_contact_sheet
-    from components.films.manifest import text_to_boxes
+    from osteon.films.contact_sheet import draw_contact_sheet
+    from osteon.films.manifest import text_to_boxes
 
     turn = manifest.groupby(["label", "region"]).cumcount()
     chosen = manifest.assign(turn=turn).sort_values(["turn", "region"], kind="stable").groupby("label").head(24)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from components.errors import OsteonError
+from osteon.errors import OsteonError
 
 if TYPE_CHECKING:
     import pandas as pd

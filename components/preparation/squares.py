@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from components.errors import OsteonError, UnreadableFilmError
-from components.films import decoding
-from components.films.decoding import decode, letterbox, over_cores, pixel_hash
-from components.films.manifest import typed_frame
-from components.films.prepared import PIXELS, ROW_BYTES, add_pixels, pixels_end, start_pixels
-from components.outputs import check_space, remove
-from components.progress import progress
+from osteon.errors import OsteonError, UnreadableFilmError
+from osteon.files import check_space, remove
+from osteon.films.manifest import typed_frame
+from osteon.films.prepared.array import PIXELS, ROW_BYTES, add_pixels, pixels_end, start_pixels
+from osteon.films.reading import decoding
+from osteon.films.reading.decoding import decode, letterbox, over_cores, pixel_hash
+from osteon.progress import progress
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from components.contract import Input, Output, Summary
-from components.params import PreparationParams
+from osteon.contract import Input, Output, Summary
+from osteon.params import PreparationParams
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,14 +31,14 @@ def prepare(
     params: PreparationParams,
 ) -> PreparationSummary:
     """Decode the films once, join copies and patients into groups, and split by group."""
-    from components.films.groups import components, group_films
-    from components.films.manifest import read_manifest
-    from components.films.near_copies import FilmStack
-    from components.films.pairs import find_pairs, joined_rows, write_pairs
-    from components.films.prepared import FILMS, PIXELS, open_pixels, write_rows
-    from components.outputs import remove, whole_folder
     from components.preparation.splits import split_films
     from components.preparation.squares import FACTS, standardise_films
+    from osteon.files import remove, whole_folder
+    from osteon.films.copies.near_copies import FilmStack
+    from osteon.films.copies.pairs import find_pairs, joined_rows, write_pairs
+    from osteon.films.groups import components, group_films
+    from osteon.films.manifest import read_manifest
+    from osteon.films.prepared.array import FILMS, PIXELS, open_pixels, write_rows
 
     films = read_manifest(trusted)
     with whole_folder(dataset, keep=True) as folder:
@@ -75,8 +75,8 @@ def _fitted_boxes(films: "pd.DataFrame", side: int) -> list[str]:
 
     The sizes are those of the decoded films: a film that EXIF turns is not as wide as its header says.
     """
-    from components.films.decoding import fit_into_square
-    from components.films.manifest import boxes_to_text, text_to_boxes
+    from osteon.films.manifest import boxes_to_text, text_to_boxes
+    from osteon.films.reading.decoding import fit_into_square
 
     texts = []
     for text, width, height in zip(films["boxes"], films["shown_width"], films["shown_height"], strict=True):

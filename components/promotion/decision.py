@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from components.intervals import (
+from components.promotion.policy import Policy
+from osteon.statistics.intervals import (
     Estimate,
     Floats,
     Labels,
@@ -19,7 +20,6 @@ from components.intervals import (
     mean_share,
     shown,
 )
-from components.promotion.policy import Policy
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,15 +13,15 @@ from jinja2 import Environment, StrictUndefined, TemplateError
 from jinja2.exceptions import TemplateSyntaxError
 from markupsafe import escape
 
-from components.errors import OsteonError
-from components.intervals import Estimate, shown
 from components.promotion.checklists import CHECKLISTS, CLAIM, STARD, TRIPOD
+from osteon.errors import OsteonError
+from osteon.statistics.intervals import Estimate, shown
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from components.models.package import PackageInfo
     from components.promotion.decision import Decision
+    from osteon.models.package.package import PackageInfo
 
 NOT_STATED = "_Not stated._"
 MOST_VALUES = 12  # rows of an attribute in the card

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from components.params import Section, Seed, Share, read_section
+from osteon.params import Section, Seed, Share, read_section
 
 Mode = Literal["off", "dry_run", "enforce"]
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from components.errors import OsteonError
-from components.mlflow_store import reason
-from components.models.package import example_film, open_package
-from components.promotion.registry import MODEL, Entry, Registry, now, who
+from osteon.errors import OsteonError
+from osteon.models.package.package import example_film, open_package
+from osteon.records.registry import MODEL, Entry, Registry, now, who
+from osteon.records.store import reason
 
 
 def roll_back(version: str | None, why: str) -> str:

@@ -4,19 +4,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
-from components.contract import Input, Output, Summary
-from components.errors import OsteonError, UnreachableError
+from osteon.contract import Input, Output, Summary
+from osteon.errors import OsteonError, UnreachableError
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
 
-    from components.films.prepared import PreparedFilms
-    from components.models.package import Package, PackageInfo
     from components.promotion.decision import Decision, Evidence, Scored
-    from components.promotion.registry import Registry
-    from components.run_lineage import Lineage
+    from osteon.films.prepared.array import PreparedFilms
+    from osteon.models.package.package import Package, PackageInfo
+    from osteon.records.lineage import Lineage
+    from osteon.records.registry import Registry
 
 DECISION, PAGE, CARD = "decision.json", "decision.html", "model_card.md"
 NOT_GOOD_ENOUGH = 4
@@ -58,15 +58,15 @@ def promote(
     import hashlib
     import json
 
-    from components import mlflow_store, run_lineage, tracking
-    from components.films.prepared import open_prepared
-    from components.models.package import open_package
-    from components.outputs import whole_folder
-    from components.pages.page import render_page
     from components.promotion.decision import decide
     from components.promotion.model_card import render_card
     from components.promotion.policy import read_policy
-    from components.promotion.registry import CHALLENGER, MODEL, Entry, Registry, State, now, who
+    from osteon.files import whole_folder
+    from osteon.films.prepared.array import open_prepared
+    from osteon.models.package.package import open_package
+    from osteon.pages.page import render_page
+    from osteon.records import lineage, runs, store
+    from osteon.records.registry import CHALLENGER, MODEL, Entry, Registry, State, now, who
 
     rules = read_policy(policy)
     if rules.mode == "off":
@@ -79,7 +79,7 @@ def promote(
     state = State()
     if registry:
         state = registry.agree() if rules.mode == "enforce" else registry.state()
-    made = run_lineage.lineage_of_file(model)
+    made = lineage.lineage_of_file(model)
     version = ""
     if registry and rules.mode == "enforce":
         version = _register(registry, model, made, package.info)
@@ -104,7 +104,7 @@ def promote(
                 raise
             # Whatever it is: ONNX Runtime raises errors of its own where a graph fails while it answers.
             except Exception as error:
-                fault = mlflow_store.reason(error)
+                fault = store.reason(error)
     evidence = _evidence(package, prepared, candidate, report, leaks, made, fault)
     found = decide(candidate, champion, evidence, rules)
 
@@ -134,7 +134,7 @@ def promote(
         return PromotionSummary(decision=f"{said} (dry run)", version="", rules=len(found.rules), failing=failing)
 
     # Before the decision holds: a process that dies after it may leave none without its reasons.
-    kept = tracking.log_report(decision, "decision")
+    kept = runs.log_report(decision, "decision")
     entry = Entry(
         before=state.last,
         at=at,
@@ -160,17 +160,17 @@ def promote(
 
 def _register(registry: "Registry", model: Path, made: "Lineage | None", info: "PackageInfo") -> str:
     """The candidate's version."""
-    from components import run_lineage
-    from components.outputs import dvc_hash
+    from osteon.files import dvc_hash
+    from osteon.records import lineage
 
-    logged = run_lineage.model_of_run(made.run_id) if made else None
+    logged = lineage.model_of_run(made.run_id) if made else None
     if made is None or logged is None:
         raise OsteonError(f"{model}: no run of this MLflow store made it; run the step train with this store")
     nodes = list(made.walk())
     tags = {
         "osteon.data": made.data,
-        "osteon.git.commit": next((node.tags.get(run_lineage.COMMIT) for node in reversed(nodes)), None),
-        "osteon.image": next((node.tags.get(run_lineage.IMAGE) for node in reversed(nodes)), None),
+        "osteon.git.commit": next((node.tags.get(lineage.COMMIT) for node in reversed(nodes)), None),
+        "osteon.image": next((node.tags.get(lineage.IMAGE) for node in reversed(nodes)), None),
         "osteon.fingerprint": info.fingerprint,
         "osteon.out_of_fold_auroc": f"{info.out_of_fold_auroc:.4f}",
     }
@@ -179,17 +179,17 @@ def _register(registry: "Registry", model: Path, made: "Lineage | None", info: "
 
 def _origin(model: Path, made: "Lineage | None") -> dict[str, str]:
     """Where the model comes from, for its card."""
-    from components import run_lineage
-    from components.outputs import dvc_hash
+    from osteon.files import dvc_hash
+    from osteon.records import lineage
 
     origin = {"package": dvc_hash(model)}
     if made is None:
         return origin | {"run": "none of this MLflow store"}
     nodes = list(made.walk())
-    for name, tag in (("commit", run_lineage.COMMIT), ("image", run_lineage.IMAGE)):
+    for name, tag in (("commit", lineage.COMMIT), ("image", lineage.IMAGE)):
         if found := sorted({node.tags[tag] for node in nodes if tag in node.tags}):
             origin[name] = ", ".join(found)
-    if any(node.tags.get(run_lineage.DIRTY) == "true" for node in nodes):
+    if any(node.tags.get(lineage.DIRTY) == "true" for node in nodes):
         origin["commit"] += " (with changes that were not committed)"
     origin |= {"data (DVC)": made.data or "unknown", "made": f"{made.started:%Y-%m-%d %H:%M} UTC"}
     return origin | {f"run of {node.step}": node.run_id for node in nodes}
@@ -207,7 +207,7 @@ def _trained_on(package: Path) -> frozenset[str]:
     """SHA-256 of the films that a package was trained on."""
     import pandas as pd
 
-    from components.models.package import FILMS
+    from osteon.models.package.package import FILMS
 
     films = pd.read_csv(package / FILMS, dtype=str)
     return frozenset(films.loc[films["role"] != "test", "sha256"])
@@ -236,8 +236,8 @@ def scored(
     """
     import numpy as np
 
-    from components.films.prepared import open_prepared
     from components.promotion.decision import Scored
+    from osteon.films.prepared.array import open_prepared
 
     prepared = open_prepared(dataset)
     if package.info.finding != prepared.finding:
@@ -258,7 +258,7 @@ def _decoded(films: "pd.DataFrame", source: Path, trusted: Path, info: "PackageI
     import numpy as np
     import pandas as pd
 
-    from components.films.decoding import decode, letterbox
+    from osteon.films.reading.decoding import decode, letterbox
 
     paths = pd.read_parquet(trusted, columns=["film_id", "path"]).set_index("film_id")["path"]
 
@@ -325,7 +325,7 @@ def _latency(package: "Package") -> float:
 
     import numpy as np
 
-    from components.models.package import example_film
+    from osteon.models.package.package import example_film
 
     film, taken = example_film(), []
     for _ in range(ASKED):
@@ -343,9 +343,9 @@ def _missing(made: "Lineage | None") -> list[str] | None:
 
 
 def _clean(made: "Lineage | None") -> bool | None:
-    from components import run_lineage
+    from osteon.records import lineage
 
-    states = {node.tags.get(run_lineage.DIRTY) for node in made.walk()} if made else set()
+    states = {node.tags.get(lineage.DIRTY) for node in made.walk()} if made else set()
     if not states or states - {"true", "false"}:
         return None
     return states == {"false"}
@@ -353,7 +353,7 @@ def _clean(made: "Lineage | None") -> bool | None:
 
 def _leaking(prepared: "PreparedFilms", leaks: Path) -> list[str] | None:
     """Groups of test and development films; None where copies were not searched for."""
-    from components.films.leaks import TABLE
+    from osteon.films.copies.leaks import TABLE
 
     if not (leaks / TABLE).is_file():
         return None

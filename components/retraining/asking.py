@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
-from components.errors import OsteonError
-from components.film_versions import find_version, repository_address
-from components.promotion.registry import Registry
 from components.retraining.reasons import DriftReport, Judged, reason_to_train
 from components.tasks.running import read_params, speak
+from osteon.errors import OsteonError
+from osteon.records.registry import Registry
+from osteon.remotes.film_versions import find_version, repository_address
 
 log = logging.getLogger(__name__)
 

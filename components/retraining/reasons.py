@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from components.params import RetrainingParams
+from osteon.params import RetrainingParams
 
 
 class DriftReport(BaseModel):

@@ -12,8 +12,8 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import BaseModel, ConfigDict
 
-from components.pages.style import BLUE, GREY, ORANGE, STYLE
 from components.search.study import OWN, best_trial, finished
+from osteon.pages.style import BLUE, GREY, ORANGE, STYLE
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt

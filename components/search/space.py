@@ -9,9 +9,9 @@ from typing import Any
 from optuna import Trial
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from components.errors import OsteonError
-from components.models.searched import Best
-from components.params import Range, Section, Space, step_of
+from osteon.errors import OsteonError
+from osteon.models.best_hyperparameters import Best
+from osteon.params import Range, Section, Space, step_of
 
 Distributions = dict[str, BaseDistribution]
 

@@ -3,16 +3,16 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
-from components.contract import Input, Output, Summary
-from components.params import ClassicalName, ClassicalParams, SearchParams, TrainingParams
+from osteon.contract import Input, Output, Summary
+from osteon.params import ClassicalName, ClassicalParams, SearchParams, TrainingParams
 
 if TYPE_CHECKING:
     import optuna
     from optuna.storages import RDBStorage
 
-    from components.models.film_features import FilmFeatures
-    from components.models.learn import LearningFilms
     from components.search.report import Searched, StudyInfo
+    from osteon.models.classical.film_features import FilmFeatures
+    from osteon.models.fitting.train_network import LearningFilms
 
 TRIALS, SEARCH, PLOTS = "trials.csv", "search.json", "plots"
 STUDY, CHECKPOINTS = "study.db", "trials"  # while it runs
@@ -38,8 +38,8 @@ def search(
     classical: ClassicalParams,
 ) -> SearchSummary:
     """Look for parameters by which films are ranked better that were not learnt from; the test films are not read."""
-    from components.models.searched import Best, write_best
-    from components.outputs import remove_all_but, whole_folder
+    from osteon.files import remove_all_but, whole_folder
+    from osteon.models.best_hyperparameters import Best, write_best
 
     with whole_folder(best, keep=True) as folder:
         if not (params.trials or params.classical_trials):
@@ -75,13 +75,13 @@ def _search(
     storage: "RDBStorage",
 ) -> "list[StudyInfo]":
     """All studies, and what they found."""
-    from components.models.backend import load_keras
-    from components.models.searched import Best
-    from components.outputs import dvc_hash
+    from osteon.files import dvc_hash
+    from osteon.models.best_hyperparameters import Best
+    from osteon.models.networks.backend import load_keras
 
     load_keras()
-    from components.models.film_features import open_features
-    from components.models.learn import open_learning_films
+    from osteon.models.classical.film_features import open_features
+    from osteon.models.fitting.train_network import open_learning_films
 
     films = open_learning_films(dataset, augmented, training, Best())
     folds = _folds(films, params.folds)
@@ -103,8 +103,8 @@ def _search(
 
 def _folds(films: "LearningFilms", count: int) -> list[int]:
     """The first folds, each fit to be measured on."""
-    from components.errors import OsteonError
-    from components.films.folds import fold_numbers, rows_in
+    from osteon.errors import OsteonError
+    from osteon.films.prepared.folds import fold_numbers, rows_in
 
     numbers = fold_numbers(films.prepared.films)
     if count > len(numbers):
@@ -126,12 +126,12 @@ def _search_network(
     """The network's study, and the precision its trials are measured with."""
     import keras
 
-    from components.films.folds import rows_outside
-    from components.models.learn import with_precision
     from components.search.report import Searched
     from components.search.space import distributions, own_values
     from components.search.study import PRECISION, open_study, work
     from components.search.trials import network_trial
+    from osteon.films.prepared.folds import rows_outside
+    from osteon.models.fitting.train_network import with_precision
 
     space = params.space
     spaces = (("training", space.training, training), ("augmentation", space.augmentation, films.limits))
@@ -197,10 +197,10 @@ def _write(folder: Path, found: "list[Searched]", precision: dict[str, str], see
     import json
     import logging
 
-    from components.models.searched import write_best
     from components.search.report import describe, draw_plots, trials_table
     from components.search.space import as_best
     from components.search.study import best_trial, finished
+    from osteon.models.best_hyperparameters import write_best
 
     log = logging.getLogger(__name__)
     (folder / PLOTS).mkdir()

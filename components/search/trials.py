@@ -12,15 +12,15 @@ import optuna
 from optuna.trial import TrialState
 from sklearn.metrics import roc_auc_score
 
-from components import tracking
-from components.films.folds import rows_in, rows_outside
-from components.models.classical import fit_classical, probabilities
-from components.models.film_features import FilmFeatures
-from components.models.learn import LearningFilms, learn
-from components.outputs import remove
-from components.params import ClassicalName, ClassicalParams, TrainingParams
 from components.search.space import Distributions, as_best, suggest
 from components.search.study import first_number, report
+from osteon.files import remove
+from osteon.films.prepared.folds import rows_in, rows_outside
+from osteon.models.classical.classifiers import fit_classical, probabilities
+from osteon.models.classical.film_features import FilmFeatures
+from osteon.models.fitting.train_network import LearningFilms, learn
+from osteon.params import ClassicalName, ClassicalParams, TrainingParams
+from osteon.records import runs
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def network_trial(
             before = len(done) * params.epochs
 
             def on_epoch(epoch: int, entry: dict[str, float], before: int = before) -> None:
-                tracking.log_metrics(entry, step=before + epoch + 1)
+                runs.log_metrics(entry, step=before + epoch + 1)
                 if not math.isfinite(entry["loss"]):
                     raise optuna.TrialPruned("the loss is no number any more")
                 value = float(np.mean([*done, entry["watched_auroc"]]))
@@ -109,9 +109,9 @@ def _recorded(model: str, searched: Distributions, measure: Measure, tidy: Calla
 
     def run(trial: optuna.Trial) -> float:
         pruned, value = None, math.nan
-        with tracking.nested_run(f"{model} trial {trial.number}"):
+        with runs.nested_run(f"{model} trial {trial.number}"):
             values = suggest(trial, searched)
-            tracking.log_params({"model": model, **values})
+            runs.log_params({"model": model, **values})
             log.info("%s, trial %d: %s", model, trial.number, ", ".join(f"{k} {_short(v)}" for k, v in values.items()))
             try:
                 value = measure(trial)
@@ -120,9 +120,9 @@ def _recorded(model: str, searched: Distributions, measure: Measure, tidy: Calla
             except optuna.TrialPruned as reason:
                 pruned = reason
             else:
-                tracking.log_metrics({"auroc": value})
+                runs.log_metrics({"auroc": value})
             state = TrialState.PRUNED if pruned else TrialState.COMPLETE
-            tracking.set_tag("osteon.trial", state.name.lower())
+            runs.set_tag("osteon.trial", state.name.lower())
             tidy(trial)
         if pruned:
             log.info("%s, trial %d: pruned %s", model, trial.number, pruned)

@@ -6,8 +6,8 @@ import os
 import urllib.error
 import urllib.request
 
-from components import run_lineage, tracking
 from components.tasks.running import speak
+from osteon.records import lineage, runs
 
 WEBHOOK = "OSTEON_WEBHOOK"  # an address, which may hold a key
 WAITING = 20  # seconds for an answer
@@ -27,15 +27,15 @@ def report_end(state: str, message: str | None) -> None:
     speak()
     status = "FINISHED" if state == "SUCCEEDED" else "KILLED" if state == "CANCELLED" else "FAILED"
     tags = {MESSAGE: message[:1000]} if message and status != "FINISHED" else {}
-    run = tracking.end_pass(status, tags)
+    run = runs.end_pass(status, tags)
     log.info("%s: %s", state.lower(), f"run {run.info.run_id}" if run else "no step began")
     address = os.environ.get(WEBHOOK)
     # Where there was no reason to train there is no run, and nothing to tell with every tick of a schedule.
     if address and (run or status != "FINISHED"):
         told = {
             "state": state,
-            "pass": tracking.current_pass(),
-            "reason": run.data.tags.get(run_lineage.REASON) if run else None,
+            "pass": runs.current_pass(),
+            "reason": run.data.tags.get(lineage.REASON) if run else None,
             "run": run.info.run_id if run else None,
             "message": message or None,
             "figures": run.data.metrics if run else {},

@@ -4,9 +4,9 @@ import shutil
 from pathlib import Path
 from typing import Annotated
 
-from components.contract import Input, Output, Step, Summary, describe
-from components.errors import OsteonError
-from components.params import ClassicalParams, CrossValidationParams, TrainingParams
+from osteon.contract import Input, Output, Step, Summary, describe
+from osteon.errors import OsteonError
+from osteon.params import ClassicalParams, CrossValidationParams, TrainingParams
 
 
 class FoldSummary(Summary):
@@ -31,14 +31,14 @@ def one_fold(number: int) -> Step:
         classical: ClassicalParams,
     ) -> FoldSummary:
         """Ask every model about one fold after it has learnt from the others."""
-        from components import tracking
-        from components.models.backend import load_keras
-        from components.models.searched import read_best
+        from osteon.models.best_hyperparameters import read_best
+        from osteon.models.networks.backend import load_keras
+        from osteon.records import runs
 
         load_keras()
-        from components.models.film_features import open_features
-        from components.models.folds import compute_fold
-        from components.models.learn import open_learning_films
+        from osteon.models.classical.film_features import open_features
+        from osteon.models.fitting.train_network import open_learning_films
+        from osteon.models.heldout.fold import compute_fold
 
         found = read_best(best)
         learning = found.over_training(training)
@@ -54,7 +54,7 @@ def one_fold(number: int) -> Step:
             learning,
             found.over_classical(classical),
             params.models,
-            on_epoch=lambda epoch, entry: tracking.log_metrics(entry, step=epoch + 1),
+            on_epoch=lambda epoch, entry: runs.log_metrics(entry, step=epoch + 1),
         )
         return FoldSummary(films=info.films, copies=info.copies, epochs=info.epochs)
 
@@ -68,8 +68,8 @@ def lay_folds(folds: Path, computed: list[Path]) -> None:
         OsteonError: one is damaged.
 
     """
-    from components.models.out_of_fold import FOLD, INFO, FoldInfo
-    from components.outputs import partial_path, remove
+    from osteon.files import partial_path, remove
+    from osteon.models.heldout.predictions import FOLD, INFO, FoldInfo
 
     partial = partial_path(folds)
     remove(partial)

@@ -11,14 +11,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-from components import run_lineage, tracking
-from components.contract import Step, Summary, describe
-from components.environment import collect_garbage_rarely
-from components.errors import OsteonError
-from components.film_versions import fetched, find_version, repository_address
-from components.params import Params, checked, section_of
 from components.steps import STEPS
 from components.tasks.one_fold import lay_folds, one_fold
+from osteon.contract import Step, Summary, describe
+from osteon.environment import collect_garbage_rarely
+from osteon.errors import OsteonError
+from osteon.params import Params, checked, section_of
+from osteon.progress import log_our_progress
+from osteon.records import lineage, runs
+from osteon.remotes.film_versions import fetched, find_version, repository_address
 
 CARD_TEMPLATE = "mlflow/model_card.md.j2"  # in the working folder, which is the image's
 SEARCH_STORAGE = "OSTEON_SEARCH_STORAGE"  # where the address has a password, it is not written anywhere else
@@ -70,8 +71,8 @@ def find_films(films: Films, params: str, reason: str) -> str:
     speak()
     values = read_params(params)
     found = find_version(repository_address(films.repository), films.revision, values.data.root)
-    tags = {run_lineage.REASON: reason, run_lineage.REVISION: films.revision, run_lineage.FILMS_COMMIT: found.commit}
-    tracking.begin_pass(values, tags)
+    tags = {lineage.REASON: reason, lineage.REVISION: films.revision, lineage.FILMS_COMMIT: found.commit}
+    runs.begin_pass(values, tags)
     log.info("find_films: %s files, %s, at commit %s", f"{found.files:,}", found.data, found.commit)
     return found.data
 
@@ -105,7 +106,7 @@ def search(params: str, worker: int = 0, **paths: str) -> None:
         log.info("search: nothing to share, for neither search.storage nor %s names a database", SEARCH_STORAGE)
         return
     # A database outlives the pass, and the next one has other films, with which no figure can be compared.
-    study = f"{values.search.study} {tracking.current_pass() or ''}".strip()
+    study = f"{values.search.study} {runs.current_pass() or ''}".strip()
     shared = values.search.model_copy(update={"storage": storage, "study": study if storage else values.search.study})
     with TemporaryDirectory() as temporary:
         given = {**paths, "best": f"{temporary}/best"} if worker else paths
@@ -158,7 +159,7 @@ def _run(
     collect_garbage_rarely()
     speak()
     given = {key: Path(path) for key, path in paths.items()}
-    summary = tracking.run_step(step, given, params, patient=patient, name=name)
+    summary = runs.run_step(step, given, params, patient=patient, name=name)
     log.info("%s: %s", name or step.name, summary.line())
     return summary
 
@@ -166,4 +167,4 @@ def _run(
 def speak() -> None:
     """Steps say what they do, as on the command line."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    logging.getLogger("components").setLevel(logging.INFO)
+    log_our_progress()

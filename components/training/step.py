@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Annotated
 
-from components.contract import Input, Output, Summary
-from components.params import CertaintyParams, ClassicalParams, PackageParams, TrainingParams, ValidationParams
+from osteon.contract import Input, Output, Summary
+from osteon.params import CertaintyParams, ClassicalParams, PackageParams, TrainingParams, ValidationParams
 
 HISTORY, CHECKPOINT = "history.csv", "checkpoint"
 
@@ -45,23 +45,31 @@ def train(
     import pandas as pd
     from sklearn.metrics import roc_auc_score
 
-    from components import tracking
-    from components.films.folds import development_rows
-    from components.films.limits import FilmLimits
-    from components.models.backend import load_keras
-    from components.models.calibration import fit_calibration
-    from components.models.operating_points import find_operating_points, youden_threshold
-    from components.models.out_of_fold import EMBEDDINGS, FOLD, NETWORK, read_distances, read_folds, read_predictions
-    from components.models.searched import read_best
+    from osteon.films.prepared.folds import development_rows
+    from osteon.films.reading.limits import FilmLimits
+    from osteon.models.best_hyperparameters import read_best
+    from osteon.models.heldout.predictions import (
+        EMBEDDINGS,
+        FOLD,
+        NETWORK,
+        read_distances,
+        read_folds,
+        read_predictions,
+    )
+    from osteon.models.networks.backend import load_keras
+    from osteon.records import runs
+    from osteon.statistics.calibration import fit_calibration
+    from osteon.statistics.operating_points import find_operating_points, youden_threshold
 
     keras = load_keras()
-    from components.models.classical import fit_reduced, reduce_features, save_classical
-    from components.models.embeddings import embeddings_of, save_embeddings, with_embedding
-    from components.models.film_features import open_features
-    from components.models.learn import learn, open_learning_films
-    from components.models.network_files import save_network
-    from components.models.onnx_network import export_network
-    from components.models.package import (
+    from osteon.files import remove_all_but, remove_traces, whole_folder
+    from osteon.models.classical.classifiers import fit_reduced, reduce_features, save_classical
+    from osteon.models.classical.film_features import open_features
+    from osteon.models.fitting.train_network import learn, open_learning_films
+    from osteon.models.inference.onnx_network import export_network
+    from osteon.models.inference.out_of_distribution import embeddings_of, save_embeddings, with_embedding
+    from osteon.models.networks.network_files import save_network
+    from osteon.models.package.package import (
         FILMS,
         INFO,
         PackageInfo,
@@ -72,7 +80,6 @@ def train(
         network_file,
         onnx_file,
     )
-    from components.outputs import remove_all_but, remove_traces, whole_folder
 
     found, computed, asked = read_best(best), read_folds(folds), read_predictions(folds, package.model)
     films, described = open_learning_films(dataset, augmented, params, found), open_features(features)
@@ -120,7 +127,7 @@ def train(
                 learning,
                 checkpoint,
                 epochs=found_epochs,
-                on_epoch=lambda epoch, entry: tracking.log_metrics(entry, step=epoch + 1),
+                on_epoch=lambda epoch, entry: runs.log_metrics(entry, step=epoch + 1),
             )
             epochs = [state.epochs]
             state.write_history(folder / HISTORY)

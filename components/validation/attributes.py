@@ -17,7 +17,7 @@ from PIL import Image
 from PIL.ExifTags import Base
 from PIL.JpegImagePlugin import get_sampling
 
-from components.films.decoding import PILLOW_FORMATS, is_dicom, reading_dicom
+from osteon.films.reading.decoding import PILLOW_FORMATS, is_dicom, reading_dicom
 
 if TYPE_CHECKING:
     import pandas as pd

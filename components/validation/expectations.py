@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.films.manifest import COLUMNS
-from components.params import ValidationParams
+from osteon.films.manifest import COLUMNS
+from osteon.params import ValidationParams
 
 os.environ["GX_ANALYTICS_ENABLED"] = "false"  # it would call home; it reads this while it is imported
 

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from components.errors import UnreadableFilmError
-from components.films.decoding import decode, grey_sample, over_cores, pixel_hash
-from components.films.limits import contrast_of
-from components.films.manifest import text_to_boxes, typed_frame
-from components.params import ValidationParams
-from components.progress import progress
 from components.validation.attributes import ATTRIBUTE_TYPES, Attributes, attributes_of, numbered
+from osteon.errors import UnreadableFilmError
+from osteon.films.manifest import text_to_boxes, typed_frame
+from osteon.films.reading.decoding import decode, grey_sample, over_cores, pixel_hash
+from osteon.films.reading.limits import contrast_of
+from osteon.params import ValidationParams
+from osteon.progress import progress
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from components.films.audit import ShortcutAudit
-from components.pages.page import render_page
+from osteon.films.shortcut_audit import ShortcutAudit
+from osteon.pages.page import render_page
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.films.audit import CONFIDENCE, FEW, Attribute, LabelShare, ShortcutAudit
-from components.films.groups import group_films, shared_names, with_first_of_its_kind
-from components.intervals import Estimate, auroc_in_strata, shown, wilson
-from components.params import ValidationParams
+from osteon.films.groups import group_films, shared_names, with_first_of_its_kind
+from osteon.films.shortcut_audit import CONFIDENCE, FEW, Attribute, LabelShare, ShortcutAudit
+from osteon.params import ValidationParams
+from osteon.statistics.intervals import Estimate, auroc_in_strata, shown, wilson
 
 if TYPE_CHECKING:
     import pandas as pd

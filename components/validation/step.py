@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from components.contract import Input, Output, Summary
-from components.errors import OsteonError
-from components.params import ValidationParams
+from osteon.contract import Input, Output, Summary
+from osteon.errors import OsteonError
+from osteon.params import ValidationParams
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,9 +39,6 @@ def validate(
 
     import pandas as pd
 
-    from components.films.audit import SHORTCUTS, ShortcutAudit
-    from components.films.manifest import COLUMNS, read_manifest, write_manifest
-    from components.outputs import whole_folder
     from components.validation.contradictions import contradicted_by
     from components.validation.expectations import (
         Validator,
@@ -53,6 +50,9 @@ def validate(
     from components.validation.looking import look_at_films
     from components.validation.report import render_report
     from components.validation.shortcuts import audit_shortcuts
+    from osteon.files import whole_folder
+    from osteon.films.manifest import COLUMNS, read_manifest, write_manifest
+    from osteon.films.shortcut_audit import SHORTCUTS, ShortcutAudit
 
     log = logging.getLogger(__name__)
     frame = read_manifest(manifest)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import pytest
 
-from components.contract import Input, Output, Summary, describe
-from components.params import ClassicalParams, TrainingParams
+from osteon.contract import Input, Output, Summary, describe
+from osteon.params import ClassicalParams, TrainingParams
 
 Films = Annotated[Path, Input("films")]
 Model = Annotated[Path, Output("a model", "model")]

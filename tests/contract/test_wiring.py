@@ -11,15 +11,15 @@ import grimp
 import pytest
 from ruamel.yaml import YAML
 
-from components.contract import Step
-from components.params import Params, Section, flatten, layout_names, load_params, section_of
 from components.steps import STEPS
+from osteon.contract import Step
+from osteon.params import Params, Section, flatten, layout_names, load_params, section_of
 
 ROOT = Path(__file__).parents[2]
 LOCKS = ("requirements.lock", "infra/requirements-cpu.lock", "infra/requirements-gpu.lock")
 SPINE = {
-    *("errors", "params", "contract", "environment", "outputs", "progress"),
-    *("mlflow_store", "run_lineage", "tracking", "models.backend"),
+    *("errors", "params", "contract", "environment", "files", "progress"),
+    *("records", "records.store", "records.lineage", "records.runs", "models.networks.backend"),
 }
 
 
@@ -30,6 +30,7 @@ def read_yaml(name: str) -> Any:
 DVC = read_yaml("dvc.yaml")
 IN_ORDER = list(STEPS.values())
 # `${data.root}` stands for the folder with the films.
+CODE = ("osteon/", "components/")
 REFERENCE = re.compile(r'"?\$\{([\w.]+)\}"?')
 
 
@@ -78,7 +79,7 @@ def test_a_stages_command_deps_and_outs_are_the_steps_inputs_and_outputs(step: S
     assert list(options) == [*step.inputs, *step.outputs]
 
     deps = [filled(dep) for dep in stage["deps"]]
-    assert [dep for dep in deps if not dep.startswith("components/")] == [options[name] for name in step.inputs]
+    assert [dep for dep in deps if not dep.startswith(CODE)] == [options[name] for name in step.inputs]
     assert stage["outs"] == [options[name] for name in step.outputs]
     assert stage["params"] == [section_of(Params(), kind)[0] for kind in step.sections.values()]
     assert stage["params"][1:] == [argument for argument in step.sections if argument != "params"]
@@ -94,7 +95,7 @@ def test_every_input_is_another_stages_output_or_the_users_folder() -> None:
     made: list[str] = []
     for stage in DVC["stages"].values():
         for dep in stage["deps"]:
-            assert dep.startswith("components/") or dep in made or dep == "${data.root}"
+            assert dep.startswith(CODE) or dep in made or dep == "${data.root}"
         made += stage["outs"]
     assert len(made) == len(set(made))
     assert Params().data.root in made
@@ -102,16 +103,19 @@ def test_every_input_is_another_stages_output_or_the_users_folder() -> None:
 
 @pytest.fixture(scope="module")
 def imports() -> grimp.ImportGraph:
-    return grimp.build_graph("components")
+    return grimp.build_graph("osteon", "components")
 
 
 @pytest.mark.parametrize("step", IN_ORDER, ids=lambda step: step.name)
 def test_a_stage_depends_on_all_code_that_its_step_can_reach(step: Step, imports: grimp.ImportGraph) -> None:
     """A changed file runs the steps again that use it, and no other; the spine is what all share."""
     module = step.function.__module__
-    spine = {"components", *(f"components.{name}" for name in SPINE)}
+    spine = {"osteon", "components", *(f"osteon.{name}" for name in SPINE)}
     reached = {file_of(name) for name in (imports.find_upstream_modules(module) | {module}) - spine}
-    named = [Path(dep) for dep in DVC["stages"][step.name]["deps"] if dep.startswith("components/")]
+    named = [Path(dep) for dep in DVC["stages"][step.name]["deps"] if dep.startswith(CODE)]
+    page = Path("osteon/pages/page.html.j2")
+    assert (page in named) == (page.with_name("page.py") in reached)  # what is rendered is no import
+    named = [dep for dep in named if dep != page]
 
     def covers(dep: Path, file: Path) -> bool:
         return dep == file or dep in file.parents
@@ -154,14 +158,14 @@ def test_a_layout_is_one_file_with_one_function() -> None:
 
     assert set(layout_names()) == {"annotations", "dicom", "folders", "fracatlas", "manifest", "mura"}
     for name in layout_names():
-        assert callable(importlib.import_module(f"components.films.layouts.{name}").read)
+        assert callable(importlib.import_module(f"osteon.films.layouts.{name}").read)
 
 
 # ---------------------------------------------------------------- public sets
 
 
 def test_every_public_set_can_be_read_and_says_who_may_use_it_how() -> None:
-    from components.fetching import read_sources
+    from osteon.remotes.public_sets import read_sources
 
     sources = read_sources(ROOT / "data" / "sources.yaml")
     assert set(sources) == {"fracatlas", "mura"}
@@ -199,18 +203,25 @@ def test_the_command_line_loads_nothing_heavy() -> None:
 
 
 def test_only_the_steps_that_need_a_network_load_one() -> None:
-    code = "import components.{0}.step, components.films.decoding, components.films.manifest, components.films.prepared"
+    code = (
+        "import components.{0}.step, osteon.films.reading.decoding, osteon.films.manifest, osteon.films.prepared.array"
+    )
     for step in ("ingestion", "preparation", "augmentation"):
         assert not loaded_by(code.format(step)) & {"tensorflow", "keras", "jax", "great_expectations", "mlflow"}
 
 
 def test_networks_and_training_call_no_tensorflow() -> None:
     """The same code runs under JAX; what only TensorFlow has is in three small modules."""
-    models = ROOT / "components" / "models"
-    allowed = {models / "devices.py", models / "fused_normalisation.py", models / "grad_cam.py"}
+    models = ROOT / "osteon" / "models"
+    allowed = {
+        models / "networks" / "devices.py",
+        models / "fitting" / "fused_normalisation.py",
+        models / "inference" / "grad_cam.py",
+    }
     named = {
         file
-        for file in (ROOT / "components").rglob("*.py")
+        for folder in ("osteon", "components")
+        for file in (ROOT / folder).rglob("*.py")
         if re.search(r"\btf\.|\btensorflow as\b", file.read_text(encoding="utf-8"))
     }
     assert named == allowed

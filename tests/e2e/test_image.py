@@ -122,8 +122,12 @@ def test_nothing_is_in_it_that_should_not_be(image: Image) -> None:
         "./params.yaml",
         "./requirements-cpu.lock",
     ]
-    packages = "cd /opt/osteon/lib/python3*/site-packages && find components pipelines -type f ! -name '*.pyc' | sort"
-    code = said_by_git("ls-files", "--cached", "--others", "--exclude-standard", "components", "pipelines").split("\n")
+    packages = (
+        "cd /opt/osteon/lib/python3*/site-packages && find osteon components pipelines -type f ! -name '*.pyc' | sort"
+    )
+    code = said_by_git(
+        "ls-files", "--cached", "--others", "--exclude-standard", "osteon", "components", "pipelines"
+    ).split("\n")
     # The compiled pipelines are for whoever sends them to a cluster.
     expected = sorted(name for name in code if (ROOT / name).is_file() and not name.startswith("pipelines/compiled/"))
     assert image.run("sh", "-c", packages).split() == expected
@@ -140,8 +144,8 @@ def test_films_and_keys_are_not_even_sent_to_the_engine(tmp_path: Path) -> None:
     wanted = {
         "LICENSE",
         "README.md",
-        "components/films/decoding.py",
-        "components/pages/page.html.j2",
+        "osteon/films/reading/decoding.py",
+        "osteon/pages/page.html.j2",
         "infra/check_imports.py",
         "infra/install_packages.sh",
         "infra/requirements-cpu.lock",
@@ -159,8 +163,8 @@ def test_films_and_keys_are_not_even_sent_to_the_engine(tmp_path: Path) -> None:
         ".osteon/key",
         ".venv/bin/python",
         "artifacts/model/package.json",
-        "components/__pycache__/cli.cpython-311.pyc",
-        "components/films/__pycache__/tags.cpython-311.pyc",
+        "components/cli/__pycache__/commands.cpython-311.pyc",
+        "osteon/films/__pycache__/tags.cpython-311.pyc",
         "data/prepared/pixels.npy",
         "data/wrists/film.png",
         "mlflow/store/mlflow.db",

@@ -14,9 +14,9 @@ import pandas as pd
 import psutil
 import pytest
 
-from components.models.package import load_networks
-from components.outputs import dvc_hash, partial_path
 from components.steps import STEPS
+from osteon.files import dvc_hash, partial_path
+from osteon.models.package.package import load_networks
 from tests.e2e.conftest import Project, make_project
 from tests.e2e.test_repro import lock_of
 

@@ -21,7 +21,7 @@ from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from components.films.identity import KEY_FILE, VARIABLE, keyed_hash
+from osteon.films.identity import KEY_FILE, VARIABLE, keyed_hash
 from tests.e2e.conftest import make_project
 from tests.making import dicom, dicom_bytes, write
 

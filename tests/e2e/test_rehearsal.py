@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from components.outputs import dvc_hash
 from components.steps import STEPS
+from osteon.files import dvc_hash
 from tests.e2e.conftest import Project
 from tests.e2e.test_repro import lock_of
 from tests.image import Image
@@ -168,7 +168,7 @@ def test_a_task_that_fails_is_named_with_its_reason(finished: Project, in_proces
 RETRAIN = """
 import sys
 from pathlib import Path
-from components.params import load_params
+from osteon.params import load_params
 from components.promotion.policy import read_policy
 from pipelines.compilation import commit_of_pipelines, compile_pipeline, source_digest
 from pipelines.rehearsal import run_compiled, with_few_films

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from components.outputs import dvc_hash
 from components.steps import STEPS
+from osteon.files import dvc_hash
 from tests.e2e.conftest import Project, lenient_policy
 
 # One worker runs all tests that need the finished project, so that it is made once.
@@ -204,7 +204,7 @@ def test_one_parent_and_a_nested_run_for_each_step_and_the_model_answers_elsewhe
 
 
 def test_the_model_gives_a_film_the_score_it_had_in_the_evaluation(finished: Project) -> None:
-    from components.models.package import open_package
+    from osteon.models.package.package import open_package
 
     with (finished.folder / "reports/evaluation/predictions.csv").open(encoding="utf-8") as file:
         scores = {row["film_id"]: float(row["score"]) for row in csv.DictReader(file)}

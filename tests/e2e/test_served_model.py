@@ -19,8 +19,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components import mlflow_store, tracking
-from components.models.package import example_film, open_package
+from osteon.models.package.package import example_film, open_package
+from osteon.records import runs
+from osteon.records import store as mlflow_store
 from tests.making import encoded, packaged, ramp, write
 
 # All in one worker: they share the environment and the server.
@@ -51,7 +52,7 @@ def logged(store: Path, packages: dict[str, Path]) -> dict[str, str]:
     addresses = {}
     for name, folder in packages.items():
         with mlflow.start_run(experiment_id=experiment):
-            addresses[name] = tracking.log_model(folder)
+            addresses[name] = runs.log_model(folder)
     return addresses
 
 
@@ -180,7 +181,7 @@ model = mlflow.pyfunc.load_model(sys.argv[1], model_config={"threads": 1})
 with open(sys.argv[2], "rb") as file:
     answers = model.predict(pd.DataFrame({"film": [file.read()]}))
 print(answers.to_json(orient="records"))
-print(sorted({"keras", "tensorflow", "jax", "components.cli"} & set(sys.modules)))
+print(sorted({"keras", "tensorflow", "jax", "components.cli.commands"} & set(sys.modules)))
 """
 
 

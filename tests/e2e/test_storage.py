@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from components.outputs import dvc_hash
+from osteon.files import dvc_hash
 from tests.e2e.conftest import Project
 from tests.e2e.test_repro import lock_of
 from tests.s3 import PARTS, s3_server

@@ -6,7 +6,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from components.params import ResourceParams
+from osteon.params import ResourceParams
 from pipelines.compilation import compile_pipeline
 from tests.threads import in_own_thread
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.errors import OsteonError
-from components.params import Params, Range
 from components.promotion.policy import Policy, read_policy
+from osteon.errors import OsteonError
+from osteon.params import Params, Range
 from pipelines.arguments import has_password, origin, retraining_arguments, training_arguments, with_values
 
 ROOT = Path(__file__).parents[2]

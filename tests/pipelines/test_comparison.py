@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from components.params import load_params
 from components.promotion.policy import read_policy
+from osteon.params import load_params
 from tests.pipelines.conftest import TRAINING, Osteon, version_of
 from tests.pipelines.kfp_server import Kfp, frame
 from tests.stores import free_port
@@ -25,7 +25,7 @@ def compared(server: Kfp, osteon: Osteon) -> list[str]:
 @pytest.fixture
 def mlflow(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A client of an empty store, and the experiment's id."""
-    from components.mlflow_store import connect
+    from osteon.records.store import connect
 
     shutil.copy(empty_store, tmp_path / "mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
@@ -35,7 +35,7 @@ def mlflow(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_diff_names_what_two_runs_were_given_otherwise_and_what_they_reached(
     server: Kfp, osteon: Osteon, compared: list[str], mlflow: Any
 ) -> None:
-    from components.run_lineage import DATA, PASS
+    from osteon.records.lineage import DATA, PASS
 
     client, experiment = mlflow
     for i, run_id in enumerate(compared):

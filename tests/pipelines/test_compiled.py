@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import OsteonError
-from components.params import ResourceParams, StepResources
+from osteon.errors import OsteonError
+from osteon.params import ResourceParams, StepResources
 from pipelines.cli import main
 from pipelines.compilation import PIPELINES, check_image
 from pipelines.training import SECRETS

@@ -12,7 +12,7 @@ PRINTED = """05:21:04.1 - INFO - Executing task \x1b[96m'ingest'\x1b[0m
     [KFP Executor 2026-11-22 04:58:31,483 INFO]: ingest: films 96 · positive 38
     [KFP Executor 2026-11-22 04:58:31,483 INFO]: fold 1: films 38
 05:21:04.1 - INFO - Task cross-validate cache hit (key=0123); skipping execution.
-    components.errors.OsteonError: the films cannot be trusted
+    osteon.errors.OsteonError: the films cannot be trusted
     ValueError: odd
 """
 

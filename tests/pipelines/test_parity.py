@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from components.contract import Step, describe
-from components.params import Params, section_of
 from components.promotion.step import promote
 from components.steps import STEPS
 from components.tasks.one_fold import one_fold
 from components.tasks.running import MARK, params_of_folds, params_of_steps, read_params
+from osteon.contract import Step, describe
+from osteon.params import Params, section_of
 from pipelines import steps
 from tests.pipelines.compiled_pipeline import Compiled, compiled
 

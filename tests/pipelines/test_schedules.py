@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from components.params import Params
+from osteon.params import Params
 from pipelines.schedules import next_times, read_cron
 from tests.pipelines.conftest import IMAGE, TRAINING, Osteon, compile_to, version_of
 from tests.pipelines.kfp_server import Answer, Kfp, refusal

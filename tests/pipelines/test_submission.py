@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from components.params import Params, load_params
 from components.promotion.policy import read_policy
+from osteon.params import Params, load_params
 from tests.pipelines.conftest import IMAGE, TRAINING, Osteon, compile_to, version_of
 from tests.pipelines.kfp_server import Answer, Kfp, frame, nodes
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from components.audit.audit import audit_folder
-from components.audit.findings import Audit
-from components.params import DataParams
+from osteon.audit.audit import audit_folder
+from osteon.audit.findings import Audit
+from osteon.params import DataParams
 
 pytestmark = pytest.mark.xdist_group("fracatlas")
 

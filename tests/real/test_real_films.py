@@ -7,15 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.errors import UnreadableFilmError
-from components.films.audit import read_audit
-from components.films.decoding import decode, letterbox, to_8_bit
-from components.films.manifest import read_manifest, write_manifest
-from components.films.tags import read_tags
 from components.ingestion.step import ingest
-from components.params import DataParams, PreparationParams, ValidationParams
 from components.preparation.step import prepare
 from components.validation.step import validate
+from osteon.errors import UnreadableFilmError
+from osteon.films.manifest import read_manifest, write_manifest
+from osteon.films.reading.decoding import decode, letterbox, to_8_bit
+from osteon.films.reading.dicom_tags import read_tags
+from osteon.films.shortcut_audit import read_audit
+from osteon.params import DataParams, PreparationParams, ValidationParams
 
 pytestmark = pytest.mark.xdist_group("fracatlas")
 
@@ -100,7 +100,7 @@ def test_identical_films_are_one_group_whatever_their_labels_say(fracatlas: Path
 
 
 def test_boxes_lie_on_the_square(fracatlas: Path) -> None:
-    from components.films.manifest import text_to_boxes
+    from osteon.films.manifest import text_to_boxes
 
     films = pd.read_parquet(fracatlas / "prepared" / "films.parquet")
     boxes = np.array([box for text in films["boxes"] for box in text_to_boxes(text)])
@@ -147,7 +147,7 @@ def test_a_colour_dicom_is_refused_with_the_reason(real_data: Path) -> None:
 
 def test_films_published_twice_are_found_and_of_their_neighbours_only_limbs_exposed_twice(real_data: Path) -> None:
     """Nobody said so: found by looking at what the search finds. The films around them are of the same bones."""
-    from components.films.near_copies import SURE, FilmStack, find_near_copies
+    from osteon.films.copies.near_copies import SURE, FilmStack, find_near_copies
 
     known = [("IMG0000000", "IMG0001370"), ("IMG0002646", "IMG0004072"), ("IMG0002945", "IMG0004266")]
     paths = {path.stem: path for path in (real_data / "fracatlas" / "images").rglob("*.jpg")}

@@ -13,15 +13,15 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from components.audit.audit import audit_folder
-from components.audit.copies import contradictions, split_leaks
-from components.audit.findings import Audit, Sign
-from components.audit.folder import read_folder
-from components.audit.gap import find_gap
-from components.audit.tables import print_audit
-from components.cli import app
-from components.errors import OsteonError
-from components.params import ClassNames, DataParams, PhantomParams
+from components.cli.commands import app
+from osteon.audit.audit import audit_folder
+from osteon.audit.copies import contradictions, split_leaks
+from osteon.audit.findings import Audit, Sign
+from osteon.audit.folder import read_folder
+from osteon.audit.gap import find_gap
+from osteon.audit.tables import print_audit
+from osteon.errors import OsteonError
+from osteon.params import ClassNames, DataParams, PhantomParams
 from tests.command import osteon
 from tests.making import dicom, dicom_bytes, encoded, manifest_of, write
 
@@ -424,7 +424,7 @@ def test_the_films_asked_are_those_with_a_label() -> None:
 
 def test_of_many_films_whole_groups_are_drawn(monkeypatch: Any) -> None:
     """Groups of 3, of which 33 fit; each film is asked with its own label."""
-    monkeypatch.setattr("components.audit.gap.MOST_FILMS", 100)
+    monkeypatch.setattr("osteon.audit.gap.MOST_FILMS", 100)
     groups = np.arange(150) % 50
     labels = groups % 2
     gap = find_gap(squares_with(100 * labels), np.arange(150), labels, groups, 0.95, 1)

@@ -10,7 +10,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss as scikit_learns_log_loss
 
-from components.models.calibration import (
+from osteon.statistics.calibration import (
     METHODS,
     Calibration,
     Floats,

@@ -17,16 +17,10 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.preprocessing import StandardScaler
 
-from components.errors import OsteonError
-from components.models.classical import (
-    fit_classical,
-    load_classical,
-    probabilities,
-    save_classical,
-    soft_vote,
-)
-from components.models.film_features import features_of
-from components.params import ClassicalName, ClassicalParams, KNearestParams, RandomForestParams, SvmParams
+from osteon.errors import OsteonError
+from osteon.models.classical.classifiers import fit_classical, load_classical, probabilities, save_classical, soft_vote
+from osteon.models.classical.film_features import features_of
+from osteon.params import ClassicalName, ClassicalParams, KNearestParams, RandomForestParams, SvmParams
 
 PARAMS = ClassicalParams(components=8, random_forest=RandomForestParams(trees=40), cores=2)
 Films = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]
@@ -185,7 +179,7 @@ def test_a_long_list_is_answered_block_by_block(monkeypatch: pytest.MonkeyPatch)
     features, labels, groups = films()
     fitted = fit_classical("svm", features, labels, groups, PARAMS)
     whole = probabilities(fitted, features, 0.3)
-    monkeypatch.setattr("components.models.classical.BLOCK", 7)
+    monkeypatch.setattr("osteon.models.classical.classifiers.BLOCK", 7)
     np.testing.assert_allclose(probabilities(fitted, features, 0.3), whole, atol=1e-6)
     assert probabilities(fitted, features[:0], 0.3).shape == (0,)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from components.params import Params, Section, flatten, section_of
 from components.steps import STEPS
+from osteon.params import Params, Section, flatten, section_of
 from tests.command import osteon, python
 
 HEAVY = {

@@ -12,14 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.films.leaks import TABLE
-from components.films.manifest import write_manifest
-from components.films.pairs import PICTURE
-from components.films.prepared import FILMS
-from components.outputs import dvc_hash, partial_path
-from components.params import PreparationParams
 from components.preparation.squares import FACTS
 from components.preparation.step import PreparationSummary, prepare
+from osteon.files import dvc_hash, partial_path
+from osteon.films.copies.leaks import TABLE
+from osteon.films.copies.pairs import PICTURE
+from osteon.films.manifest import write_manifest
+from osteon.films.prepared.array import FILMS
+from osteon.params import PreparationParams
 from tests.making import encoded, manifest_of, phantom_films, write
 
 # One worker runs them all, so that the set is prepared once.
@@ -110,7 +110,7 @@ def test_killed_between_the_evidence_and_the_dataset_it_goes_on_to_the_same_end(
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr("components.films.groups.group_films", die)
+        patched.setattr("osteon.films.groups.group_films", die)
         with pytest.raises(Killed):
             prepare(planted.source, planted.trusted, dataset, leaks, PARAMS)
     assert not dataset.exists()
@@ -127,7 +127,7 @@ def test_the_command_says_one_line_and_nothing_of_its_libraries(
 ) -> None:
     """Importing FAISS logs which of its builds it tried, and warns of its bindings."""
     (tmp_path / "params.yaml").write_text("preparation: {image_size: 256, folds: 2}\n", encoding="utf-8")
-    command = [sys.executable, "-m", "components.cli", "prepare", "--source", str(planted.source)]
+    command = [sys.executable, "-m", "components.cli.commands", "prepare", "--source", str(planted.source)]
     command += ["--trusted", str(planted.trusted), "--dataset", "prepared", "--leaks", "leaks"]
     shutil.copy(empty_store, tmp_path / "mlflow.db")
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}

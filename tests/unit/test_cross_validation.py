@@ -15,23 +15,23 @@ import pytest
 from mlflow import MlflowClient
 from sklearn.metrics import roc_auc_score
 
-from components import mlflow_store, tracking
 from components.cross_validation.side_by_side import processes
 from components.cross_validation.step import cross_validate
 from components.cross_validation.table import table_of
-from components.errors import OsteonError
-from components.films.folds import rows_in, rows_outside
-from components.films.prepared import open_prepared
-from components.models import folds as room
-from components.models.classical import fit_classical, probabilities
-from components.models.comparison import compare, read_comparison
-from components.models.film_features import open_features
-from components.models.folds import compute_fold
-from components.models.learn import LearningFilms, open_learning_films
-from components.models.out_of_fold import PREDICTIONS, FoldInfo, read_folds, read_predictions
-from components.models.searched import read_best
-from components.outputs import dvc_hash
-from components.params import ClassicalParams, CrossValidationParams
+from osteon.errors import OsteonError
+from osteon.files import dvc_hash
+from osteon.films.prepared.array import open_prepared
+from osteon.films.prepared.folds import rows_in, rows_outside
+from osteon.models.best_hyperparameters import read_best
+from osteon.models.classical.classifiers import fit_classical, probabilities
+from osteon.models.classical.film_features import open_features
+from osteon.models.fitting.train_network import LearningFilms, open_learning_films
+from osteon.models.heldout import fold as room
+from osteon.models.heldout.comparison import compare, read_comparison
+from osteon.models.heldout.fold import compute_fold
+from osteon.models.heldout.predictions import PREDICTIONS, FoldInfo, read_folds, read_predictions
+from osteon.params import ClassicalParams, CrossValidationParams
+from osteon.records import runs, store
 from tests.command import python
 from tests.conftest import Experiment
 from tests.unit.conftest import use_store
@@ -78,9 +78,9 @@ def test_the_vote_is_the_mean_of_the_others(experiment: Experiment) -> None:
 
 def test_the_network_of_a_fold_gives_the_folds_scores(experiment: Experiment) -> None:
     """So the scores are its own, on films of its fold, and it was saved with the weights that were asked."""
-    from components.models.calibration import probabilities_of
-    from components.models.network_files import load_network
-    from components.models.seeing import logits_of
+    from osteon.models.inference.predict import logits_of
+    from osteon.models.networks.network_files import load_network
+    from osteon.statistics.calibration import probabilities_of
 
     prepared = open_prepared(experiment.pipeline.dataset)
     rows = rows_in(prepared.films, 1)
@@ -238,12 +238,12 @@ def test_a_killed_cross_validation_goes_on_in_the_fold_it_was_in(
         if len(shown) == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(tracking, "log_metrics", killed_after_the_first_epoch)
+    monkeypatch.setattr(runs, "log_metrics", killed_after_the_first_epoch)
     stamps = {fold: (partial / f"fold-{fold}" / "network.keras").stat().st_mtime_ns for fold in (0, 1)}
     with pytest.raises(KeyboardInterrupt):
         run(experiment, tmp_path)
     assert not (tmp_path / "folds").exists()
-    with caplog.at_level("INFO", logger="components"):
+    with caplog.at_level("INFO"):
         run(experiment, tmp_path)
     said = [message for message in caplog.messages if message.startswith(("fold", "computed"))]
     assert said == ["fold 0", "computed already", "fold 1", "computed already", "fold 2"]
@@ -330,7 +330,7 @@ def side_by_side(
     with pytest.MonkeyPatch.context() as monkeypatch:
         client = use_store(folder, empty_store, monkeypatch)
         run_id = client.create_run(client.create_experiment("folds"), run_name="cross_validate").info.run_id
-        with tracking.joined(tracking.RecordedRun(mlflow_store.tracking_uri(), run_id)):
+        with runs.joined(runs.RecordedRun(store.tracking_uri(), run_id)):
             run(experiment, folder, at_once=2)
     return folder / "folds", client, run_id
 

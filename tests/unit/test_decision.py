@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.errors import OsteonError
-from components.intervals import auroc_in_strata, mean_share
 from components.promotion.decision import Decision, Evidence, Rule, Scored, decide
 from components.promotion.policy import Policy, read_policy
+from osteon.errors import OsteonError
+from osteon.statistics.intervals import auroc_in_strata, mean_share
 
 SHIPPED = Path(__file__).parents[2] / "mlflow" / "promotion.yaml"
 

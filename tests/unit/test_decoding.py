@@ -13,17 +13,9 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID, JPEGLosslessSV1, RLELossless
 
-from components.errors import UnreadableFilmError
-from components.films.decoding import (
-    Film,
-    decode,
-    fit_into_square,
-    letterbox,
-    over_cores,
-    read_header,
-    to_8_bit,
-)
-from components.films.tags import read_tags
+from osteon.errors import UnreadableFilmError
+from osteon.films.reading.decoding import Film, decode, fit_into_square, letterbox, over_cores, read_header, to_8_bit
+from osteon.films.reading.dicom_tags import read_tags
 from tests.making import dicom, dicom_bytes, encoded, ramp
 
 

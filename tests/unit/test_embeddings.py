@@ -7,9 +7,9 @@ import pytest
 from sklearn.covariance import EmpiricalCovariance
 from sklearn.decomposition import PCA
 
-from components.errors import OsteonError
-from components.models import embeddings
-from components.models.embeddings import Embeddings, fit_embeddings, load_embeddings, save_embeddings
+from osteon.errors import OsteonError
+from osteon.models.inference import out_of_distribution
+from osteon.models.inference.out_of_distribution import Embeddings, fit_embeddings, load_embeddings, save_embeddings
 from tests.command import python
 
 
@@ -33,7 +33,7 @@ def test_by_hand() -> None:
 
 
 def test_with_all_directions_it_is_mahalanobis_distance(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embeddings, "LEAST", 1e-12)
+    monkeypatch.setattr(out_of_distribution, "LEAST", 1e-12)
     films = seen()
     # scikit-learn divides by n, not n - 1.
     expected = EmpiricalCovariance().fit(films).mahalanobis(films[:9] * 2) * (499 / 500) / 6
@@ -43,8 +43,8 @@ def test_with_all_directions_it_is_mahalanobis_distance(monkeypatch: pytest.Monk
 def test_with_some_directions_the_variance_of_the_others_is_that_of_probabilistic_pca(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(embeddings, "LEAST", 0.0)
-    monkeypatch.setattr(embeddings, "COMPONENTS", 2)
+    monkeypatch.setattr(out_of_distribution, "LEAST", 0.0)
+    monkeypatch.setattr(out_of_distribution, "COMPONENTS", 2)
     films = seen()
     scaled = (films - films.mean(axis=0)) / films.std(axis=0)
     precision = PCA(2).fit(scaled).get_precision()
@@ -97,12 +97,12 @@ def test_a_pickle_is_not_loaded(tmp_path: Path) -> None:
 
 NAMED_ANEW = """
 from pathlib import Path
-from components.models.backend import load_keras
+from osteon.models.networks.backend import load_keras
 keras = load_keras()
-from components.models.embeddings import EMBEDDING, with_embedding
-from components.models.network_files import load_network, save_network
-from components.models.networks import build_network
-from components.params import TrainingParams
+from osteon.models.inference.out_of_distribution import EMBEDDING, with_embedding
+from osteon.models.networks.network_files import load_network, save_network
+from osteon.models.networks.architectures import build_network
+from osteon.params import TrainingParams
 build_network(64, TrainingParams(width=8))
 save_network(Path("network.keras"), build_network(64, TrainingParams(width=8)))
 keras.utils.clear_session()

@@ -9,13 +9,7 @@ from typing import Any
 
 import pytest
 
-from components.environment import (
-    describe_environment,
-    differences,
-    dvc_remote,
-    machine_line,
-    packages_line,
-)
+from osteon.environment import describe_environment, differences, dvc_remote, machine_line, packages_line
 
 
 @pytest.mark.parametrize(("words", "found"), [((), "found\n"), (("rarely",), "")])
@@ -23,7 +17,7 @@ def test_a_process_that_ends_looks_for_no_garbage(words: tuple[str, ...], found:
     """Python does by itself, for a second among all that MLflow and TensorFlow have made."""
     code = """
 import sys
-from components.environment import collect_garbage_rarely
+from osteon.environment import collect_garbage_rarely
 
 class Film:
     def __del__(self) -> None:

@@ -14,18 +14,18 @@ from PIL import Image
 from ruamel.yaml import YAML
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from components.errors import OsteonError
+from components.cli.summary import print_summary
 from components.evaluation.metrics import NAMES
 from components.evaluation.robustness import CHANGES
 from components.evaluation.step import EvaluationSummary, evaluate
-from components.films.audit import SHORTCUTS, ShortcutAudit, read_audit
-from components.films.prepared import FILMS, PIXELS, open_prepared
-from components.intervals import Estimate
-from components.models.backend import load_keras
-from components.models.onnx_network import export_network
-from components.models.package import hashes_of, open_package, read_info
-from components.params import EvaluationParams
-from components.summary import print_summary
+from osteon.errors import OsteonError
+from osteon.films.prepared.array import FILMS, PIXELS, open_prepared
+from osteon.films.shortcut_audit import SHORTCUTS, ShortcutAudit, read_audit
+from osteon.models.inference.onnx_network import export_network
+from osteon.models.networks.backend import load_keras
+from osteon.models.package.package import hashes_of, open_package, read_info
+from osteon.params import EvaluationParams
+from osteon.statistics.intervals import Estimate
 from tests.conftest import Pipeline
 from tests.making import packaged, points_at
 

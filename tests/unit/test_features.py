@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from components.films.features import DESCRIPTOR, MOST_FEATURES, find_features, local_contrast, mirrored
+from osteon.films.copies.keypoints import DESCRIPTOR, MOST_FEATURES, find_features, local_contrast, mirrored
 from tests.making import phantom_films, squared
 
 

@@ -20,10 +20,10 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from components.errors import OsteonError
-from components.fetching import fetch, list_sources, read_sources
-from components.films.layouts import read_layout
-from components.params import DataParams
+from osteon.errors import OsteonError
+from osteon.films.layouts import read_layout
+from osteon.params import DataParams
+from osteon.remotes.public_sets import fetch, list_sources, read_sources
 from tests.command import osteon
 from tests.making import encoded, ramp
 
@@ -252,7 +252,7 @@ def test_a_fetch_that_is_killed_leaves_nothing_under_the_sets_name_and_can_be_re
 ) -> None:
     server.answers["/set.zip"] = Answer(GOOD, only=100, wait=True)
     process = subprocess.Popen(
-        [sys.executable, "-m", "components.cli", "fetch", "a-set"],
+        [sys.executable, "-m", "components.cli.commands", "fetch", "a-set"],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         stdout=subprocess.DEVNULL,
     )

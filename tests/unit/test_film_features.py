@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from skimage.feature import hog, local_binary_pattern
 
 from components.augmentation.step import augment
-from components.errors import OsteonError
 from components.features.step import features
-from components.films.prepared import open_prepared
-from components.models.film_features import (
+from osteon.errors import OsteonError
+from osteon.files import dvc_hash, partial_path
+from osteon.films.prepared.array import open_prepared
+from osteon.models.classical.film_features import (
     COPIES,
     FEATURES,
     FILMS,
@@ -29,8 +30,7 @@ from components.models.film_features import (
     open_features,
     write_features,
 )
-from components.outputs import dvc_hash, partial_path
-from components.params import AugmentationParams, FeatureParams
+from osteon.params import AugmentationParams, FeatureParams
 from tests.conftest import Pipeline
 from tests.making import phantom_films, squared
 
@@ -170,8 +170,8 @@ def test_a_killed_step_leaves_nothing_that_looks_whole(pipeline: Pipeline, tmp_p
         import os, signal, sys
         from pathlib import Path
         from components.features.step import features
-        from components.models import film_features
-        from components.params import FeatureParams
+        from osteon.models.classical import film_features
+        from osteon.params import FeatureParams
 
         whole, calls = film_features.features_of, []
 

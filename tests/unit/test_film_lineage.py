@@ -14,16 +14,16 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput
 
-from components import run_lineage, tracking
-from components.contract import Input, Output, Summary, describe
-from components.errors import OsteonError
-from components.film_lineage import Search, films_of, models_that_saw
-from components.films.manifest import read_manifest
-from components.films.prepared import open_prepared
-from components.models.package import FILMS
-from components.params import EvaluationParams, Params, TrainingParams
+from components.cli.summary import print_lineage
 from components.steps import STEPS
-from components.summary import print_lineage
+from osteon.contract import Input, Output, Summary, describe
+from osteon.errors import OsteonError
+from osteon.films.manifest import read_manifest
+from osteon.films.prepared.array import open_prepared
+from osteon.models.package.package import FILMS
+from osteon.params import EvaluationParams, Params, TrainingParams
+from osteon.records import lineage, runs
+from osteon.records.film_lineage import Search, films_of, models_that_saw
 from tests.command import osteon
 from tests.conftest import Pipeline
 from tests.making import packaged
@@ -85,7 +85,7 @@ def made(
         client = use_store(folder, empty_store, monkeypatch)
 
         def trained(name: str, params: Params) -> str:
-            tracking.run_step(describe(pack), {"dataset": pipeline.dataset, "model": folder / name}, params)
+            runs.run_step(describe(pack), {"dataset": pipeline.dataset, "model": folder / name}, params)
             experiments = [one.experiment_id for one in client.search_experiments()]
             return str(client.search_logged_models(experiments, max_results=1)[0].model_id)
 
@@ -96,7 +96,7 @@ def made(
             **beside,
             "report": folder / "report",
         }
-        tracking.run_step(STEPS["evaluate"], paths, PARAMS)
+        runs.run_step(STEPS["evaluate"], paths, PARAMS)
         mlflow.register_model(f"models:/{first}", "fracture")
         client.set_registered_model_alias("fracture", "champion", "1")
 
@@ -105,7 +105,7 @@ def made(
         second = trained("second", Params(training=TrainingParams(seed=0)))
 
         experiment = client.get_experiment_by_name("osteon").experiment_id
-        old = client.create_run(experiment, tags={run_lineage.STEP: "train"}).info.run_id
+        old = client.create_run(experiment, tags={lineage.STEP: "train"}).info.run_id
         foreign = client.create_run(experiment).info.run_id
         unlisted = client.create_logged_model(experiment, source_run_id=old).model_id
         client.log_outputs(old, [LoggedModelOutput(unlisted, step=0)])
@@ -172,7 +172,7 @@ def test_a_film_is_known_by_hash_by_the_beginning_of_one_and_by_its_file(
 
 
 def test_digits_that_fit_several_films_are_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("components.film_lineage.FEWEST_DIGITS", 1)
+    monkeypatch.setattr("osteon.records.film_lineage.FEWEST_DIGITS", 1)
     digit = str(store.films["sha256"].iloc[0])[0]
     with pytest.raises(OsteonError, match=rf"^{digit} fits \d+ films; give more digits, or the film's id$"):
         models_that_saw(digit)
@@ -204,7 +204,7 @@ def test_what_lineage_tells_of_a_model_has_its_films(store: Store, capsys: pytes
     told = json.loads(capsys.readouterr().out)
     assert told["films"] == films_of("models:/fracture/1").to_dict("records")
     (measured,) = told["evaluations"]
-    assert store.client.get_run(measured).data.tags[run_lineage.STEP] == "evaluate"
+    assert store.client.get_run(measured).data.tags[lineage.STEP] == "evaluate"
     assert {film["role"] for film in told["films"]} == {"train", "validation", "test"}
     print_lineage(store.old, as_json=True)
     told = json.loads(capsys.readouterr().out)
@@ -255,7 +255,7 @@ def test_a_server_keeps_the_list_too(
     """From another folder than the one where the model was made."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     monkeypatch.chdir(tmp_path)
-    tracking.run_step(describe(pack), {"dataset": pipeline.dataset, "model": tmp_path / "model"}, PARAMS)
+    runs.run_step(describe(pack), {"dataset": pipeline.dataset, "model": tmp_path / "model"}, PARAMS)
     shutil.rmtree(tmp_path / "model")
     films = open_prepared(pipeline.dataset).films
     (film, *_) = films[(films["fold"] == 0).fillna(False)]["film_id"]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import OsteonError, UnreachableError
-from components.film_versions import FilmVersion, fetched, find_version, repository_address
-from components.outputs import dvc_hash
+from osteon.errors import OsteonError, UnreachableError
+from osteon.files import dvc_hash
+from osteon.remotes.film_versions import FilmVersion, fetched, find_version, repository_address
 from tests.film_repository import FilmRepository, film_repository
 from tests.s3 import error, s3_server
 from tests.stores import free_port

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from components.films.folds import rows_in, rows_outside
-from components.films.prepared import PreparedFilms, open_prepared
-from components.models.backend import load_keras
-from components.params import AugmentationParams, TrainingParams
+from osteon.films.prepared.array import PreparedFilms, open_prepared
+from osteon.films.prepared.folds import rows_in, rows_outside
+from osteon.models.networks.backend import load_keras
+from osteon.params import AugmentationParams, TrainingParams
 from tests.conftest import Pipeline
 
 keras = load_keras()
 
-from components.models.batches import FilmBatches, TrainingBatches, map_of  # noqa: E402
-from components.models.checkpoint import TrainingState, read_state, save_checkpoint  # noqa: E402
-from components.models.fit import WarmUpAndCosine, choose_precision, compile_network, fit, map_loss  # noqa: E402
-from components.models.networks import build_network  # noqa: E402
-from components.models.weights import body_layers, head_layers  # noqa: E402
+from osteon.models.fitting.batches import FilmBatches, TrainingBatches, map_of  # noqa: E402
+from osteon.models.fitting.checkpoint import TrainingState, read_state, save_checkpoint  # noqa: E402
+from osteon.models.fitting.fit import WarmUpAndCosine, choose_precision, compile_network, fit, map_loss  # noqa: E402
+from osteon.models.networks.architectures import build_network  # noqa: E402
+from osteon.models.networks.starting_weights import body_layers, head_layers  # noqa: E402
 
 SMALL = TrainingParams(
     width=8, epochs=3, patience=25, batch_size=8, learning_rate=3e-3, warmup_epochs=0.5, precision="float32", ema=0.9
@@ -275,7 +275,7 @@ def test_weights_to_start_from_are_not_learnt_away_while_the_heads_learn(
 
 def test_early_stopping(prepared: PreparedFilms, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     params = SMALL.model_copy(update={"epochs": 30, "patience": 1})
-    with caplog.at_level(logging.INFO, logger="components"):
+    with caplog.at_level(logging.INFO):
         _, state = run_fit(prepared, tmp_path / "a", params)
     assert state.epochs < 30
     assert state.epochs_since_best() == 1

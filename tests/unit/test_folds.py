@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.errors import OsteonError
-from components.films.folds import copies_of, development_rows, fold_numbers, rows_in, rows_outside, set_aside
+from osteon.errors import OsteonError
+from osteon.films.prepared.folds import copies_of, development_rows, fold_numbers, rows_in, rows_outside, set_aside
 
 
 def films_of(folds: list[int | None], labels: list[int] | None = None, groups: list[str] | None = None) -> pd.DataFrame:

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.models.backend import load_keras
-from components.params import TrainingParams
+from osteon.models.networks.backend import load_keras
+from osteon.params import TrainingParams
 
 keras = load_keras()
 
-from components.models.fused_normalisation import _FusedBatchNormalization, with_fused_normalisation  # noqa: E402
-from components.models.networks import NETWORKS, build_network  # noqa: E402
+from osteon.models.fitting.fused_normalisation import _FusedBatchNormalization, with_fused_normalisation  # noqa: E402
+from osteon.models.networks.architectures import NETWORKS, build_network  # noqa: E402
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("only TensorFlow has this operation", allow_module_level=True)

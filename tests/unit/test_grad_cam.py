@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from components.models.backend import load_keras
+from osteon.models.networks.backend import load_keras
 
 keras = load_keras()
 
-from components.models.grad_cam import grad_cam  # noqa: E402
-from components.models.networks import build_network  # noqa: E402
-from components.params import TrainingParams  # noqa: E402
+from osteon.models.inference.grad_cam import grad_cam  # noqa: E402
+from osteon.models.networks.architectures import build_network  # noqa: E402
+from osteon.params import TrainingParams  # noqa: E402
 
 SQUARES = np.random.default_rng(0).integers(0, 256, (5, 32, 32), np.uint8)
 
@@ -67,7 +67,7 @@ def test_jax_finds_the_same(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['tensorflow'] = None\n"
         "import keras, numpy as np\n"
-        "from components.models.grad_cam import grad_cam\n"
+        "from osteon.models.inference.grad_cam import grad_cam\n"
         "assert keras.backend.backend() == 'jax'\n"
         "network = keras.saving.load_model('n.keras', compile=False)\n"
         "np.save('found.npy', grad_cam(network, np.load('s.npy')))\n"

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.films.groups import group_films, name_stem, shared_names, with_first_of_its_kind
+from osteon.films.groups import group_films, name_stem, shared_names, with_first_of_its_kind
 from tests.making import manifest_of
 
 

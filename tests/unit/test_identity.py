@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.errors import OsteonError
-from components.films.identity import KEY_FILE, VARIABLE, identity_key, keyed_hash, pseudonymised
-from components.films.layouts import read_layout
-from components.params import DataParams
+from osteon.errors import OsteonError
+from osteon.films.identity import KEY_FILE, VARIABLE, identity_key, keyed_hash, pseudonymised
+from osteon.films.layouts import read_layout
+from osteon.params import DataParams
 from tests.making import encoded, ramp, write
 
 KEY = "sixteen letters!"

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from components import intervals
-from components.intervals import (
+from osteon.statistics import intervals
+from osteon.statistics.intervals import (
     UNDEFINED,
     Difference,
     Estimate,

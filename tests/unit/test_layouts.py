@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.errors import OsteonError
-from components.films.identity import keyed_hash
-from components.films.layouts import label_of, read_layout
-from components.films.manifest import COLUMNS
-from components.params import ClassNames, Columns, DataParams
+from osteon.errors import OsteonError
+from osteon.films.identity import keyed_hash
+from osteon.films.layouts import label_of, read_layout
+from osteon.films.manifest import COLUMNS
+from osteon.params import ClassNames, Columns, DataParams
 from tests.making import dicom, dicom_bytes, encoded, ramp, write
 
 PNG = encoded(ramp(), "PNG")

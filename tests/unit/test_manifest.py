@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.errors import OsteonError
-from components.films.manifest import COLUMNS, as_manifest, boxes_to_text, read_manifest, text_to_boxes, write_manifest
-from components.films.prepared import open_prepared
-from components.outputs import dvc_hash
+from osteon.errors import OsteonError
+from osteon.files import dvc_hash
+from osteon.films.manifest import COLUMNS, as_manifest, boxes_to_text, read_manifest, text_to_boxes, write_manifest
+from osteon.films.prepared.array import open_prepared
 from tests.conftest import Pipeline
 from tests.making import manifest_of
 

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from sklearn import metrics
 
 from components.evaluation.metrics import NAMES, confusion, measure
-from components.intervals import UNDEFINED, Estimate, Floats, Labels, Order, wilson
-from components.params import EvaluationParams
+from osteon.params import EvaluationParams
+from osteon.statistics.intervals import UNDEFINED, Estimate, Floats, Labels, Order, wilson
 
 PARAMS = EvaluationParams(resamples=100)
 Films = tuple[Labels, Floats, NDArray[np.int64]]

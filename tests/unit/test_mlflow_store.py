@@ -12,8 +12,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Experiment
 
-from components import mlflow_store
-from components.errors import OsteonError
+from osteon.errors import OsteonError
+from osteon.records import store
 from tests.stores import free_port
 from tests.unit.conftest import use_store
 
@@ -44,7 +44,7 @@ def test_a_server_that_is_not_there_is_told_soon_and_without_the_password(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:sesame@127.0.0.1:{port}")
     start = time.monotonic()
     with pytest.raises(OsteonError) as caught:
-        mlflow_store.connect()
+        store.connect()
     assert time.monotonic() - start < 30
     text = str(caught.value)
     assert f"the MLflow server http://127.0.0.1:{port} does not answer" in text
@@ -62,7 +62,7 @@ def test_how_often_to_ask_a_server_is_the_users_choice(again: int, monkeypatch: 
     with hanging_up() as (port, calls):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
         with pytest.raises(OsteonError):
-            mlflow_store.connect()
+            store.connect()
         assert len(calls) == 1 + again
     assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == str(again)
 
@@ -71,8 +71,8 @@ def test_how_often_a_server_is_asked_again_is_what_the_innermost_says(monkeypatc
     """The first question of a decision is asked less often than what follows; what the user says, always."""
     retries, timeout = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"
     monkeypatch.setenv(timeout, "7")
-    with mlflow_store.asking(4):
-        with mlflow_store.asking(2, seconds=60):
+    with store.asking(4):
+        with store.asking(2, seconds=60):
             assert (os.environ[retries], os.environ[timeout]) == ("2", "7")
         assert (os.environ[retries], os.environ[timeout]) == ("4", "7")
     assert retries not in os.environ
@@ -84,7 +84,7 @@ def test_an_experiment_that_another_process_makes_in_the_meantime_is_this_ones_t
 ) -> None:
     """Both saw that there is none."""
     client = use_store(tmp_path, empty_store, monkeypatch)
-    _, made = mlflow_store.connect()
+    _, made = store.connect()
     with monkeypatch.context() as patch:
         whole, asked = MlflowClient.get_experiment_by_name, []
 
@@ -93,5 +93,5 @@ def test_an_experiment_that_another_process_makes_in_the_meantime_is_this_ones_t
             return whole(self, name) if len(asked) > 1 else None
 
         patch.setattr(MlflowClient, "get_experiment_by_name", too_early)
-        assert mlflow_store.connect()[1] == made
+        assert store.connect()[1] == made
     assert len(client.search_experiments(filter_string="name = 'osteon'")) == 1

@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from components.errors import OsteonError
-from components.models.package import PackageInfo, read_info
 from components.promotion.checklists import CHECKLISTS, CLAIM, STARD, TRIPOD
 from components.promotion.decision import Decision, Rule
 from components.promotion.model_card import MOST_VALUES, Items, Share, render_card, shares
 from components.promotion.policy import read_policy
+from osteon.errors import OsteonError
+from osteon.models.package.package import PackageInfo, read_info
 from tests.making import packaged
 
 SHIPPED = Path(__file__).parents[2] / "mlflow" / "model_card.md.j2"

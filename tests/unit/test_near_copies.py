@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from components.films import near_copies
-from components.films.decoding import fit_into_square
-from components.films.features import DESCRIPTOR, Features, find_features
-from components.films.groups import components
-from components.films.near_copies import (
+from osteon.films.copies import near_copies
+from osteon.films.copies.keypoints import DESCRIPTOR, Features, find_features
+from osteon.films.copies.near_copies import (
     DOUBTFUL,
     LEAST_AGREEING,
     SIDE,
@@ -21,6 +19,8 @@ from components.films.near_copies import (
     compare,
     find_near_copies,
 )
+from osteon.films.groups import components
+from osteon.films.reading.decoding import fit_into_square
 from tests.making import phantom_films, stack_of
 
 Pixels = NDArray[np.uint8]

@@ -15,26 +15,26 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from components.errors import OsteonError
-from components.films.prepared import PreparedFilms
-from components.models.backend import load_keras
-from components.params import NetworkName, TrainingParams
+from osteon.errors import OsteonError
+from osteon.films.prepared.array import PreparedFilms
+from osteon.models.networks.backend import load_keras
+from osteon.params import NetworkName, TrainingParams
 
 keras = load_keras()
 
-from components.models.applications import APPLICATIONS  # noqa: E402
-from components.models.batches import FilmBatches, TrainingBatches, type_targets, types_to_learn  # noqa: E402
-from components.models.fit import compile_network  # noqa: E402
-from components.models.fused_normalisation import with_fused_normalisation  # noqa: E402
-from components.models.networks import NETWORKS, build_network  # noqa: E402
-from components.models.package import logits_of  # noqa: E402
-from components.models.weights import (  # noqa: E402
+from osteon.models.fitting.batches import FilmBatches, TrainingBatches, type_targets, types_to_learn  # noqa: E402
+from osteon.models.fitting.fit import compile_network  # noqa: E402
+from osteon.models.fitting.fused_normalisation import with_fused_normalisation  # noqa: E402
+from osteon.models.networks.applications import APPLICATIONS  # noqa: E402
+from osteon.models.networks.architectures import NETWORKS, build_network  # noqa: E402
+from osteon.models.networks.starting_weights import (  # noqa: E402
     body_layers,
     for_grey_films,
     head_layers,
     load_weights,
     set_body_trainable,
 )
+from osteon.models.package.package import logits_of  # noqa: E402
 
 TYPES = ["hairline", "oblique", "transverse"]
 # One worker has all tests of a network: building it and what TensorFlow compiles for it takes longer than they do.
@@ -212,7 +212,7 @@ import sys
 from pathlib import Path
 sys.modules["tensorflow"] = None  # any import of it raises
 import numpy as np
-from components.models.backend import load_keras
+from osteon.models.networks.backend import load_keras
 keras = load_keras()
 folder = Path(sys.argv[1])
 films = np.load(folder / "films.npy")
@@ -308,10 +308,10 @@ def test_imagenet_weights_with_their_classifier(tmp_path: Path, caplog: pytest.L
     whole = published("densenet121", 224, include_top=True)
     whole.save(tmp_path / "imagenet.h5")
     network = build_network(64, params_of("densenet121"))
-    with caplog.at_level(logging.INFO, logger="components"):
+    with caplog.at_level(logging.INFO):
         loaded = load_weights(network, tmp_path / "imagenet.h5")
     assert loaded.unused == ("predictions",)
-    (line,) = (record for record in caplog.records if record.name == "components.models.weights")
+    (line,) = (record for record in caplog.records if record.name == "osteon.models.networks.starting_weights")
     assert line.getMessage() == (
         f"weights of {len(loaded.loaded)} layers from imagenet.h5 · not in it, from nothing: map, finding"
         " · not needed: predictions"
@@ -525,7 +525,7 @@ def test_the_loss_of_the_type_counts_the_films_that_have_one() -> None:
 
 def test_the_types_to_learn_are_in_order_and_frequent_enough(caplog: pytest.LogCaptureFixture) -> None:
     films = typed([1] * 9 + [0] * 3, ["spiral"] * 3 + ["oblique"] * 4 + ["hairline", None] + ["hairline"] * 3)
-    with caplog.at_level(logging.INFO, logger="components"):
+    with caplog.at_level(logging.INFO):
         assert types_to_learn(films, fewest=3) == ["oblique", "spiral"]
     assert caplog.messages == ["types: oblique (4), spiral (3) · too rare to learn: hairline (1)"]
     with pytest.raises(OsteonError, match=r"at least 4 films .* there is hairline \(1\), oblique \(4\), spiral \(3\);"):

@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.models.backend import load_keras
-from components.params import TrainingParams
+from osteon.models.networks.backend import load_keras
+from osteon.params import TrainingParams
 
 keras = load_keras()
 
-from components.models.fit import compile_network  # noqa: E402
-from components.models.networks import build_network  # noqa: E402
-from components.models.one_vector_adamw import adamw, averaged_weights  # noqa: E402
+from osteon.models.fitting.fit import compile_network  # noqa: E402
+from osteon.models.fitting.one_vector_adamw import adamw, averaged_weights  # noqa: E402
+from osteon.models.networks.architectures import build_network  # noqa: E402
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("elsewhere it is Keras' own", allow_module_level=True)

@@ -5,17 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.models.backend import load_keras
-from components.params import TrainingParams
+from osteon.models.networks.backend import load_keras
+from osteon.params import TrainingParams
 from tests.command import python
 
 keras = load_keras()
 
-from components.models.embeddings import EMBEDDING, with_embedding  # noqa: E402
-from components.models.network_files import save_network  # noqa: E402
-from components.models.networks import NETWORKS, build_network  # noqa: E402
-from components.models.onnx_network import OnnxNetwork, export_network, in_float32  # noqa: E402
-from components.models.seeing import seen_by  # noqa: E402
+from osteon.models.inference.onnx_network import OnnxNetwork, export_network, in_float32  # noqa: E402
+from osteon.models.inference.out_of_distribution import EMBEDDING, with_embedding  # noqa: E402
+from osteon.models.inference.predict import seen_by  # noqa: E402
+from osteon.models.networks.architectures import NETWORKS, build_network  # noqa: E402
+from osteon.models.networks.network_files import save_network  # noqa: E402
 
 SIDE = 64
 TYPES = ["oblique", "transverse"]
@@ -78,7 +78,7 @@ ASK = """
 import sys
 from pathlib import Path
 import numpy as np
-from components.models.package import OnnxNetwork, logits_of
+from osteon.models.package.package import OnnxNetwork, logits_of
 print(logits_of(OnnxNetwork(Path(sys.argv[1])), np.ones((2, 64, 64), np.uint8)).shape)
 print(sorted({"keras", "tensorflow", "mlflow", "sklearn"} & set(sys.modules)))
 """

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy import stats
 
-from components.intervals import Floats, Labels, mean_share
-from components.models.calibration import fit_calibration
-from components.models.operating_points import (
+from osteon.statistics.calibration import fit_calibration
+from osteon.statistics.intervals import Floats, Labels, mean_share
+from osteon.statistics.operating_points import (
     OperatingPoint,
     OperatingPoints,
     answers,

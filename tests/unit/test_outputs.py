@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from components.outputs import dvc_hash, files_under, partial_path, whole_file, whole_folder
+from osteon.files import dvc_hash, files_under, partial_path, whole_file, whole_folder
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:

@@ -12,17 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from components.errors import OsteonError
-from components.films.decoding import decode, letterbox
-from components.films.prepared import PreparedFilms
-from components.models.backend import load_keras
-from components.models.calibration import Calibration, probabilities_of
-from components.models.classical import load_classical, probabilities
-from components.models.embeddings import load_embeddings
-from components.models.film_features import features_of
-from components.models.network_files import load_network, save_network
-from components.models.onnx_network import OnnxNetwork
-from components.models.package import (
+from osteon.errors import OsteonError
+from osteon.films.prepared.array import PreparedFilms
+from osteon.films.reading.decoding import decode, letterbox
+from osteon.models.classical.classifiers import load_classical, probabilities
+from osteon.models.classical.film_features import features_of
+from osteon.models.inference.onnx_network import OnnxNetwork
+from osteon.models.inference.out_of_distribution import load_embeddings
+from osteon.models.inference.predict import logits_of, seen_by
+from osteon.models.networks.backend import load_keras
+from osteon.models.networks.network_files import load_network, save_network
+from osteon.models.package.package import (
     INFO,
     REFUSED,
     Package,
@@ -38,7 +38,7 @@ from components.models.package import (
     read_info,
     requirements,
 )
-from components.models.seeing import logits_of, seen_by
+from osteon.statistics.calibration import Calibration, probabilities_of
 from tests.making import dicom, dicom_bytes, encoded, packaged, points_at, ramp, write
 
 NETWORK, SVM = network_file(0), "svm.skops"

@@ -9,12 +9,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from components.errors import OsteonError
-from components.films.contact_sheet import CAPTION_HEIGHT
-from components.films.groups import group_films
-from components.films.leaks import TABLE, count_joined
-from components.films.near_copies import DOUBTFUL, SURE, WITH_NAME, FilmStack, compare
-from components.films.pairs import COLUMNS, ORDINARY, PICTURE, SHOWN, find_pairs, joined_rows, write_pairs
+from osteon.errors import OsteonError
+from osteon.films.contact_sheet import CAPTION_HEIGHT
+from osteon.films.copies.leaks import TABLE, count_joined
+from osteon.films.copies.near_copies import DOUBTFUL, SURE, WITH_NAME, FilmStack, compare
+from osteon.films.copies.pairs import COLUMNS, ORDINARY, PICTURE, SHOWN, find_pairs, joined_rows, write_pairs
+from osteon.films.groups import group_films
 from tests.making import manifest_of, phantom_films, stack_of
 
 Pixels = NDArray[np.uint8]
@@ -200,7 +200,7 @@ def scored(scores: list[tuple[str, float | None]]) -> pd.DataFrame:
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The captions of the picture, which is drawn all the same."""
-    from components.films import contact_sheet
+    from osteon.films import contact_sheet
 
     captions: list[str] = []
     draw = contact_sheet.draw_contact_sheet

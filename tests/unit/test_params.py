@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import OsteonError
-from components.params import Params, Section, flatten, layout_names, load_params
+from osteon.errors import OsteonError
+from osteon.params import Params, Section, flatten, layout_names, load_params
 
 
 def load(folder: Path, text: str) -> Params:
@@ -97,6 +97,6 @@ def test_layouts_are_the_files_of_their_folder() -> None:
 
 
 def test_every_number_has_a_bound_and_every_key_without_an_obvious_name_a_description() -> None:
-    text = Path("components/params.py").read_text(encoding="utf-8")
+    text = Path("osteon/params.py").read_text(encoding="utf-8")
     bare = re.findall(r"^    (\w+): (?:int|float) =", text, flags=re.MULTILINE)
     assert bare == []

@@ -7,14 +7,14 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from components.films.manifest import text_to_boxes
-from components.params import PhantomParams
 from components.phantoms.anatomy import REGIONS, body
 from components.phantoms.exposure import Findings, draw_findings, expose
 from components.phantoms.fractures import TYPES, Fracture, Fragment, draw_fracture, fragments
 from components.phantoms.patients import Study, studies
 from components.phantoms.projection import blurred, bone_thickness, shadow, smooth_noise
 from components.phantoms.step import phantoms as make
+from osteon.films.manifest import text_to_boxes
+from osteon.params import PhantomParams
 
 NOTHING = Findings(metal=False, growth_plates=False, ossicle=False, sprain=False, side="L")
 

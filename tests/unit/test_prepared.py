@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from components.errors import OsteonError
-from components.films.decoding import decode, letterbox
-from components.films.manifest import read_manifest, text_to_boxes, write_manifest
-from components.films.prepared import FILMS, PIXELS, PreparedFilms, open_pixels, open_prepared, write_pixels
-from components.films.row_file import RowFile
-from components.params import DataParams, PreparationParams, ValidationParams
 from components.preparation.step import prepare
+from osteon.errors import OsteonError
+from osteon.films.manifest import read_manifest, text_to_boxes, write_manifest
+from osteon.films.prepared.array import FILMS, PIXELS, PreparedFilms, open_pixels, open_prepared, write_pixels
+from osteon.films.prepared.row_file import RowFile
+from osteon.films.reading.decoding import decode, letterbox
+from osteon.params import DataParams, PreparationParams, ValidationParams
 from tests.conftest import Pipeline
 from tests.making import encoded, manifest_of, ramp, write
 
@@ -167,7 +167,8 @@ def test_films_that_were_looked_at_do_not_stay_in_memory(tmp_path: Path) -> None
     """64 MB go by. Of a memory map all pages would still be counted."""
     write_pixels(tmp_path / PIXELS, (np.full((128, 128), n % 256, np.uint8) for n in range(4000)), 4000, 128)
     code = (
-        "import sys; from pathlib import Path; import numpy as np; from components.films.prepared import open_pixels\n"
+        "import sys; from pathlib import Path; import numpy as np\n"
+        "from osteon.films.prepared.array import open_pixels\n"
         "def of_files(): return int(Path('/proc/self/status').read_text().split('RssFile:')[1].split()[0])\n"
         "pixels, before = open_pixels(Path(sys.argv[1])), of_files()\n"
         "total = sum(int(pixels[np.arange(start, start + 100)].sum()) for start in range(0, 4000, 100))\n"

@@ -14,22 +14,22 @@ from mlflow import MlflowClient
 from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
-from components import tracking
-from components.cli import app
-from components.contract import Input, Output, Summary, describe
-from components.errors import OsteonError, UnreachableError
-from components.film_lineage import models_that_saw
-from components.films.prepared import open_prepared
-from components.intervals import Estimate, shown
-from components.models.package import INFO, hashes_of, onnx_file, open_package, read_info
-from components.outputs import dvc_hash
-from components.params import DataParams, EvaluationParams, Params, PreparationParams, TrainingParams
+from components.cli.commands import app
 from components.preparation.step import prepare
 from components.promotion.decision import Decision
-from components.promotion.registry import CHALLENGER, CHAMPION, MODEL, PACKAGE, PREVIOUS, Registry
 from components.promotion.rollback import roll_back
 from components.promotion.step import CARD, DECISION, PAGE, PromotionSummary, promote, scored
 from components.steps import STEPS
+from osteon.contract import Input, Output, Summary, describe
+from osteon.errors import OsteonError, UnreachableError
+from osteon.files import dvc_hash
+from osteon.films.prepared.array import open_prepared
+from osteon.models.package.package import INFO, hashes_of, onnx_file, open_package, read_info
+from osteon.params import DataParams, EvaluationParams, Params, PreparationParams, TrainingParams
+from osteon.records import runs
+from osteon.records.film_lineage import models_that_saw
+from osteon.records.registry import CHALLENGER, CHAMPION, MODEL, PACKAGE, PREVIOUS, Registry
+from osteon.statistics.intervals import Estimate, shown
 from tests.command import waiting
 from tests.conftest import Pipeline
 from tests.making import failing_graph, packaged
@@ -99,7 +99,7 @@ class Bench:
         }
 
     def promote(self, name: str, **changed: Path) -> PromotionSummary:
-        found = tracking.run_step(describe(promote), self.paths(name) | changed, self.params)
+        found = runs.run_step(describe(promote), self.paths(name) | changed, self.params)
         assert isinstance(found, PromotionSummary)
         return found
 
@@ -138,9 +138,9 @@ def made(
         for name, seed in SEEDS.items():
             asked = params.model_copy(update={"training": TrainingParams(seed=seed)})
             paths = bench.paths(name)
-            tracking.run_step(describe(train), {"dataset": pipeline.dataset, "model": paths["model"]}, asked)
+            runs.run_step(describe(train), {"dataset": pipeline.dataset, "model": paths["model"]}, asked)
             given = {"model": paths["model"], "dataset": pipeline.dataset, **beside, "report": paths["report"]}
-            tracking.run_step(STEPS["evaluate"], given, params)
+            runs.run_step(STEPS["evaluate"], given, params)
     return bench
 
 
@@ -167,7 +167,7 @@ def shared_bench(made: Bench, shared: SharedServer, tmp_path: Path, monkeypatch:
     for name, seed in made.seeds.items():
         shutil.copytree(made.folder / f"{name} report", tmp_path / f"{name} report")
         asked = made.params.model_copy(update={"training": TrainingParams(seed=seed)})
-        tracking.run_step(describe(train), {"dataset": made.pipeline.dataset, "model": tmp_path / name}, asked)
+        runs.run_step(describe(train), {"dataset": made.pipeline.dataset, "model": tmp_path / name}, asked)
     own.policy()
     return own
 

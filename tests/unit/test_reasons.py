@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from components.errors import OsteonError
-from components.params import Params, RetrainingParams
-from components.promotion.registry import MODEL, Entry, Registry
 from components.retraining.asking import ask_why
 from components.retraining.reasons import DriftReport, Judged, reason_to_train
+from osteon.errors import OsteonError
+from osteon.params import Params, RetrainingParams
+from osteon.records.registry import MODEL, Entry, Registry
 from tests.film_repository import FilmRepository, film_repository
 from tests.unit.conftest import use_store
 

@@ -13,11 +13,13 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 
-from components import mlflow_store, tracking
-from components.errors import OsteonError, UnreachableError
-from components.models.package import INFO, hashes_of, onnx_file
-from components.outputs import dvc_hash
-from components.promotion.registry import (
+from components.promotion.rollback import roll_back
+from osteon.errors import OsteonError, UnreachableError
+from osteon.files import dvc_hash
+from osteon.models.package.package import INFO, hashes_of, onnx_file
+from osteon.records import runs
+from osteon.records import store as mlflow_store
+from osteon.records.registry import (
     CHALLENGER,
     CHAMPION,
     ENTRY,
@@ -31,7 +33,6 @@ from components.promotion.registry import (
     now,
     who,
 )
-from components.promotion.rollback import roll_back
 from tests.command import osteon, waiting
 from tests.making import failing_graph, packaged
 from tests.stores import SharedServer, Store, free_port, line_to
@@ -54,7 +55,7 @@ def stocked(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for seed in (5, 6, 7):
             package = packaged(folder / f"package {seed}" / "model", seed=seed)
             with mlflow.start_run(experiment_id=experiment) as run:
-                address = tracking.log_model(package)
+                address = runs.log_model(package)
             model = address.removeprefix("models:/")
             registry.register(dvc_hash(package), model, run.info.run_id, {"osteon.data": "abc"})
     store.stocked()
@@ -249,7 +250,7 @@ def test_a_log_of_many_pages(registry: Registry, monkeypatch: pytest.MonkeyPatch
 
 
 def test_an_alias_that_is_new_is_set_by_several_at_once(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("components.promotion.registry.answering", nullcontext)  # it is not for threads
+    monkeypatch.setattr("osteon.records.registry.answering", nullcontext)  # it is not for threads
     for number in range(5):
         in_threads(4, lambda alias=f"pilot{number}": registry.point(alias, "2"))
     assert registry.aliases() == {f"pilot{number}": "2" for number in range(5)}

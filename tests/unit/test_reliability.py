@@ -10,9 +10,9 @@ from PIL import Image
 from sklearn.calibration import calibration_curve
 
 from components.evaluation.figures import draw_reliability
-from components.intervals import Floats, Labels, wilson
-from components.models.calibration import cross_fitted
-from components.models.reliability import Reliability, reliability
+from osteon.statistics.calibration import cross_fitted
+from osteon.statistics.intervals import Floats, Labels, wilson
+from osteon.statistics.reliability import Reliability, reliability
 
 SETTINGS = settings(deadline=None, max_examples=60)
 

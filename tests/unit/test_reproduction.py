@@ -15,13 +15,14 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from components import mlflow_store, run_lineage, tracking
-from components.errors import OsteonError
-from components.films.identity import VARIABLE
-from components.outputs import dvc_hash
-from components.promotion.registry import MODEL, PACKAGE, Entry, Registry, now
-from components.reproduction import find_original, reproduce
-from components.summary import print_comparison
+from components.cli.summary import print_comparison
+from components.reproduction.reproduce import find_original, reproduce
+from osteon.errors import OsteonError
+from osteon.files import dvc_hash
+from osteon.films.identity import VARIABLE
+from osteon.records import lineage, runs
+from osteon.records import store as mlflow_store
+from osteon.records.registry import MODEL, PACKAGE, Entry, Registry, now
 from tests.command import python
 from tests.unit.conftest import use_store
 
@@ -136,7 +137,7 @@ class Project:
 
         def run(step: str, logged: dict[str, str], **linked: str) -> str:
             found = {f"osteon.{key.replace('_', '.')}": value for key, value in linked.items()}
-            made = self.client.create_run(experiment, tags={run_lineage.STEP: step, **tags, **found})
+            made = self.client.create_run(experiment, tags={lineage.STEP: step, **tags, **found})
             for key, value in logged.items():
                 self.client.log_param(made.info.run_id, key, value)
             return str(made.info.run_id)
@@ -162,20 +163,21 @@ class Project:
         return str(made.version)
 
     def run_of(self, step: str) -> str:
-        (found,) = self.client.search_runs([mlflow_store.connect()[1]], f"tags.`{run_lineage.STEP}` = '{step}'")
+        (found,) = self.client.search_runs([mlflow_store.connect()[1]], f"tags.`{lineage.STEP}` = '{step}'")
         return str(found.info.run_id)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made") / "Röntgen films"
-    (folder / "components").mkdir(parents=True)
+    (folder / "components" / "cli").mkdir(parents=True)
     (folder / "pipelines").mkdir()
     for name, text in {
         "components/__init__.py": "",
-        "components/cli.py": CLI,
+        "components/cli/__init__.py": "",
+        "components/cli/commands.py": CLI,
         "pipelines/__init__.py": "",
-        "pipelines/cli.py": "from components.cli import main\n",
+        "pipelines/cli.py": "from components.cli.commands import main\n",
         "dvc.yaml": STAGES,
         "params.yaml": PARAMS,
         "requirements.lock": "a==1\n",
@@ -217,7 +219,7 @@ def test_every_stage_runs_again_with_the_commits_code_and_the_project_stays_as_i
 ) -> None:
     version = project.version()
     # The present code is another, and the commit is on no branch any more.
-    cli = project.folder / "components" / "cli.py"
+    cli = project.folder / "components" / "cli" / "commands.py"
     cli.write_text(cli.read_text().replace('"training.auroc"', '"training.no such key"'))
     project.commit("--amend")
     (project.folder / ".osteon").mkdir()
@@ -238,7 +240,7 @@ def test_every_stage_runs_again_with_the_commits_code_and_the_project_stays_as_i
         "MLFLOW_TRACKING_URI": "sqlite:///mlflow/store/mlflow.db",
         "MLFLOW_RUN_ID": None,
         VARIABLE: "a key of the project's own",
-        "code": str(keep / "components" / "cli.py"),
+        "code": str(keep / "components" / "cli" / "commands.py"),
         "command": str(Path(sys.executable).parent / "osteon"),
     }
     assert project.state() == before
@@ -338,7 +340,7 @@ def test_a_step_that_fails_is_no_verdict(project: Project, monkeypatch: pytest.M
 def test_interrupted_it_leaves_nothing_behind(project: Project, tmp_path: Path) -> None:
     version, began = project.version(), tmp_path / "began"
     before = project.state()
-    environment = {**os.environ, "PYTHONPATH": str(Path(tracking.__file__).parents[1]), "WAIT": str(began)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(runs.__file__).parents[1]), "WAIT": str(began)}
     # Where the tests run in the background, a shell has told them to ignore what a person's Ctrl-C sends.
     heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     code = f"{heard}; import sys; from components import cli; sys.argv[0] = 'osteon'; cli.main()"
@@ -491,7 +493,7 @@ def test_an_evaluation_that_somebody_only_tried_does_not_count(project: Project)
     version = project.version()
     measured = project.client.get_run(project.run_of("evaluate"))
     tried = project.client.create_run(
-        measured.info.experiment_id, tags={**measured.data.tags, run_lineage.DIRTY: "true"}, start_time=2**42
+        measured.info.experiment_id, tags={**measured.data.tags, lineage.DIRTY: "true"}, start_time=2**42
     )
     project.client.set_terminated(tried.info.run_id)
     assert find_original(version).made.run_id == measured.info.run_id

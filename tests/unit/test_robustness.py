@@ -18,8 +18,8 @@ from components.evaluation.robustness import (
     measure_robustness,
     turned,
 )
-from components.films.decoding import Film, letterbox
-from components.intervals import group_weights, wilson
+from osteon.films.reading.decoding import Film, letterbox
+from osteon.statistics.intervals import group_weights, wilson
 from tests.making import phantom_films, squared
 
 

@@ -17,14 +17,15 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from components import run_lineage, tracking
-from components.errors import OsteonError
-from components.models.searched import Best, read_best
-from components.outputs import partial_path
-from components.params import ClassicalParams, FeatureParams, Params, SearchParams, TrainingParams
 from components.search.step import search
 from components.search.study import report
 from components.steps import STEPS
+from osteon.errors import OsteonError
+from osteon.files import partial_path
+from osteon.models.best_hyperparameters import Best, read_best
+from osteon.params import ClassicalParams, FeatureParams, Params, SearchParams, TrainingParams
+from osteon.records import lineage
+from osteon.records import runs as tracking
 from tests.command import ROOT
 from tests.conftest import Pipeline
 from tests.making import search_space
@@ -111,9 +112,9 @@ def test_a_classical_trials_figure_is_the_models_auroc_on_the_fold(
     """Counted again by hand: learnt from the other folds and their copies, asked about fold 0."""
     from sklearn.metrics import roc_auc_score
 
-    from components.films.prepared import open_prepared
-    from components.models.classical import fit_classical, probabilities
-    from components.models.film_features import open_features
+    from osteon.films.prepared.array import open_prepared
+    from osteon.models.classical.classifiers import fit_classical, probabilities
+    from osteon.models.classical.film_features import open_features
 
     films, copies = (open_prepared(one).films for one in (pipeline.dataset, pipeline.augmented))
     described = open_features(features)
@@ -146,7 +147,7 @@ def test_every_trial_is_a_run_below_the_steps(store: tuple[Path, MlflowClient]) 
         run = below[f"{row['model']} trial {row['trial']}"]
         assert run.data.tags["mlflow.parentRunId"] == step.info.run_id
         assert run.data.tags["osteon.trial"] == row["state"]
-        for tag in (run_lineage.STEP, run_lineage.PROCESS, run_lineage.COMMIT):
+        for tag in (lineage.STEP, lineage.PROCESS, lineage.COMMIT):
             assert run.data.tags[tag] == step.data.tags[tag]
         assert run.info.status == "FINISHED"
         assert ("auroc" in run.data.metrics) == True  # noqa: E712
@@ -168,7 +169,7 @@ def test_without_trials_nothing_is_tried_and_no_network_loaded(tmp_path: Path) -
         """
         import sys
         from pathlib import Path
-        from components.params import ClassicalParams, SearchParams, TrainingParams
+        from osteon.params import ClassicalParams, SearchParams, TrainingParams
         from components.search.step import search
         nowhere = Path("nowhere")
         params = SearchParams(trials=0, classical_trials=0)
@@ -210,7 +211,7 @@ def test_a_killed_search_goes_on_in_the_middle_of_its_trial(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    from components.models.backend import load_keras
+    from osteon.models.networks.backend import load_keras
 
     load_keras()
     from components.search import trials as room
@@ -235,7 +236,7 @@ def test_a_killed_search_goes_on_in_the_middle_of_its_trial(
         report(trial, value, step, steps)
 
     monkeypatch.setattr(room, "report", noted)
-    with caplog.at_level(logging.INFO, logger="components"):
+    with caplog.at_level(logging.INFO):
         summary = search(*paths, TWICE, LONG, CLASSICAL)
     assert summary.trials == 2
     table = pd.read_csv(best / "trials.csv")

@@ -6,10 +6,10 @@ import optuna
 import pytest
 from pydantic import ValidationError
 
-from components.errors import OsteonError
-from components.models.searched import Best
-from components.params import AugmentationParams, Range, TrainingParams
 from components.search.space import Distributions, as_best, distributions, own_values, suggest
+from osteon.errors import OsteonError
+from osteon.models.best_hyperparameters import Best
+from osteon.params import AugmentationParams, Range, TrainingParams
 from tests.making import search_space
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from components.errors import OsteonError
-from components.models.searched import BEST, Best, read_best, write_best
-from components.params import AugmentationParams, ClassicalParams, TrainingParams
+from osteon.errors import OsteonError
+from osteon.models.best_hyperparameters import BEST, Best, read_best, write_best
+from osteon.params import AugmentationParams, ClassicalParams, TrainingParams
 
 FOUND = Best(
     training={"width": 24, "learning_rate": 0.004},

@@ -12,9 +12,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from components.films.audit import Attribute, LabelShare
-from components.intervals import Estimate, wilson
-from components.params import ValidationParams
 from components.validation import shortcuts
 from components.validation.attributes import (
     ATTRIBUTE_TYPES,
@@ -26,6 +23,9 @@ from components.validation.attributes import (
 )
 from components.validation.looking import LOOK_TYPES
 from components.validation.shortcuts import attribute_table, audit_shortcuts, label_shares
+from osteon.films.shortcut_audit import Attribute, LabelShare
+from osteon.params import ValidationParams
+from osteon.statistics.intervals import Estimate, wilson
 from tests.making import dicom, dicom_bytes, encoded, manifest_of, ramp
 
 # ---------------------------------------------------------------- attributes of one film

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from components.errors import OsteonError
 from components.preparation.splits import check_split, split_films
+from osteon.errors import OsteonError
 
 
 def films_of(sizes: list[int], labels: list[int], regions: list[str] | None = None) -> pd.DataFrame:

@@ -18,14 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.augmentation.step import augment
-from components.errors import OsteonError
-from components.films import decoding
-from components.films.prepared import PIXELS
-from components.outputs import check_space, dvc_hash, partial_path
-from components.params import AugmentationParams, PreparationParams
 from components.preparation import squares
 from components.preparation.squares import FACTS, standardise_films
 from components.preparation.step import prepare
+from osteon.errors import OsteonError
+from osteon.files import check_space, dvc_hash, partial_path
+from osteon.films.prepared.array import PIXELS
+from osteon.films.reading import decoding
+from osteon.params import AugmentationParams, PreparationParams
 from tests.conftest import Pipeline
 from tests.making import encoded, write
 
@@ -37,7 +37,7 @@ SIDE, COUNT, BLOCK = 32, 22, 4
 SCRIPT = """
     import logging, os, signal, sys, time
     from pathlib import Path
-    from components.params import PreparationParams
+    from osteon.params import PreparationParams
     from components.preparation import squares, step
 
     source, trusted, dataset = map(Path, sys.argv[1:4])
@@ -219,7 +219,7 @@ def test_squares_of_other_films_or_of_another_decoding_are_not_continued(
         case "code":
             changed = write(tmp_path / "decoding.py", Path(decoding.__file__).read_bytes() + b"\n")
             monkeypatch.setattr(decoding, "__file__", str(changed))
-    with caplog.at_level(logging.INFO, logger="components"):
+    with caplog.at_level(logging.INFO):
         standardise_films(films, source, left, side, 2)
     if what == "nothing":
         assert caplog.messages == ["continues after 22 of 22 films"]
@@ -282,7 +282,7 @@ def test_a_disk_that_becomes_full_is_said_in_one_line_and_what_was_done_is_kept(
             prepare(pipeline.source, pipeline.trusted, dataset, dataset.with_name("leaks"), params)
     assert not dataset.exists()
     subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
-    with caplog.at_level(logging.INFO, logger="components"):
+    with caplog.at_level(logging.INFO):
         prepare(pipeline.source, pipeline.trusted, dataset, dataset.with_name("leaks"), params)
     done = int(caplog.messages[0].split("continues after ")[1].split(" of 120 films")[0])
     assert 60 <= done < 120

@@ -11,10 +11,11 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from components import run_lineage, tracking
-from components.contract import describe
-from components.params import Params
-from components.run_lineage import Lineage
+from osteon.contract import describe
+from osteon.params import Params
+from osteon.records import lineage
+from osteon.records import runs as tracking
+from osteon.records.lineage import Lineage
 from tests.command import python
 from tests.steps_at_once import GIVEN, fold
 from tests.stores import Store
@@ -48,7 +49,7 @@ def passed(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mlf
 
 def folds_of(client: MlflowClient) -> list[Run]:
     (experiment,) = client.search_experiments(filter_string="name = 'osteon'")
-    wanted = f"tags.`{run_lineage.STEP}` = 'fold'"
+    wanted = f"tags.`{lineage.STEP}` = 'fold'"
     return list(client.search_runs([experiment.experiment_id], wanted, order_by=["attributes.run_name ASC"]))
 
 
@@ -65,7 +66,7 @@ def test_steps_of_a_pass_that_read_the_same_at_once(passed: MlflowClient, tmp_pa
         assert {tag.value for one in run.inputs.dataset_inputs for tag in one.tags} == {"fold"}
         assert run.data.metrics["films"] == 7
     assert whole.data.metrics["fold.films"] == 7
-    assert whole.data.tags[f"{run_lineage.STEP}.fold"] in {run.info.run_id for run in runs}
+    assert whole.data.tags[f"{lineage.STEP}.fold"] in {run.info.run_id for run in runs}
     # Not of their films: of two that write one value in the same millisecond MLflow keeps one.
     assert len(passed.get_metric_history(whole.info.run_id, "fold.seconds")) == PROCESSES
 
@@ -85,7 +86,7 @@ def test_steps_that_end_at_once_tell_their_pass_the_same(passed: MlflowClient, m
         in_threads(2 * PROCESSES, partial(recorder._log_to_parent, whole.info.run_id, {name: value}, last))
     found = passed.get_run(whole.info.run_id).data
     assert found.metrics == {f"fold.{name}": value for name, value in figures.items()}
-    said = {name: found.tags.get(f"{run_lineage.STEP}.{name}") for name in ("fold", *(one.step for one in before))}
+    said = {name: found.tags.get(f"{lineage.STEP}.{name}") for name in ("fold", *(one.step for one in before))}
     assert said == {"fold": "fold 0", **{one.step: one.run_id for one in before}}
 
 

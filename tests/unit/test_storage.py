@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.errors import OsteonError
-from components.storage import SETTINGS as ALL
-from components.storage import Finding, check, init, parse_place
+from osteon.errors import OsteonError
+from osteon.remotes.bucket import SETTINGS as ALL
+from osteon.remotes.bucket import Finding, check, init, parse_place
 from tests.command import osteon
 from tests.s3 import KEYS, S3, UNSET, error, s3_server
 from tests.stores import free_port

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.evaluation.studies import HOW, fuse, fuse_studies
-from components.params import EvaluationParams
+from osteon.params import EvaluationParams
 
 PROBABILITIES = st.lists(st.floats(0, 1), min_size=1, max_size=6).map(np.array)
 

@@ -14,12 +14,12 @@ import pytest
 from optuna.storages import fail_stale_trials
 from optuna.trial import TrialState
 
-from components.errors import OsteonError
-from components.params import Params, Range, SvmParams, flatten, without_password
 from components.search import study as study_module
 from components.search.report import Searched, describe, draw_plots, trials_table
 from components.search.space import distributions, suggest
 from components.search.study import OWN, best_trial, finished, open_study, opened, report, retry, work
+from osteon.errors import OsteonError
+from osteon.params import Params, Range, SvmParams, flatten, without_password
 from tests.command import ROOT
 from tests.postgres import postgres_server
 from tests.stores import free_port
@@ -231,7 +231,7 @@ WORKER = """
     import os, sys, time
     from components.search import study as room
     from components.search.space import distributions, suggest
-    from components.params import Range, SvmParams
+    from osteon.params import Range, SvmParams
     room.HEARTBEAT, room.GRACE, room.PAUSE = 1, 6, 0.1
     X = distributions("svm", {"c": Range(low=0.1, high=10.0, log=True)}, SvmParams())
     url, trials, hangs = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "hangs"
@@ -406,7 +406,7 @@ def test_one_that_was_taken_for_dead_goes_on_with_the_next_trial(url: str, caplo
 
     with opened(url) as storage:
         study = open_study(storage, "s", "f", 1, alone=False)
-        with caplog.at_level(logging.WARNING, logger="components"):
+        with caplog.at_level(logging.WARNING):
             work(study, slept, 3, 7)
         assert [trial.state.name for trial in study.trials] == ["FAIL", "FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
         assert study.trials[2].params == study.trials[0].params

@@ -14,7 +14,7 @@ from components.evaluation.subgroups import (
     measure_subgroups,
     worst_of,
 )
-from components.intervals import UNDEFINED, Estimate, difference, wilson, wilson_in_groups
+from osteon.statistics.intervals import UNDEFINED, Estimate, difference, wilson, wilson_in_groups
 
 
 def prepared(**columns: list[object]) -> pd.DataFrame:

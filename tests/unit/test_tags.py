@@ -7,10 +7,10 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from components.films.tags import BURNED_IN, REGIONS, VIEWS, FilmTags, read_tags, word_in
 from components.ingestion.step import ingest
-from components.params import DataParams, ValidationParams
 from components.validation.step import validate
+from osteon.films.reading.dicom_tags import BURNED_IN, REGIONS, VIEWS, FilmTags, read_tags, word_in
+from osteon.params import DataParams, ValidationParams
 from tests.making import dicom, dicom_bytes, encoded, ramp, write
 
 

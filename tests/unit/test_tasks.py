@@ -13,13 +13,13 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from components import run_lineage, tracking
-from components.contract import Input, Output, Summary, describe
-from components.errors import OsteonError
-from components.params import FeatureParams, Params
 from components.tasks import running
 from components.tasks.ending import MESSAGE, report_end
 from components.tasks.one_fold import lay_folds
+from osteon.contract import Input, Output, Summary, describe
+from osteon.errors import OsteonError
+from osteon.params import FeatureParams, Params
+from osteon.records import lineage, runs
 from tests.conftest import Pipeline
 from tests.film_repository import film_repository
 from tests.stores import free_port
@@ -63,16 +63,16 @@ def test_a_step_that_is_tried_again_does_not_make_a_second_run(client: MlflowCli
     step, paths = failing_first(tmp_path), {"dataset": tmp_path / "in", "copy": tmp_path / "out"}
     paths["dataset"].write_bytes(b"films")
     with pytest.raises(RuntimeError):
-        tracking.run_step(step, paths, Params())
+        runs.run_step(step, paths, Params())
     (failed,) = runs_of(client)["copying"]
     assert failed.info.status == "FAILED"
     (tmp_path / "go").touch()
-    tracking.run_step(step, paths, Params())
+    runs.run_step(step, paths, Params())
     (run,) = runs_of(client)["copying"]
     assert run.info.run_id == failed.info.run_id
     assert (run.info.status, run.data.metrics["size"]) == ("FINISHED", 5)
     (parent,) = runs_of(client)["pipeline"]
-    assert parent.data.tags[f"{run_lineage.STEP}.copying"] == run.info.run_id
+    assert parent.data.tags[f"{lineage.STEP}.copying"] == run.info.run_id
 
 
 def test_a_run_that_read_something_else_is_not_gone_on_with(client: MlflowClient, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_run_that_read_something_else_is_not_gone_on_with(client: MlflowClient
     for content in (b"films", b"other films"):
         paths["dataset"].write_bytes(content)
         with pytest.raises(RuntimeError):
-            tracking.run_step(step, paths, Params())
+            runs.run_step(step, paths, Params())
     assert len(runs_of(client)["copying"]) == 2
 
 
@@ -89,7 +89,7 @@ def test_parts_of_one_step_have_runs_of_their_own(client: MlflowClient, tmp_path
     paths["dataset"].write_bytes(b"films")
     for name in ("fold 0", "fold 1", "fold 0"):
         with pytest.raises(RuntimeError):
-            tracking.run_step(step, paths, Params(), name=name)
+            runs.run_step(step, paths, Params(), name=name)
     assert {name: len(found) for name, found in runs_of(client).items()} == {"fold 0": 1, "fold 1": 1, "pipeline": 1}
 
 
@@ -101,7 +101,7 @@ def test_another_pass_has_runs_of_its_own(
     for name in ("run-1", "run-2"):
         monkeypatch.setenv("OSTEON_PASS", name)
         with pytest.raises(RuntimeError):
-            tracking.run_step(step, paths, Params())
+            runs.run_step(step, paths, Params())
     assert {name: len(found) for name, found in runs_of(client).items()} == {"copying": 2, "pipeline": 2}
 
 
@@ -113,10 +113,10 @@ def test_image_and_commit_of_the_pipeline_are_tags(
     step, paths = failing_first(tmp_path), {"dataset": tmp_path / "in", "copy": tmp_path / "out"}
     (tmp_path / "go").touch()
     paths["dataset"].write_bytes(b"films")
-    tracking.run_step(step, paths, Params())
+    runs.run_step(step, paths, Params())
     for found in runs_of(client).values():
         tags = found[0].data.tags
-        assert (tags[run_lineage.IMAGE], tags[run_lineage.PIPELINE]) == ("osteon@sha256:12", "abc")
+        assert (tags[lineage.IMAGE], tags[lineage.PIPELINE]) == ("osteon@sha256:12", "abc")
 
 
 def test_a_pass_begins_with_what_it_is_of_and_why(client: MlflowClient, tmp_path: Path) -> None:
@@ -127,8 +127,8 @@ def test_a_pass_begins_with_what_it_is_of_and_why(client: MlflowClient, tmp_path
         assert running.find_films(films, params.model_dump_json(), "age: 91 days") == made.data
     (parent,) = runs_of(client)["pipeline"]
     tags = parent.data.tags
-    assert (tags[run_lineage.REASON], tags[run_lineage.REVISION]) == ("age: 91 days", "main")
-    assert tags[run_lineage.FILMS_COMMIT] == made.do("git", "rev-parse", "HEAD")
+    assert (tags[lineage.REASON], tags[lineage.REVISION]) == ("age: 91 days", "main")
+    assert tags[lineage.FILMS_COMMIT] == made.do("git", "rev-parse", "HEAD")
     assert parent.data.params["data.root"] == "data/films"
 
 
@@ -187,7 +187,7 @@ def listening(status: int = 200) -> Iterator[tuple[str, list[dict[str, Any]]]]:
 def test_the_pass_and_the_webhook_are_told_how_it_ended(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch, state: str, message: str | None, status: str
 ) -> None:
-    tracking.begin_pass(Params(), {run_lineage.REASON: "new films"})
+    runs.begin_pass(Params(), {lineage.REASON: "new films"})
     with listening() as (address, told):
         monkeypatch.setenv("OSTEON_WEBHOOK", address)
         report_end(state, message)

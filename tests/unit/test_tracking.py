@@ -20,13 +20,14 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from components import run_lineage, tracking
-from components.contract import Input, Output, Summary, describe
-from components.environment import describe_environment
-from components.errors import OsteonError
-from components.models.package import example_film, open_package
-from components.outputs import dvc_hash
-from components.params import (
+from components.cli.summary import print_lineage
+from components.steps import STEPS
+from osteon.contract import Input, Output, Summary, describe
+from osteon.environment import describe_environment
+from osteon.errors import OsteonError
+from osteon.files import dvc_hash
+from osteon.models.package.package import example_film, open_package
+from osteon.params import (
     DataParams,
     EvaluationParams,
     Params,
@@ -35,8 +36,8 @@ from components.params import (
     ValidationParams,
     flatten,
 )
-from components.steps import STEPS
-from components.summary import print_lineage
+from osteon.records import lineage
+from osteon.records import runs as tracking
 from tests.command import osteon
 from tests.conftest import Pipeline
 from tests.making import encoded, packaged, ramp
@@ -62,7 +63,7 @@ def runs_of(client: MlflowClient) -> list[Run]:
 
 
 def step_of(run: Run) -> str:
-    return str(run.data.tags[run_lineage.STEP])
+    return str(run.data.tags[lineage.STEP])
 
 
 def ingest(source: Path, folder: Path) -> Path:
@@ -120,7 +121,7 @@ def recorded(passes: Recorded, monkeypatch: pytest.MonkeyPatch) -> Recorded:
 def test_a_pass_is_a_parent_with_a_run_for_each_step(recorded: Recorded) -> None:
     assert list(recorded.runs) == ["pipeline", "ingest", "validate", "prepare"]
     parent = recorded.runs["pipeline"]
-    assert parent.data.tags[run_lineage.PASS] == "one"
+    assert parent.data.tags[lineage.PASS] == "one"
     assert parent.info.run_name.startswith("pipeline 20")
     for name in ("ingest", "validate", "prepare"):
         run = recorded.runs[name]
@@ -183,7 +184,7 @@ def test_a_report_is_kept_with_the_run(recorded: Recorded) -> None:
     kept = Path(recorded.client.download_artifacts(run, "report/quarantine.csv"))
     assert kept.read_bytes() == (recorded.folder / "report" / "quarantine.csv").read_bytes()
     assert [one.path for one in recorded.client.list_artifacts(recorded.runs["ingest"].info.run_id)] == [
-        run_lineage.ENVIRONMENT_FILE
+        lineage.ENVIRONMENT_FILE
     ]
 
 
@@ -196,16 +197,16 @@ def test_a_file_is_followed_back_to_the_films(recorded: Recorded) -> None:
         "report": ["ingest", "validate"],
         "dataset": ["ingest", "validate", "prepare"],
     }.items():
-        found = run_lineage.lineage_of_file(recorded.path(path))
+        found = lineage.lineage_of_file(recorded.path(path))
         assert found is not None
         assert [node.step for node in found.walk()] == steps
         assert found.data == dvc_hash(recorded.source)
         assert not any(node.missing for node in found.walk())
-    assert run_lineage.lineage_of_file(recorded.folder / "mlflow.db") is None
+    assert lineage.lineage_of_file(recorded.folder / "mlflow.db") is None
 
 
 def test_a_step_that_was_skipped_stays_linked_to_the_run_that_did_it(recorded: Recorded) -> None:
-    found = run_lineage.lineage(recorded.again["prepare"].info.run_id)
+    found = lineage.lineage(recorded.again["prepare"].info.run_id)
     assert [node.run_id for node in found.walk()] == [
         recorded.runs["ingest"].info.run_id,
         recorded.runs["validate"].info.run_id,
@@ -218,31 +219,31 @@ def test_a_step_that_was_skipped_stays_linked_to_the_run_that_did_it(recorded: R
 
 
 def test_a_lineage_carries_what_it_takes_to_make_it_again(recorded: Recorded) -> None:
-    nodes = {node.step: node for node in run_lineage.lineage(recorded.runs["prepare"].info.run_id).walk()}
+    nodes = {node.step: node for node in lineage.lineage(recorded.runs["prepare"].info.run_id).walk()}
     assert nodes["prepare"].params["preparation.image_size"] == "64"
     assert nodes["ingest"].params["data.layout"] == "manifest"
     assert nodes["validate"].metrics == recorded.runs["validate"].data.metrics
     for node in nodes.values():
         assert (node.status, node.seconds) == ("FINISHED", node.metrics["seconds"])
-        assert {run_lineage.COMMIT, run_lineage.DIRTY} <= set(node.tags)
+        assert {lineage.COMMIT, lineage.DIRTY} <= set(node.tags)
 
 
 @pytest.mark.parametrize("what", ["0" * 32, "nope", "models:/osteon/1", "models:/osteon@champion", "m-" + "0" * 32])
 def test_a_run_or_model_that_is_not_there(recorded: Recorded, what: str) -> None:
     with pytest.raises(OsteonError, match="give a run's id or models:/NAME/VERSION") as caught:
-        run_lineage.lineage(what)
+        lineage.lineage(what)
     assert str(caught.value).startswith(f"{what}: ")
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_each_run_keeps_the_environment_it_ran_in(recorded: Recorded) -> None:
-    nodes = list(run_lineage.lineage(recorded.runs["prepare"].info.run_id).walk())
-    found = run_lineage.environments(nodes)
-    assert list(found) == [node.tags[run_lineage.ENVIRONMENT] for node in nodes][:1]
+    nodes = list(lineage.lineage(recorded.runs["prepare"].info.run_id).walk())
+    found = lineage.environments(nodes)
+    assert list(found) == [node.tags[lineage.ENVIRONMENT] for node in nodes][:1]
     (environment,) = found.values()
     assert environment == describe_environment()
     for run in (recorded.runs[name] for name in ("ingest", "validate", "prepare")):
-        kept = Path(recorded.client.download_artifacts(run.info.run_id, run_lineage.ENVIRONMENT_FILE))
+        kept = Path(recorded.client.download_artifacts(run.info.run_id, lineage.ENVIRONMENT_FILE))
         assert json.loads(kept.read_text()) == environment
 
 
@@ -319,7 +320,7 @@ def test_of_several_runs_that_wrote_a_file_the_last_that_finished_before_is_its_
     made_by_hand(client, 3, osteon_wrote_abcd="manifest")
     reader = made_by_hand(client, 4, osteon_read_abc="manifest")
     made_by_hand(client, 5, **wrote)
-    assert [node.run_id for node in run_lineage.lineage(reader).walk()] == [second, reader]
+    assert [node.run_id for node in lineage.lineage(reader).walk()] == [second, reader]
 
 
 def test_files_of_the_same_bytes_are_told_apart_by_their_names(client: MlflowClient) -> None:
@@ -328,7 +329,7 @@ def test_files_of_the_same_bytes_are_told_apart_by_their_names(client: MlflowCli
     validated = made_by_hand(client, 2, osteon_read_abc="manifest", osteon_wrote_abc="trusted")
     made_by_hand(client, 3, osteon_wrote_abc="manifest")
     prepared = made_by_hand(client, 4, osteon_read_abc="trusted")
-    assert [node.run_id for node in run_lineage.lineage(prepared).walk()] == [ingested, validated, prepared]
+    assert [node.run_id for node in lineage.lineage(prepared).walk()] == [ingested, validated, prepared]
 
 
 def test_an_input_is_named_as_the_output_it_comes_from() -> None:
@@ -344,7 +345,7 @@ def test_a_run_that_two_read_from_is_there_once(client: MlflowClient) -> None:
     left = made_by_hand(client, 2, osteon_read_a="x", osteon_wrote_b="y")
     right = made_by_hand(client, 3, osteon_read_a="x", osteon_wrote_c="z")
     last = made_by_hand(client, 4, osteon_read_b="y", osteon_read_c="z", osteon_read_d="elsewhere")
-    found = run_lineage.lineage(last)
+    found = lineage.lineage(last)
     walked = [node.run_id for node in found.walk()]
     assert (walked[0], walked[-1], sorted(walked)) == (first, last, sorted([first, left, right, last]))
     assert found.missing == ["elsewhere"]
@@ -401,7 +402,7 @@ def test_parts_of_a_step_are_runs_below_its_own(client: MlflowClient, phantoms: 
     outer = runs.pop("in_parts")
     for run in runs.values():
         assert run.data.tags["mlflow.parentRunId"] == outer.info.run_id
-        for tag in (run_lineage.PROCESS, run_lineage.COMMIT, run_lineage.DIRTY):
+        for tag in (lineage.PROCESS, lineage.COMMIT, lineage.DIRTY):
             assert run.data.tags[tag] == outer.data.tags[tag]
     assert [run.info.status for run in runs.values()] == ["FINISHED", "FINISHED", "FAILED"]
     assert outer.info.status == "FINISHED"
@@ -519,7 +520,7 @@ def test_a_missing_input_is_told_before_anything_is_recorded(client: MlflowClien
 def test_an_experiment_that_was_deleted(client: MlflowClient) -> None:
     client.delete_experiment(client.create_experiment("osteon"))
     with pytest.raises(OsteonError, match="experiment 'osteon' was deleted; restore it or set MLFLOW_EXPERIMENT_NAME"):
-        run_lineage.lineage("0" * 32)
+        lineage.lineage("0" * 32)
 
 
 # ---------------------------------------------------------------- where from
@@ -528,7 +529,7 @@ def test_an_experiment_that_was_deleted(client: MlflowClient) -> None:
 def test_the_commit_and_whether_the_tree_was_dirty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert tracking._origin()[run_lineage.COMMIT] == "unknown"
+    assert tracking._origin()[lineage.COMMIT] == "unknown"
 
     def git(*words: str) -> str:
         options = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
@@ -540,20 +541,20 @@ def test_the_commit_and_whether_the_tree_was_dirty(tmp_path: Path, monkeypatch: 
         Path(name).write_text("1")
     git("add", ".")
     git("commit", "-qm", "first")
-    clean = {run_lineage.COMMIT: git("rev-parse", "HEAD"), run_lineage.DIRTY: "false"}
+    clean = {lineage.COMMIT: git("rev-parse", "HEAD"), lineage.DIRTY: "false"}
     assert clean.items() <= tracking._origin().items()
     Path("dvc.lock").write_text("2")  # a run writes it
     assert clean.items() <= tracking._origin().items()
     Path("params.yaml").write_text("2")
-    assert tracking._origin()[run_lineage.DIRTY] == "true"
+    assert tracking._origin()[lineage.DIRTY] == "true"
 
 
 def test_the_address_of_dvcs_remote_is_a_tag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert run_lineage.REMOTE not in tracking._origin()
+    assert lineage.REMOTE not in tracking._origin()
     Path(".dvc").mkdir()
     Path(".dvc/config").write_text("[core]\n    remote = far\n['remote \"far\"']\n    url = s3://films/osteon\n")
-    assert tracking._origin()[run_lineage.REMOTE] == "s3://films/osteon"
+    assert tracking._origin()[lineage.REMOTE] == "s3://films/osteon"
 
 
 def test_in_an_image_the_commit_comes_from_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -561,14 +562,14 @@ def test_in_an_image_the_commit_comes_from_its_environment(monkeypatch: pytest.M
     monkeypatch.setenv("OSTEON_GIT_DIRTY", "false")
     monkeypatch.setenv("OSTEON_IMAGE", "osteon@sha256:1")
     found = tracking._origin()
-    said = [found[tag] for tag in (run_lineage.COMMIT, run_lineage.DIRTY, run_lineage.IMAGE)]
+    said = [found[tag] for tag in (lineage.COMMIT, lineage.DIRTY, lineage.IMAGE)]
     assert said == ["abc", "false", "osteon@sha256:1"]
 
 
 def test_the_steps_of_one_dvc_repro_are_one_pass(tmp_path: Path) -> None:
     """DVC itself runs them, each in a process of its own."""
     (tmp_path / "pass.py").write_text(
-        "import sys, pathlib; from components.tracking import current_pass\n"
+        "import sys, pathlib; from osteon.records.runs import current_pass\n"
         "pathlib.Path(sys.argv[1]).write_text(str(current_pass()))\n"
     )
     stages = {
@@ -586,7 +587,7 @@ def test_the_steps_of_one_dvc_repro_are_one_pass(tmp_path: Path) -> None:
 
 def test_nothing_is_sent_home() -> None:
     """MLflow counts its users unless it is told not to, before it is imported."""
-    code = "import components.tracking, mlflow.telemetry as t; print(t.get_telemetry_client())"
+    code = "import osteon.records.runs, mlflow.telemetry as t; print(t.get_telemetry_client())"
     kept = {name: value for name, value in os.environ.items() if not re.search("PYTEST|CI|MLFLOW|GITHUB", name)}
     done = subprocess.run([sys.executable, "-c", code], env=kept, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "None"
@@ -640,7 +641,7 @@ def test_a_step_recorded_by_a_server(
     assert "report/quarantine.csv" in {one.path for one in client.list_artifacts(run.info.run_id, "report")}
     assert list((tmp_path / "kept").rglob("quarantine.csv"))
     assert sorted(path.name for path in Path.cwd().iterdir()) == ["report", "trusted"]
-    assert run_lineage.lineage(run.info.run_id).missing == ["manifest"]
+    assert lineage.lineage(run.info.run_id).missing == ["manifest"]
 
 
 # ---------------------------------------------------------------- models
@@ -664,8 +665,8 @@ LOAD = """
     model = mlflow.pyfunc.load_model(sys.argv[1])
     answers = model.predict(pd.DataFrame({"film": [Path(name).read_bytes() for name in sys.argv[2:]]}))
     answers.to_json("answers.json", orient="records", double_precision=15)
-    import components.models.package
-    print(components.models.package.__file__)
+    import osteon.models.package.package
+    print(osteon.models.package.package.__file__)
 """
 
 
@@ -688,8 +689,8 @@ def test_a_model_is_logged_measured_and_loads_anywhere(
     # The evaluation's figures are on the model's page, and both lead back to one run.
     figures = {metric.key: metric.value for metric in logged.metrics}
     assert figures["auroc"] == summary.model_dump()["auroc"]
-    assert run_lineage.lineage(logged.model_id).run_id == made.info.run_id
-    assert [node.step for node in run_lineage.lineage(measured.info.run_id).walk()] == ["pack", "evaluate"]
+    assert lineage.lineage(logged.model_id).run_id == made.info.run_id
+    assert [node.step for node in lineage.lineage(measured.info.run_id).walk()] == ["pack", "evaluate"]
 
     # It has a signature and an example, …
     signature = mlflow.models.get_model_info(logged.model_uri).signature

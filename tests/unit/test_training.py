@@ -15,38 +15,29 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from components import tracking
-from components.errors import OsteonError
-from components.films.prepared import PreparedFilms, open_prepared
-from components.models.backend import load_keras
-from components.outputs import dvc_hash
-from components.params import CertaintyParams, ClassicalParams, PackageParams, TrainingParams, ValidationParams
 from components.training.step import TrainingSummary, train
+from osteon.errors import OsteonError
+from osteon.files import dvc_hash
+from osteon.films.prepared.array import PreparedFilms, open_prepared
+from osteon.models.networks.backend import load_keras
+from osteon.params import CertaintyParams, ClassicalParams, PackageParams, TrainingParams, ValidationParams
+from osteon.records import runs
 from tests.conftest import Experiment
 
 keras = load_keras()
 
-from components.models.calibration import fit_calibration, probabilities_of  # noqa: E402
-from components.models.checkpoint import TrainingState, save_checkpoint  # noqa: E402
-from components.models.classical import (  # noqa: E402
-    fit_classical,
-    load_classical,
-    probabilities,
-)
-from components.models.film_features import features_of  # noqa: E402
-from components.models.fit import compile_network  # noqa: E402
-from components.models.network_files import load_network  # noqa: E402
-from components.models.networks import build_network  # noqa: E402
-from components.models.operating_points import find_operating_points  # noqa: E402
-from components.models.out_of_fold import read_distances, read_folds, read_predictions  # noqa: E402
-from components.models.package import (  # noqa: E402
-    PackageInfo,
-    classical_file,
-    load_networks,
-    open_package,
-)
-from components.models.searched import Best, write_best  # noqa: E402
-from components.models.seeing import logits_of  # noqa: E402
+from osteon.models.best_hyperparameters import Best, write_best  # noqa: E402
+from osteon.models.classical.classifiers import fit_classical, load_classical, probabilities  # noqa: E402
+from osteon.models.classical.film_features import features_of  # noqa: E402
+from osteon.models.fitting.checkpoint import TrainingState, save_checkpoint  # noqa: E402
+from osteon.models.fitting.fit import compile_network  # noqa: E402
+from osteon.models.heldout.predictions import read_distances, read_folds, read_predictions  # noqa: E402
+from osteon.models.inference.predict import logits_of  # noqa: E402
+from osteon.models.networks.architectures import build_network  # noqa: E402
+from osteon.models.networks.network_files import load_network  # noqa: E402
+from osteon.models.package.package import PackageInfo, classical_file, load_networks, open_package  # noqa: E402
+from osteon.statistics.calibration import fit_calibration, probabilities_of  # noqa: E402
+from osteon.statistics.operating_points import find_operating_points  # noqa: E402
 
 # One worker makes the experiment's folds for all tests that look at them.
 pytestmark = pytest.mark.xdist_group("experiment")
@@ -407,7 +398,7 @@ def test_an_export_that_says_something_else_is_said_aloud(
     experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Another network's file stands for what a faulty converter may write."""
-    from components.models import onnx_network
+    from osteon.models.inference import onnx_network
 
     def faulty(source: Path, path: Path) -> None:
         whole(source.with_name("network-0.keras"), path)
@@ -458,13 +449,13 @@ def test_a_killed_training_goes_on_and_ends_as_one_that_was_not(
         if len(shown) == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(tracking, "log_metrics", killed_after_the_first_epoch)
+    monkeypatch.setattr(runs, "log_metrics", killed_after_the_first_epoch)
     model = tmp_path / "model"
     with pytest.raises(KeyboardInterrupt):
         pack(experiment, model, folds=folds_122, best=searched, epochs=4)
     assert not model.exists()
     assert (tmp_path / ".model.partial" / "checkpoint" / "state.json").exists()
-    with caplog.at_level("INFO", logger="components"):
+    with caplog.at_level("INFO"):
         pack(experiment, model, folds=folds_122, best=searched, epochs=4)
     assert "continuing after epoch 1" in caplog.text
     assert caplog.text.count("images/s") == 1
@@ -486,7 +477,7 @@ def test_a_killed_training_goes_on_and_ends_as_one_that_was_not(
 SCRIPT = """
     import json, sys
     from pathlib import Path
-    from components.params import CertaintyParams, ClassicalParams, PackageParams, TrainingParams, ValidationParams
+    from osteon.params import CertaintyParams, ClassicalParams, PackageParams, TrainingParams, ValidationParams
     {before}
     from components.training.step import train
     params = TrainingParams(width=8, epochs=1, patience=0, batch_size=8, precision="float32")
@@ -541,7 +532,7 @@ def test_training_spreads_over_several_devices(experiment: Experiment, tmp_path:
     before = (
         "import tensorflow as tf; cpu = tf.config.list_physical_devices('CPU')[0]; "
         "tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2); "
-        "from components.models import devices, fit; scopes = []; "
+        "from osteon.models.fitting import fit; from osteon.models.networks import devices; scopes = []; "
         "fit.distribution = lambda: scopes.append(devices._mirrored(['CPU:0', 'CPU:1'])) or scopes[0]"
     )
     out = in_process(experiment, tmp_path / "model", before=before, after="print(len(scopes))")
@@ -550,7 +541,7 @@ def test_training_spreads_over_several_devices(experiment: Experiment, tmp_path:
 
 
 def test_nothing_here_needs_a_gpu() -> None:
-    from components.models.devices import describe_devices, distribution
+    from osteon.models.networks.devices import describe_devices, distribution
 
     with distribution():
         pass

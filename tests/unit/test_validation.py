@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.errors import OsteonError
-from components.films.audit import SHORTCUTS, read_audit
-from components.films.manifest import read_manifest, write_manifest
 from components.ingestion.step import ingest
-from components.params import DataParams, ValidationParams
 from components.validation.step import DOCS, QUARANTINE, REPORT, count_reasons, validate
+from osteon.errors import OsteonError
+from osteon.films.manifest import read_manifest, write_manifest
+from osteon.films.shortcut_audit import SHORTCUTS, read_audit
+from osteon.params import DataParams, ValidationParams
 from tests.making import dicom, dicom_bytes, encoded, manifest_of, ramp, write
 
 
@@ -173,7 +173,7 @@ def test_a_warning_does_not_stop(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     source = tmp_path / "films"
     for number in range(20):
         write(source / f"{number % 2}" / f"{number}.png", encoded(good_film(number, 90, 100), "PNG"))
-    with caplog.at_level(logging.INFO, logger="components"):
+    with caplog.at_level(logging.INFO):
         trusted, _ = run(source)
     assert len(trusted) == 20
     assert "note: half of the films are at most 100 pixels wide" in caplog.text
@@ -296,7 +296,7 @@ def sized(folder: Path, sides: tuple[int, int]) -> Path:
 
 
 def test_a_set_whose_label_is_the_size_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, logger="components"):
+    with caplog.at_level(logging.INFO):
         trusted, _ = run(sized(tmp_path, (140, 200)))
     assert len(trusted) == 60  # it warns, and does not stop
     audit = read_audit(tmp_path / "report")
@@ -312,7 +312,7 @@ def test_a_set_whose_label_is_the_size_is_warned_of(tmp_path: Path, caplog: pyte
 
 
 def test_a_set_of_one_size_is_not_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, logger="components"):
+    with caplog.at_level(logging.INFO):
         run(sized(tmp_path, (150, 150)))
     audit = read_audit(tmp_path / "report")
     assert (audit.warning, audit.skipped) == (None, None)

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.augmentation.step import augment
-from components.films.manifest import text_to_boxes
-from components.films.prepared import open_prepared
-from components.films.warping import Variation, draw_variation, vary, vary_boxes
-from components.params import AugmentationParams
+from osteon.films.manifest import text_to_boxes
+from osteon.films.prepared.array import open_prepared
+from osteon.films.prepared.warping import Variation, draw_variation, vary, vary_boxes
+from osteon.params import AugmentationParams
 from tests.conftest import Pipeline
 
 STILL = AugmentationParams(rotation=0, scale=0, shift=0, shear=0, mirror=False, gamma=0, gain=0, noise=0)

@@ -1,0 +1,116 @@
+"""What an audit found: records that are printed, and written as JSON."""
+
+from pydantic import BaseModel, ConfigDict
+
+from osteon.statistics.intervals import Estimate
+
+
+class Record(BaseModel):
+    """Written as JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Sign(Record):
+    """A kind of copy: pairs of films that show it, and the films in them."""
+
+    name: str
+    pairs: int
+    films: int
+
+
+class SplitLeak(Record):
+    """Films of one split that have something in common with a film of another."""
+
+    split: str
+    other: str
+    films: int  # of `split`
+    copies: int  # of them, with a copy in `other`
+    other_copies: int  # films of `other` with a copy in `split`
+    patients: int  # patients with films in both; 0 where no patient is known
+    studies: int
+    patient_films: int  # films of `split` whose patient or study is in `other` too
+
+
+class Contradiction(Record):
+    """Copies of one film, labelled both ways."""
+
+    likeness: float | None  # null: on the same pixels; else the lowest score, 0 … 1, among the near copies
+    positive: list[str]
+    negative: list[str]
+
+
+class CrossValidation(Record):
+    """How a model does on films of the folds that it has not seen."""
+
+    accuracy: Estimate
+    auroc: Estimate
+
+
+class Gap(Record):
+    """A quick classical model, validated by films drawn at random and by whole groups."""
+
+    films: int = 0
+    groups: int = 0
+    left_out: int = 0  # films beyond the most that are asked
+    skipped: str | None = None  # why nothing was asked
+    majority: float | None = None  # accuracy of always answering the commoner class
+    random: CrossValidation | None = None
+    grouped: CrossValidation | None = None
+    difference: Estimate | None = None  # of the two accuracies
+
+
+class Audit(Record):
+    """The whole of audit.json. No ids of patients, no path above the folder; films by their path below it."""
+
+    folder: str
+    layout: str | None  # null: none fitted, films without labels
+    finding: str  # what a positive label means
+    confidence: float
+    films: int
+    readable: int
+    unreadable: dict[str, int]  # reason → films, the commonest first
+    positive: int  # readable films with a label that the layout does not doubt
+    negative: int
+    doubts: dict[str, int]  # why the others have none
+    sources: int  # films when copies count as one
+    most_copies: int  # films that show one source
+    groups: int  # of films that share a source, patient or study
+    patients: int | None  # null: no patient is known
+    signs: list[Sign]
+    splits: dict[str, int]  # readable films
+    without_split: int
+    leaks: list[SplitLeak]  # for each two splits
+    contradictions: list[Contradiction]
+    gap: Gap
+
+    @property
+    def leaking(self) -> bool:
+        """Whether a copy, a patient or a study is on two sides of the given splits."""
+        return any(one.copies or one.patients or one.studies for one in self.leaks)
+
+    @property
+    def verdict(self) -> str:
+        """One sentence."""
+        if self.leaking:
+            said = [_leak(one) for one in self.leaks if one.copies or one.patients or one.studies]
+            return f"The given splits leak: {'; '.join(said)}."
+        films = "1 source film" if self.sources == 1 else f"{self.sources:,} source films"
+        what = f"{films} behind {self.readable:,} images"
+        if self.leaks:
+            patients = "copy" if self.patients is None else "copy or a patient"
+            return f"No leak found: no two of the splits {', '.join(self.splits)} share a {patients}; {what}."
+        given = f"All films are in one split ({next(iter(self.splits))})" if self.splits else "No splits are given"
+        return f"{given}, so none can leak; {what}."
+
+
+def _leak(one: SplitLeak) -> str:
+    said = []
+    if one.copies:
+        share = f"{one.copies:,} of {one.films:,} {one.split} films ({one.copies / one.films:.0%})"
+        said.append(f"{share} {'has' if one.copies == 1 else 'have'} a copy among the {one.other} films")
+    if one.patients or one.studies:
+        count, what = (one.patients, "patient") if one.patients else (one.studies, "study")
+        many = what if count == 1 else {"patient": "patients", "study": "studies"}[what]
+        said.append(f"{count:,} {many} {'is' if count == 1 else 'are'} in both {one.other} and {one.split}")
+    return " and ".join(said)

@@ -1,0 +1,106 @@
+"""A folder of films, read by whichever layout fits it; one that fits none is still a folder of films."""
+
+import logging
+import secrets
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, NamedTuple
+
+from osteon.errors import OsteonError
+from osteon.files import files_under
+from osteon.films.identity import pseudonymised
+from osteon.films.layouts import mura, read_layout
+from osteon.films.layouts.annotations import TABLE
+from osteon.films.layouts.dicom import identifying_tags, may_be_dicom
+from osteon.films.layouts.folders import split_of
+from osteon.films.manifest import as_manifest
+from osteon.films.reading.decoding import EXTENSIONS, find_films
+from osteon.params import DataParams
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+
+class Folder(NamedTuple):
+    """The films of a folder (manifest columns), and the layout they were read by; None where none fits."""
+
+    layout: str | None
+    films: "pd.DataFrame"
+
+
+def read_folder(root: Path, layout: str | None, params: DataParams) -> Folder:
+    """Read a folder, its splits from the layout or from folders named train, val or test.
+
+    Ids of patients and studies are hashed with a key that is forgotten: nothing is written, not even a key.
+
+    Args:
+        root: the folder.
+        layout: None takes the first that fits, and says why one that seemed to fit did not.
+        params: classes and columns; its root and layout are not looked at.
+
+    Raises:
+        OsteonError: no such folder, no film in it, or it is not laid out as `layout` says.
+
+    """
+    if not root.is_dir():
+        raise OsteonError(f"{root}: no such folder")
+    key = secrets.token_bytes(32)
+    for name in [layout] if layout else _fitting(root, params):
+        try:
+            films = read_layout(root, params.model_copy(update={"layout": name}), key)
+        except OsteonError as error:
+            if layout:
+                raise
+            log.info("not the layout %s: %s", name, error)
+        else:
+            return Folder(name, _with_splits(films))
+    rows = _plain(root)
+    if rows.empty:
+        raise OsteonError(f"{root}: no film there; files count by extension ({', '.join(sorted(EXTENSIONS))})")
+    return Folder(None, _with_splits(as_manifest(pseudonymised(rows, key))))
+
+
+def _fitting(root: Path, params: DataParams) -> Iterator[str]:
+    """Layouts whose mark is in the folder, those that tell most first."""
+    if (root / "dataset.csv").exists() and (root / "images").is_dir():
+        yield "fracatlas"
+    if any((root / name).exists() for name in ("manifest.parquet", "manifest.csv")):
+        yield "manifest"
+    if any(root.rglob(TABLE)):
+        yield "annotations"
+    if (root / params.label_file).exists() and any(may_be_dicom(path) for path in files_under(root)):
+        yield "dicom"
+    if any(mura.FORM.match(path.as_posix()) for path in find_films(root)):
+        yield "mura"
+    if any(find_films(root)):
+        yield "folders"
+
+
+def _plain(root: Path) -> "pd.DataFrame":
+    """One row a film, without labels; patients and studies from DICOM's tags."""
+    import pandas as pd
+
+    rows = []
+    for path in files_under(root):
+        dicom = may_be_dicom(path)
+        if not dicom and path.suffix.lower() not in EXTENSIONS:
+            continue
+        tags = identifying_tags(path) if dicom else {}
+        name = path.relative_to(root).as_posix()
+        rows.append(
+            {
+                "film_id": name,
+                "path": name,
+                "patient_id": tags.get("PatientID"),
+                "study_id": tags.get("StudyInstanceUID"),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _with_splits(films: "pd.DataFrame") -> "pd.DataFrame":
+    """The films with the split that their path names, where the layout tells none."""
+    named = films["path"].map(lambda path: split_of(PurePosixPath(path))).astype("string")
+    return films.assign(given_split=films["given_split"].fillna(named))

@@ -1,0 +1,140 @@
+"""What a step runs on and with: the machine, Python, and every installed package."""
+
+import atexit
+import configparser
+import gc
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from osteon.params import without_password
+
+# Another version of one of these may give other figures; the rest is in the record too.
+DECISIVE = (
+    "tensorflow",
+    "tensorflow-cpu",
+    "jax",
+    "keras",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "scikit-image",
+    "onnxruntime",
+    "opencv-python-headless",
+    "pillow",
+)
+_KINDS = ("python", "system", "processor", "cores", "gpus")
+
+
+def collect_garbage_rarely() -> None:
+    """Let Python look for garbage that holds itself when there may be some, not after every 700 objects.
+
+    MLflow and TensorFlow make more than a million objects that stay: to look through them again and again took a fifth
+    of the time of their import, and once more at the end took a second: what is left then goes with the process. For
+    the beginning of a process that is ours.
+    """
+    gc.set_threshold(100_000, 20, 10)
+    atexit.register(gc.freeze)
+
+
+def describe_environment() -> dict[str, Any]:
+    """The kind of machine, and package → version; nothing that names the machine.
+
+    Returns:
+        python, system and processor as texts, cores (those this process may use), gpus (the names of NVIDIA's),
+        packages (name → version).
+
+    """
+    from importlib.metadata import distributions
+
+    packages: dict[str, str] = {}
+    for found in distributions():
+        about = found.metadata  # parsed each time it is asked for
+        name = re.sub(r"[-_.]+", "-", about["Name"]).lower()  # as the lock has it
+        packages.setdefault(name, about["Version"])  # of two the first is imported
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "gpus": _gpus(),
+        "packages": dict(sorted(packages.items())),
+    }
+
+
+def _processor() -> str:
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError:
+        found = None
+    return found[1] if found else platform.processor()
+
+
+def _gpus() -> list[str]:
+    """Asked of the driver: to ask TensorFlow takes seconds, and most steps do not need it."""
+    command = shutil.which("nvidia-smi")
+    if command is None:
+        return []
+    try:
+        done = subprocess.run(  # noqa: S603
+            (command, "--query-gpu=name", "--format=csv,noheader"),
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return done.stdout.splitlines()
+
+
+def machine_line(environment: dict[str, Any]) -> str:
+    """Python and the kind of machine, for a person."""
+    gpus = ", ".join(environment["gpus"]) or "no GPU"
+    where = ", ".join((environment["processor"], f"{environment['cores']} cores", gpus))
+    return f"{environment['python']} on {environment['system']}, {where}"
+
+
+def packages_line(environment: dict[str, Any]) -> str:
+    """The versions that decide, and how many others there are."""
+    packages = environment["packages"]
+    named = [f"{name} {packages[name]}" for name in DECISIVE if name in packages]
+    return f"{', '.join(named)} and {len(packages) - len(named)} more"
+
+
+def differences(then: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
+    """In what two environments differ, a line each; of the packages those that decide first."""
+    for kind in _KINDS:
+        if then[kind] != now[kind]:
+            yield f"{kind}: {_said(then[kind])} then, {_said(now[kind])} now"
+    before, after = then["packages"], now["packages"]
+    changed = [name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]
+    for name in sorted(changed, key=lambda name: name not in DECISIVE):
+        yield f"{name}: {before.get(name, 'none')} then, {after.get(name, 'none')} now"
+
+
+def _said(value: object) -> str:
+    return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
+
+
+def dvc_remote() -> str | None:
+    """The address of DVC's default remote, as .dvc/config and config.local say it, without user and password.
+
+    Read here because every step asks: to import dvc.config and load it takes 0.7 s, this 0.3 ms.
+    """
+    parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=("#",), strict=False)
+    try:
+        parser.read([Path(".dvc") / "config", Path(".dvc") / "config.local"], encoding="utf-8")
+    except (configparser.Error, OSError, UnicodeDecodeError):
+        return None
+    name = parser.get("core", "remote", fallback="").strip("'\"")
+    for section in parser.sections():
+        # DVC writes ['remote "NAME"'].
+        if (found := re.search(r'remote "(.+?)"', section)) and found[1] == name:
+            return without_password(parser.get(section, "url", fallback="").strip("'\"")) or None
+    return None

@@ -1,0 +1,47 @@
+"""Osteon's own layout: manifest.csv (or manifest.parquet) beside the films; the phantoms use it.
+
+Columns: path and label, and whichever of film_id, finding, fracture_type, region, view, patient_id, study_id,
+hardware, boxes and given_split there are (docs/data.md says what is in them). film_id defaults to the path.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from osteon.errors import OsteonError
+from osteon.films.layouts import label_of, no_class, read_table
+from osteon.films.manifest import LAYOUT_COLUMNS
+from osteon.films.reading.decoding import find_films
+from osteon.params import DataParams
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def read(root: Path, params: DataParams) -> "pd.DataFrame":
+    """One row a row of the manifest, and one for each film that it does not name."""
+    import pandas as pd
+
+    if (root / "manifest.parquet").exists():
+        rows = pd.read_parquet(root / "manifest.parquet")
+        missing = [column for column in ("path", "label") if column not in rows]
+        if missing:
+            raise OsteonError(f"{root / 'manifest.parquet'}: no column {', '.join(missing)}")
+    else:
+        rows = read_table(root / "manifest.csv", ("path", "label"))
+    rows = rows[[column for column in rows if column in LAYOUT_COLUMNS]].copy()
+    rows["film_id"] = rows["film_id"].fillna(rows["path"]) if "film_id" in rows else rows["path"]
+    rows["finding"] = rows["finding"].fillna("fractured") if "finding" in rows else "fractured"
+    if "hardware" in rows:
+        rows["hardware"] = (
+            rows["hardware"].astype("string").str.casefold().map({"true": True, "false": False, "1": True, "0": False})
+        )
+    words = rows["label"].tolist()
+    labels = [label_of(word, params.classes) for word in words]
+    rows["label"] = pd.array(labels, dtype="Int8")
+    doubts = [None if label is not None else no_class(word, "label") for word, label in zip(words, labels, strict=True)]
+    rows["doubt"] = pd.array(doubts, dtype="string")
+
+    named = set(rows["path"])
+    extra = [name for path in find_films(root) if (name := path.as_posix()) not in named]
+    strays = pd.DataFrame({"film_id": extra, "path": extra, "doubt": "not in the manifest"})
+    return pd.concat([rows, strays], ignore_index=True) if extra else rows

@@ -1,0 +1,40 @@
+"""MURA (Rajpurkar et al. 2018): <split>/XR_<REGION>/patient<n>/study<n>_<positive|negative>/image<n>.png.
+
+Patient, study, region and label are in the path. Its label says 'abnormal', which may be a fracture, an implant
+or worn joints; the manifest says so in `finding`, and the pipeline does not take it for 'fractured'.
+"""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from osteon.films.reading.decoding import find_films
+from osteon.params import DataParams
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORM = re.compile(
+    r"(?:.*/)?(?P<split>train|valid)/XR_(?P<region>[A-Z]+)/(?P<patient>patient\d+)/"
+    r"(?P<study>study\d+)_(?P<label>positive|negative)/[^/]+$"
+)
+
+
+def read(root: Path, params: DataParams) -> "pd.DataFrame":  # noqa: ARG001 – the form of a layout
+    """One row a film."""
+    import pandas as pd
+
+    rows = []
+    for path in find_films(root):
+        row: dict[str, object] = {"film_id": path.as_posix(), "path": path.as_posix(), "finding": "abnormal"}
+        parts = FORM.match(path.as_posix())
+        if parts:
+            row["label"] = int(parts["label"] == "positive")
+            row["region"] = parts["region"].lower()
+            row["patient_id"] = parts["patient"]
+            row["study_id"] = f"{parts['patient']}/{parts['region'].lower()}/{parts['study']}"
+            row["given_split"] = {"train": "train", "valid": "val"}[parts["split"]]
+        else:
+            row["doubt"] = "path is not <split>/XR_<REGION>/patient<n>/study<n>_<positive|negative>/<film>"
+        rows.append(row)
+    return pd.DataFrame(rows)

@@ -1,0 +1,178 @@
+"""A network learnt from some of the development films: what search, cross_validate and train have in common."""
+
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from osteon.errors import OsteonError
+from osteon.files import dvc_hash, remove_traces
+from osteon.films.prepared.array import PreparedFilms, open_prepared
+from osteon.films.prepared.folds import Rows, copies_of, development_rows
+from osteon.models.best_hyperparameters import Best
+from osteon.models.classical.film_features import FilmFeatures
+from osteon.models.fitting.batches import FilmBatches, TrainingBatches, types_to_learn
+from osteon.models.fitting.checkpoint import TrainingState, read_state
+from osteon.models.fitting.fit import choose_precision, fit
+from osteon.models.networks.architectures import build_network
+from osteon.models.networks.devices import describe_devices
+from osteon.params import AugmentationParams, ClassicalParams, TrainingParams
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LearningFilms:
+    """The films, their augmented copies, and how they may be varied while they are shown."""
+
+    prepared: PreparedFilms
+    copies: PreparedFilms
+    limits: AugmentationParams
+    types: list[str]  # of fractures, that the network learns to tell apart
+    fingerprint: str  # of both folders
+
+    def build(self, params: TrainingParams) -> Any:
+        """The network for these films, untrained."""
+        return build_network(self.prepared.side, params, self.types)
+
+    def batches(self, rows: Rows, params: TrainingParams) -> TrainingBatches:
+        """Batches of some of the films and of their copies."""
+        return TrainingBatches(
+            [(self.prepared, rows), (self.copies, self.copies_of(rows))],
+            params.batch_size,
+            self.limits if self.limits.online else None,
+            params.seed,
+            types=self.types,
+        )
+
+    def copies_of(self, rows: Rows) -> Rows:
+        """Rows of the copies of some of the films."""
+        return copies_of(self.prepared.films, rows, self.copies.films)
+
+    def labels(self, rows: Rows) -> NDArray[np.int64]:
+        """0 or 1 of some of the films."""
+        return self.prepared.films["label"].to_numpy(np.int64)[rows]
+
+    def described(
+        self, features: FilmFeatures, rows: Rows, params: ClassicalParams
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64], Any]:
+        """Features, labels and groups of some of the films and of their copies, for a classical model to learn from.
+
+        Of more than params.max_films some are drawn, before any is read: all would not fit into memory.
+        """
+        copies = self.copies_of(rows)
+        tables = [self.prepared.films.iloc[rows], self.copies.films.iloc[copies]]
+        labels = np.concatenate([table["label"].to_numpy(np.int64) for table in tables])
+        groups = np.concatenate([table["group"].to_numpy(object) for table in tables])
+        taken = np.arange(len(labels))
+        if len(taken) > params.max_films:
+            taken = np.sort(np.random.default_rng(params.seed).choice(taken, params.max_films, replace=False))
+        of_films, of_copies = taken[taken < len(rows)], taken[taken >= len(rows)] - len(rows)
+        found = np.concatenate([features.films[rows[of_films]], features.copies[copies[of_copies]]])
+        return found, labels[taken], groups[taken]
+
+
+def open_learning_films(dataset: Path, augmented: Path, params: TrainingParams, best: Best) -> LearningFilms:
+    """Open what prepare and augment wrote.
+
+    Args:
+        dataset: prepared films.
+        augmented: their copies, and the limits of variation.
+        params: task is read.
+        best: what the search found for the limits.
+
+    Raises:
+        OsteonError: missing, or of different sizes, or without types where they are to be learnt.
+
+    """
+    prepared, copies = open_prepared(dataset), open_prepared(augmented)
+    if prepared.side != copies.side:
+        raise OsteonError(f"{dataset} has films of {prepared.side} pixels, {augmented} of {copies.side}; run augment")
+    limits = AugmentationParams.model_validate_json((augmented / "augmentation.json").read_text(encoding="utf-8"))
+    learnt = prepared.films.iloc[development_rows(prepared.films)]
+    log.info(
+        "%s · %d films and %d copies of %d×%d pixels",
+        describe_devices(),
+        len(learnt),
+        len(copies.films),
+        prepared.side,
+        prepared.side,
+    )
+    return LearningFilms(
+        prepared,
+        copies,
+        best.over_augmentation(limits),
+        types_to_learn(learnt) if params.task == "fracture_type" else [],
+        f"{dvc_hash(dataset)} {dvc_hash(augmented)}",
+    )
+
+
+def with_precision(films: LearningFilms, rows: Rows, params: TrainingParams) -> TrainingParams:
+    """The parameters with 'auto' replaced by the faster precision on this machine."""
+    if params.precision != "auto":
+        return params
+    chosen = choose_precision(lambda: films.build(params), films.batches(rows, params), params)
+    return params.model_copy(update={"precision": chosen})
+
+
+def learn(
+    films: LearningFilms,
+    rows: Rows,
+    params: TrainingParams,
+    checkpoint: Path,
+    watched: Rows | None = None,
+    epochs: int | None = None,
+    on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, entry: None,  # noqa: ARG005
+) -> tuple[Any, TrainingState]:
+    """Learn from some of the films, or go on where an interrupted call left it.
+
+    Args:
+        films: all.
+        rows: to learn from; their copies too.
+        params: how; precision is chosen already.
+        checkpoint: folder to write each epoch; the caller's to delete when it has put the network away.
+        watched: rows to measure each epoch on. With params.patience they decide when to stop and which epoch is
+            kept; with a patience of 0 the last is kept whatever they say.
+        epochs: stop after so many; None: params.epochs.
+        on_epoch: told each epoch's number (from 0) and figures, those of an interrupted call first; what it raises
+            ends the training.
+
+    Returns:
+        The network and its history.
+
+    """
+    batches = films.batches(rows, params)
+    asked = FilmBatches(films.prepared, watched, types=films.types) if watched is not None else None
+    fingerprint = _fingerprint(films, rows, watched, params, epochs)
+    state = read_state(checkpoint, fingerprint)
+    if state is None:
+        remove_traces(checkpoint)  # of other films or parameters
+        stopping = watched is not None and params.patience > 0
+        state = TrainingState(fingerprint=fingerprint, precision=params.precision, stopping=stopping)
+    for epoch, entry in enumerate(state.history):  # of an interrupted call; this one's listener has not heard of them
+        on_epoch(epoch, entry)
+    return fit(lambda: films.build(params), batches, asked, params, state, checkpoint, epochs, on_epoch)
+
+
+def _fingerprint(
+    films: LearningFilms, rows: Rows, watched: Rows | None, params: TrainingParams, epochs: int | None
+) -> str:
+    """What a checkpoint must have been made from to be continued."""
+    parts = (
+        films.fingerprint,
+        films.limits.model_dump_json(),
+        params.model_dump_json(),
+        keras.backend.backend(),
+        ",".join(films.types),
+        dvc_hash(Path(params.weights)) if Path(params.weights).is_file() else "",
+        str(epochs),
+        hashlib.sha256(rows.tobytes()).hexdigest(),
+        hashlib.sha256(watched.tobytes()).hexdigest() if watched is not None else "",
+    )
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -1,0 +1,161 @@
+"""One fold: every model learns from the other folds' films and is asked about this one's. One unit of work."""
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from osteon.files import dvc_hash, remove_traces, whole_folder
+from osteon.films.prepared.folds import rows_in, rows_outside, set_aside
+from osteon.models.classical.classifiers import fit_reduced, probabilities, reduce_features, soft_vote
+from osteon.models.classical.film_features import FilmFeatures
+from osteon.models.fitting.train_network import LearningFilms, learn
+from osteon.models.heldout.predictions import DISTANCES, EMBEDDINGS, HISTORY, INFO, NETWORK, PREDICTIONS, FoldInfo
+from osteon.models.inference.out_of_distribution import EMBEDDING, embeddings_of, save_embeddings, with_embedding
+from osteon.models.inference.predict import seen_by
+from osteon.models.networks.network_files import save_network
+from osteon.params import ClassicalName, ClassicalParams, TrainingParams
+from osteon.statistics.calibration import probabilities_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+
+def compute_fold(
+    films: LearningFilms,
+    features: FilmFeatures,
+    fold: int,
+    folder: Path,
+    training: TrainingParams,
+    classical: ClassicalParams,
+    models: list[ClassicalName],
+    on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, entry: None,  # noqa: ARG005
+) -> FoldInfo:
+    """Compute one fold into a folder, or go on where an interrupted call left it; nothing where it is there already.
+
+    Args:
+        films: films and copies.
+        features: of both.
+        fold: number of the fold that is asked; no film of it, and no copy of one, is learnt from.
+        folder: gets the network, its history, the scores of every model and the films behind them.
+        training: of the network; precision is chosen already.
+        classical: of the other models.
+        models: which of them.
+        on_epoch: told each epoch's number (from 0) and figures.
+
+    """
+    fingerprint = _fingerprint(films, features, fold, training, classical, models)
+    if (done := _read(folder, fingerprint)) is not None:
+        log.info("computed already")
+        return done
+    table = films.prepared.films
+    asked, others = rows_in(table, fold), rows_outside(table, fold)
+    prevalence = float(films.labels(others).mean())
+    seconds: dict[str, float] = {}
+    with whole_folder(folder, keep=True) as partial:
+        start = time.perf_counter()
+        learning, stopping = others, None
+        if training.patience:
+            learning, stopping = set_aside(table, others, training.stopping_share, training.seed + fold)
+        log.info("%d films to learn from, %d to ask", len(learning), len(asked))
+        checkpoint = partial / "checkpoint"
+        network, state = learn(films, learning, training, checkpoint, stopping, on_epoch=on_epoch)
+        seeing = with_embedding(network)
+        embeddings = embeddings_of(seeing, films.prepared, learning, training.seed)
+        logits, distances = [], []
+        for squares in films.prepared.blocks(asked):
+            seen = seen_by(seeing, squares, ["finding", EMBEDDING])
+            logits.append(seen["finding"])
+            distances.append(embeddings.distances(seen[EMBEDDING]))
+        scores = {"network": probabilities_of(np.concatenate(logits), float(films.labels(learning).mean()))}
+        save_network(partial / NETWORK, network)
+        save_embeddings(partial / EMBEDDINGS, embeddings)
+        np.save(partial / DISTANCES, np.concatenate(distances))
+        seconds["network"] = time.perf_counter() - start
+        del network, seeing
+        keras.utils.clear_session()  # else it stays in memory beside the other models, and the next fold's beside it
+
+        start = time.perf_counter()
+        if models:
+            learnt, labels, groups = films.described(features, others, classical)
+            reduced = reduce_features(learnt, classical)
+            del learnt  # of 20,000 films and copies 180 MB
+        for name in models:
+            estimator = fit_reduced(name, reduced, labels, groups, classical)
+            scores[name] = np.concatenate(
+                [probabilities(estimator, described, prevalence) for described in features.blocks(asked)]
+            )
+            seconds[name] = time.perf_counter() - start  # the first one's with what all of them share
+            start = time.perf_counter()
+        if models:
+            scores["soft_vote"] = soft_vote(scores)
+
+        _scores_table(table, asked, fold, scores).to_parquet(partial / PREDICTIONS, index=False)
+        state.write_history(partial / HISTORY)
+        remove_traces(checkpoint)
+        info = FoldInfo(
+            fold=fold,
+            fingerprint=fingerprint,
+            models=models,
+            films=len(learning),
+            copies=len(films.copies_of(learning)),
+            set_aside=0 if stopping is None else len(stopping),
+            epochs=state.kept_epoch() + 1,
+            precision=state.precision,
+            seconds=seconds,
+        )
+        (partial / INFO).write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return info
+
+
+def _scores_table(films: "pd.DataFrame", rows: NDArray[np.int64], fold: int, scores: dict[str, Any]) -> "pd.DataFrame":
+    """One row a film and model: film_id, group, label, fold, model, score."""
+    import pandas as pd
+
+    asked = films.iloc[rows][["film_id", "group", "label"]].assign(fold=fold)
+    return pd.concat([asked.assign(model=name, score=score) for name, score in scores.items()], ignore_index=True)
+
+
+def _read(folder: Path, fingerprint: str) -> FoldInfo | None:
+    """A fold that was computed from the same, if it is there."""
+    try:
+        info = FoldInfo.model_validate_json((folder / INFO).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return info if info.fingerprint == fingerprint else None
+
+
+def _fingerprint(
+    films: LearningFilms,
+    features: FilmFeatures,
+    fold: int,
+    training: TrainingParams,
+    classical: ClassicalParams,
+    models: list[ClassicalName],
+) -> str:
+    """Of all that a fold is computed from."""
+    import hashlib
+
+    import keras
+
+    parts = (
+        films.fingerprint,
+        films.limits.model_dump_json(),
+        features.info.model_dump_json(),
+        ",".join(films.types),
+        str(fold),
+        training.model_dump_json(),
+        dvc_hash(Path(training.weights)) if Path(training.weights).is_file() else "",
+        classical.model_dump_json(),
+        json.dumps(models),
+        keras.backend.backend(),
+    )
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -1,0 +1,84 @@
+"""What a cross-validation leaves: a folder a fold, and every model's scores of films that it has not learnt from."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from osteon.errors import OsteonError
+from osteon.params import ClassicalName
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+FOLD, PREDICTIONS = "fold-{}", "predictions.parquet"
+NETWORK, HISTORY, INFO = "network.keras", "history.csv", "fold.json"
+EMBEDDINGS, DISTANCES = "embeddings.npz", "distances.npy"
+
+
+class FoldInfo(BaseModel):
+    """How a fold was computed. fingerprint: of all it was computed from. epochs: that its network is kept from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fold: int
+    fingerprint: str
+    models: list[ClassicalName]
+    films: int
+    copies: int
+    set_aside: int
+    epochs: int
+    precision: str
+    seconds: dict[str, float]
+
+
+def read_folds(folder: Path) -> list[FoldInfo]:
+    """What the folds of a cross-validation say of themselves, in their order.
+
+    Raises:
+        OsteonError: there is none, or one is damaged.
+
+    """
+    try:
+        found = [FoldInfo.model_validate_json(path.read_bytes()) for path in folder.glob(f"{FOLD.format('*')}/{INFO}")]
+    except ValidationError as error:
+        raise OsteonError(
+            f"{folder}: damaged ({str(error).splitlines()[0]}); run the step cross_validate again"
+        ) from None
+    if not found:
+        raise OsteonError(f"{folder}: no folds there; run the step cross_validate")
+    return sorted(found, key=lambda one: one.fold)
+
+
+def read_predictions(folder: Path, model: str) -> "pd.DataFrame":
+    """Out-of-fold scores of one model: film_id, group, label, fold, score.
+
+    Raises:
+        OsteonError: it was not among the models of the cross-validation.
+
+    """
+    import pandas as pd
+
+    scores = pd.read_parquet(folder / PREDICTIONS)
+    chosen = scores[scores["model"] == model].drop(columns="model").reset_index(drop=True)
+    if chosen.empty:
+        there = ", ".join(scores["model"].unique())
+        raise OsteonError(f"{folder}: no out-of-fold scores of {model}, only of {there}; see cross_validation.models")
+    return chosen
+
+
+def read_distances(folder: Path) -> "NDArray[np.float64]":
+    """How far every film is from those that its fold's network learnt from.
+
+    Raises:
+        OsteonError: missing or damaged.
+
+    """
+    import numpy as np
+
+    try:
+        return np.concatenate([np.load(path) for path in sorted(folder.glob(f"{FOLD.format('*')}/{DISTANCES}"))])
+    except (OSError, ValueError) as error:
+        raise OsteonError(f"{folder}: no distances of films ({error}); run the step cross_validate again") from None

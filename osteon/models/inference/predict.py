@@ -1,0 +1,46 @@
+"""What a network says of films: of each and its mirror image, which are one film to us."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from osteon.films.prepared.array import PreparedFilms
+
+
+def seen_by(
+    network: Any, squares: NDArray[np.uint8], outputs: Sequence[str], block: int = 64
+) -> dict[str, NDArray[np.float64]]:
+    """What a network says of films, the mean of each film and its mirror image (whose map is mirrored back).
+
+    Args:
+        network: a keras.Model or an OnnxNetwork.
+        squares: films × side × side.
+        outputs: their names; 'finding' comes as films, 'map' as films × h × w.
+        block: films at a time.
+
+    """
+    found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in outputs}
+    for start in range(0, max(len(squares), 1), block):
+        films = np.asarray(squares[start : start + block])[..., None]
+        said = network.predict_on_batch(np.concatenate([films, films[:, :, ::-1]]))
+        for name in outputs:
+            straight, mirrored = np.split(np.asarray(said[name], np.float64), 2)
+            found[name].append((straight + (mirrored[:, :, ::-1] if name == "map" else mirrored)) / 2)
+    together = {name: np.concatenate(parts) for name, parts in found.items()}
+    return {name: values[..., 0] if name in ("finding", "map") else values for name, values in together.items()}
+
+
+def logits_of(network: Any, squares: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """The network's 'finding' for films, the mean of each film's and its mirror image's."""
+    return seen_by(network, squares, ["finding"])["finding"]
+
+
+def seen_in_blocks(
+    network: Any, prepared: "PreparedFilms", rows: NDArray[np.int64], outputs: Sequence[str]
+) -> dict[str, NDArray[np.float64]]:
+    """What seen_by gives for some rows of the prepared films, of whose pixels a block at a time is in memory."""
+    blocks = [seen_by(network, squares, outputs) for squares in prepared.blocks(rows)]
+    return {name: np.concatenate([block[name] for block in blocks]) for name in outputs}

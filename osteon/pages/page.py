@@ -1,0 +1,26 @@
+"""A step's report as one self-contained page: no script, no font, no picture from anywhere else."""
+
+from typing import Any
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+from osteon.statistics.intervals import shown
+
+
+def render_page(package: str, **values: Any) -> str:
+    """HTML text of a step's report.html.j2, which extends the page.html.j2 of this folder.
+
+    Args:
+        package: of the step, where its template is.
+        values: what the template names; text in them is escaped.
+
+    """
+    environment = Environment(
+        loader=ChoiceLoader([PackageLoader(package, "."), PackageLoader("osteon.pages", ".")]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["shown"] = shown
+    return environment.get_template("report.html.j2").render(**values)

@@ -1,0 +1,630 @@
+"""params.yaml as types: every knob of every step, with its unit and its bounds.
+
+An unknown key, a wrong type or a value out of range stops before anything runs, with an error that names
+the file, the key, the value and what is allowed.
+"""
+
+import difflib
+import json
+import pkgutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from osteon.errors import OsteonError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32, description="seed of every random choice in this step")]
+Cores = Annotated[int, Field(ge=0, description="worker threads; 0 takes one for each core")]
+
+
+class Section(BaseModel):
+    """One step's parameters: unchangeable, and closed to keys nobody reads."""
+
+    # validate_default: a section left out of the file is checked like one that is there.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+
+
+def layout_names() -> tuple[str, ...]:
+    """Names of the layouts, one for each file in osteon/films/layouts."""
+    folder = Path(__file__).parent / "films" / "layouts"
+    return tuple(sorted(module.name for module in pkgutil.iter_modules([str(folder)])))
+
+
+class ClassNames(Section):
+    """The words a set uses for its two classes; never guessed from their alphabetical order."""
+
+    fractured: Annotated[list[str], Field(min_length=1, description="words that mean fractured")] = [
+        "fractured",
+        "fracture",
+        "yes",
+        "1",
+    ]
+    not_fractured: Annotated[list[str], Field(min_length=1, description="words that mean not fractured")] = [
+        "not fractured",
+        "not_fractured",
+        "normal",
+        "no",
+        "0",
+    ]
+
+    @model_validator(mode="after")
+    def _apart(self) -> "ClassNames":
+        both = {name.casefold() for name in self.fractured} & {name.casefold() for name in self.not_fractured}
+        if both:
+            raise ValueError(f"{sorted(both)} cannot mean both fractured and not fractured")
+        return self
+
+
+class Columns(Section):
+    """Names of the columns in a label file (layouts annotations and dicom)."""
+
+    film: Annotated[str, Field(description="file name, path, or SOPInstanceUID")] = "filename"
+    label: Annotated[str, Field(description="the yes/no column")] = "fractured"
+    fracture_type: Annotated[str, Field(description="column with the type; may be absent from the file")] = (
+        "fracture_type"
+    )
+    region: Annotated[str, Field(description="column with the body region; may be absent")] = "region"
+    view: Annotated[str, Field(description="column with the view; may be absent")] = "view"
+
+
+class DataParams(Section):
+    """Where the films are and how they are laid out."""
+
+    root: Annotated[str, Field(min_length=1, description="folder with the films")] = "data/phantoms"
+    layout: Annotated[str, Field(description="how the folder is laid out; one of osteon/films/layouts")] = "manifest"
+    classes: ClassNames = ClassNames()
+    label_file: Annotated[str, Field(min_length=1, description="label file of the layout dicom")] = "labels.csv"
+    columns: Columns = Columns()
+    cores: Cores = 0
+
+    @field_validator("layout")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in layout_names():
+            raise ValueError(f"must be one of {', '.join(layout_names())}")
+        return name
+
+
+class PhantomParams(Section):
+    """The embedded data: radiograph-like films made from a seed."""
+
+    films: Annotated[int, Field(ge=12, le=1_000_000, description="number of films, two views a study")] = 600
+    size: Annotated[int, Field(ge=64, le=2048, description="longer side of a film, pixels")] = 256
+    fractured: Annotated[Share, Field(description="share of studies with a fracture")] = 0.4
+    seed: Seed = 20
+    cores: Cores = 0
+
+
+class ValidationParams(Section):
+    """What a film must be to be trusted."""
+
+    finding: Annotated[
+        Literal["fractured", "abnormal"],
+        Field(description="what label 1 must mean; a set labelled for another finding is refused"),
+    ] = "fractured"
+    min_side: Annotated[int, Field(ge=1, description="shorter side at least, pixels")] = 64
+    max_megapixels: Annotated[float, Field(gt=0, le=1000, description="no film larger, million pixels")] = 80.0
+    max_aspect: Annotated[float, Field(ge=1, description="longer side / shorter side at most")] = 6.0
+    min_contrast: Annotated[
+        float,
+        Field(ge=0, lt=256, description="grey levels of 256 between percentile 1 and 99; less is blank"),
+    ] = 10.0
+    max_chroma: Annotated[
+        float, Field(ge=0, le=255, description="colour left after removing an even tint, grey levels of 256")
+    ] = 12.0
+    max_quarantined: Annotated[Share, Field(description="share of films in quarantine that stops the run")] = 0.1
+    min_positive: Annotated[Share, Field(description="share of positive films at least")] = 0.02
+    max_positive: Annotated[Share, Field(description="share of positive films at most")] = 0.98
+    max_shortcut: Annotated[
+        float,
+        Field(
+            ge=0.5,
+            le=1,
+            description="AUROC of attributes without bone; where its interval lies above, every report warns",
+        ),
+    ] = 0.6
+    seed: Seed = 20
+    cores: Cores = 0
+
+
+class PreparationParams(Section):
+    """Groups, split and the pixel array."""
+
+    image_size: Annotated[int, Field(ge=32, le=1024, multiple_of=32, description="side of a film, pixels")] = 128
+    test_share: Annotated[float, Field(gt=0, le=0.5, description="share of films in the test set")] = 0.2
+    folds: Annotated[int, Field(ge=2, le=20, description="folds of the development films")] = 5
+    seed: Seed = 20
+    cores: Cores = 0
+
+
+class AugmentationParams(Section):
+    """How a film may be varied and stay the same film. Ranges are ± around no change, drawn evenly."""
+
+    copies: Annotated[int, Field(ge=0, le=100, description="copies of a film of the commoner class")] = 1
+    copies_rarer: Annotated[int, Field(ge=0, le=100, description="copies of a film of the rarer class")] = 1
+    online: Annotated[bool, Field(description="vary every film anew each time the training sees it")] = True
+    rotation: Annotated[float, Field(ge=0, le=180, description="± degrees")] = 10.0
+    scale: Annotated[float, Field(ge=0, lt=0.9, description="± share of the size")] = 0.1
+    shift: Annotated[float, Field(ge=0, lt=0.5, description="± share of the side")] = 0.05
+    shear: Annotated[float, Field(ge=0, le=45, description="± degrees")] = 4.0
+    mirror: Annotated[bool, Field(description="left–right mirror image, half of the time")] = True
+    gamma: Annotated[float, Field(ge=0, lt=0.9, description="± on the exponent, around 1")] = 0.15
+    gain: Annotated[float, Field(ge=0, lt=0.9, description="± share of the contrast")] = 0.15
+    noise: Annotated[float, Field(ge=0, le=64, description="standard deviation at most, grey levels of 256")] = 3.0
+    seed: Seed = 20
+    cores: Cores = 0
+
+
+class FeatureParams(Section):
+    """What a classical model sees of a film."""
+
+    image_size: Annotated[
+        int, Field(ge=32, le=512, multiple_of=16, description="films are shrunk to this side first, pixels")
+    ] = 128
+    cores: Cores = 0
+
+
+NetworkName = Literal["compact", "plain", "vgg", "resnet50", "densenet121", "efficientnetv2b0", "mobilenetv3"]
+ClassicalName = Literal["svm", "random_forest", "k_nearest", "logistic_regression"]
+
+
+class TrainingParams(Section):
+    """A network and how it learns."""
+
+    network: Annotated[NetworkName, Field(description="a name in osteon/models/networks/architectures.py")] = "compact"
+    width: Annotated[int, Field(ge=8, le=128, multiple_of=8, description="channels of the first block")] = 8
+    dropout: Annotated[float, Field(ge=0, lt=1, description="share dropped before the last layer")] = 0.2
+    weights: Annotated[
+        str, Field(description="file to start from (.weights.h5, .h5 or .keras); empty: from nothing")
+    ] = ""
+    head_epochs: Annotated[
+        int, Field(ge=0, description="with weights: epochs in which only the head learns, before all does")
+    ] = 2
+    fine_tuning: Annotated[
+        float, Field(gt=0, le=1, description="with weights: share of learning_rate when all of the network learns")
+    ] = 0.2
+    task: Annotated[
+        Literal["fracture", "fracture_type"], Field(description="fracture_type: a second head for the type")
+    ] = "fracture"
+    type_weight: Annotated[float, Field(ge=0, description="how much the type counts beside whether")] = 0.5
+    map_weight: Annotated[
+        float, Field(ge=0, description="how much where the boxes are counts beside whether; 0 ignores boxes")
+    ] = 1.0
+    epochs: Annotated[int, Field(ge=1, le=10_000, description="at most")] = 20
+    patience: Annotated[
+        int, Field(ge=0, description="epochs without a better AUROC before it stops; 0: all epochs, no film set aside")
+    ] = 0
+    stopping_share: Annotated[
+        float,
+        Field(gt=0, lt=0.5, description="share of the films to learn from that is set aside to decide when to stop"),
+    ] = 0.125
+    batch_size: Annotated[int, Field(ge=2, le=4096, multiple_of=2, description="half of it is positive")] = 32
+    learning_rate: Annotated[float, Field(gt=0, le=1, description="highest rate of AdamW")] = 8e-3
+    weight_decay: Annotated[float, Field(ge=0, le=1, description="of AdamW")] = 0.05
+    warmup_epochs: Annotated[float, Field(ge=0, description="epochs until the highest rate is reached")] = 2.0
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5, description="share of certainty taken off the labels")] = 0.05
+    ema: Annotated[float, Field(ge=0, lt=1, description="momentum of the averaged weights; 0 averages none")] = 0.98
+    precision: Annotated[
+        Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"],
+        Field(description="auto tries float32 and mixed_bfloat16 for a few steps and takes the faster"),
+    ] = "float32"
+    seed: Seed = 20
+
+
+class PackageParams(Section):
+    """What is packaged, of all that was cross-validated."""
+
+    model: Annotated[
+        Literal["network", "svm", "random_forest", "k_nearest", "logistic_regression", "soft_vote"],
+        Field(description="soft_vote is the mean of the network's and the classical probabilities"),
+    ] = "network"
+    final: Annotated[
+        Literal["all_films", "ensemble"],
+        Field(description="all_films: one network, learnt anew from all; ensemble: those of the folds, averaged"),
+    ] = "all_films"
+
+
+class SvmParams(Section):
+    """A support vector machine with a radial kernel."""
+
+    c: Annotated[float, Field(gt=0, description="cost of a film on the wrong side")] = 1.0
+    gamma: Annotated[float, Field(gt=0, description="width of the kernel, times 1 / number of components")] = 1.0
+
+
+class RandomForestParams(Section):
+    """A forest of decision trees."""
+
+    trees: Annotated[int, Field(ge=1, le=10_000, description="trees")] = 100
+    min_leaf: Annotated[int, Field(ge=1, description="films in a leaf at least")] = 3
+
+
+class KNearestParams(Section):
+    """The nearest films' labels."""
+
+    neighbours: Annotated[int, Field(ge=1, description="films that are asked, the nearer the louder")] = 25
+
+
+class LogisticRegressionParams(Section):
+    """Logistic regression with a quadratic penalty."""
+
+    c: Annotated[float, Field(gt=0, description="inverse of the penalty")] = 0.01
+
+
+class ClassicalParams(Section):
+    """The classical models: PCA of the features, then one of four."""
+
+    components: Annotated[int, Field(ge=2, le=2048, description="of the PCA")] = 64
+    svm: Annotated[SvmParams, Field(description="keys of the support vector machine")] = SvmParams()
+    random_forest: Annotated[RandomForestParams, Field(description="keys of the forest")] = RandomForestParams()
+    k_nearest: Annotated[KNearestParams, Field(description="key of the nearest neighbours")] = KNearestParams()
+    logistic_regression: Annotated[LogisticRegressionParams, Field(description="key of logistic regression")] = (
+        LogisticRegressionParams()
+    )
+    max_films: Annotated[
+        int,
+        Field(
+            ge=100,
+            description="films and copies to learn from at most, drawn at random beyond; an SVM's time is quadratic",
+        ),
+    ] = 20_000
+    seed: Seed = 20
+    cores: Cores = 0
+
+
+class Range(Section):
+    """Values between two, both included."""
+
+    low: Annotated[float, Field(description="the least")]
+    high: Annotated[float, Field(description="the most")]
+    log: Annotated[bool, Field(description="as many between 0.1 and 1 as between 1 and 10")] = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Range":
+        if not self.low < self.high or (self.log and self.low <= 0):
+            raise ValueError("low must be less than high, and above 0 where log is true")
+        return self
+
+
+Choice = Annotated[list[bool | int | float | str], Field(min_length=1)]
+Space = dict[str, Range | Choice]
+
+
+def step_of(section: type[Section], key: str) -> int:
+    """What the values of a whole-numbered key are multiples of."""
+    steps = (getattr(bound, "multiple_of", None) for bound in section.model_fields[key].metadata)
+    return int(next((step for step in steps if step), 1))
+
+
+_SEARCHED: dict[str, type[Section]] = {
+    "training": TrainingParams,
+    "augmentation": AugmentationParams,
+    "svm": SvmParams,
+    "random_forest": RandomForestParams,
+    "k_nearest": KNearestParams,
+    "logistic_regression": LogisticRegressionParams,
+}
+# These say how is measured, or were used before the search began.
+_NOT_SEARCHED: dict[str, tuple[str, ...]] = {
+    "training": ("task", "epochs", "patience", "stopping_share", "precision", "seed"),
+    "augmentation": ("copies", "copies_rarer", "seed", "cores"),
+}
+
+
+class SearchSpace(Section):
+    """What is searched: keys of other sections, each with a range or a list of values."""
+
+    training: Annotated[Space, Field(description="keys of training")] = {
+        "learning_rate": Range(low=2e-3, high=2e-2, log=True),
+        "weight_decay": Range(low=1e-3, high=0.3, log=True),
+        "map_weight": Range(low=0.3, high=3.0, log=True),
+    }
+    augmentation: Annotated[Space, Field(description="keys of augmentation, for the variation while it trains")] = {
+        "rotation": Range(low=0.0, high=20.0),
+        "gamma": Range(low=0.0, high=0.4),
+    }
+    svm: Annotated[Space, Field(description="keys of classical.svm")] = {
+        "c": Range(low=0.1, high=30.0, log=True),
+        "gamma": Range(low=0.1, high=10.0, log=True),
+    }
+    random_forest: Annotated[Space, Field(description="keys of classical.random_forest")] = {
+        "min_leaf": Range(low=1, high=10)
+    }
+    k_nearest: Annotated[Space, Field(description="keys of classical.k_nearest")] = {
+        "neighbours": Range(low=3, high=60, log=True)
+    }
+    logistic_regression: Annotated[Space, Field(description="keys of classical.logistic_regression")] = {
+        "c": Range(low=1e-4, high=1.0, log=True)
+    }
+
+    @model_validator(mode="after")
+    def _possible(self) -> "SearchSpace":
+        for name, section in _SEARCHED.items():
+            known = [key for key in section.model_fields if key not in _NOT_SEARCHED.get(name, ())]
+            for key, values in getattr(self, name).items():
+                if key not in known:
+                    raise ValueError(f"{name}.{key}: no key that can be searched; those are {', '.join(known)}")
+                _check_values(f"{name}.{key}", section, key, values)
+        return self
+
+
+def _check_values(name: str, section: type[Section], key: str, values: "Range | Choice") -> None:
+    ends: list[Any] = [values.low, values.high] if isinstance(values, Range) else list(values)
+    if isinstance(values, Range) and section.model_fields[key].annotation is int:
+        if not all(end.is_integer() for end in (values.low, values.high)):
+            raise ValueError(f"{name}: low and high must be whole numbers")
+        if values.log and step_of(section, key) > 1:
+            raise ValueError(f"{name}: multiples of {step_of(section, key)} cannot be drawn by log; give a list")
+        ends = [int(values.low), int(values.high)]
+    for value in ends:
+        try:
+            section.model_validate({key: value})
+        except ValidationError as error:
+            raise ValueError(f"{name} = {value!r}: {error.errors()[0]['msg']}") from None
+
+
+class SearchParams(Section):
+    """How the best parameters are looked for."""
+
+    trials: Annotated[int, Field(ge=0, description="of the network; 0 takes the values of this file")] = 4
+    classical_trials: Annotated[
+        int, Field(ge=0, description="of each classical model; 0 takes the values of this file")
+    ] = 2
+    folds: Annotated[
+        int, Field(ge=1, le=20, description="a network is measured on so many folds, unless it is pruned")
+    ] = 1
+    epochs: Annotated[int, Field(ge=0, description="of a network on each fold; 0: training.epochs")] = 6
+    storage: Annotated[
+        str, Field(description="database of the study, an SQLAlchemy URL; several workers may share it. Empty: a file")
+    ] = ""
+    study: Annotated[str, Field(min_length=1, description="name of the study in the database")] = "osteon"
+    space: Annotated[SearchSpace, Field(description="what is tried")] = SearchSpace()
+    seed: Seed = 20
+
+
+class CrossValidationParams(Section):
+    """Which models are compared on the same folds."""
+
+    models: Annotated[
+        list[ClassicalName], Field(description="classical models beside the network; they also vote with it")
+    ] = ["svm", "random_forest", "k_nearest", "logistic_regression"]
+    confidence: Annotated[float, Field(gt=0.5, lt=1, description="of every interval")] = 0.95
+    at_once: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="folds computed side by side; 0: one on a GPU, else as many as are done soonest here",
+        ),
+    ] = 0
+
+
+class CertaintyParams(Section):
+    """From out-of-fold scores to probabilities and answers."""
+
+    calibration: Annotated[
+        Literal["auto", "temperature", "isotonic", "none"],
+        Field(description="auto takes the better of temperature and isotonic by log loss"),
+    ] = "auto"
+    sensitivity: Annotated[
+        float, Field(gt=0.5, lt=1, description="of 'rule out': below its point the answer is not fractured")
+    ] = 0.95
+    specificity: Annotated[
+        float, Field(gt=0.5, lt=1, description="of 'rule in': from its point the answer is fractured")
+    ] = 0.95
+    confidence: Annotated[float, Field(gt=0.5, lt=1, description="with which each point keeps its target")] = 0.9
+    familiar: Annotated[
+        float,
+        Field(gt=0.5, lt=1, description="share of films like the training films that is not taken for unlike them"),
+    ] = 0.985
+
+
+class EvaluationParams(Section):
+    """How sure the figures must be."""
+
+    confidence: Annotated[float, Field(gt=0.5, lt=1, description="of every interval")] = 0.95
+    resamples: Annotated[int, Field(ge=100, le=100_000, description="bootstrap resamples of groups")] = 2000
+    fusion: Annotated[
+        Literal["max", "mean", "noisy_or"], Field(description="a study's probability from those of its views")
+    ] = "max"
+    seed: Seed = 20
+
+
+class StepResources(Section):
+    """What a step asks for on a cluster."""
+
+    cpu: Annotated[float, Field(gt=0, le=1024, description="cores")] = 2.0
+    memory: Annotated[str, Field(pattern=r"^[1-9][0-9]*(M|G|Mi|Gi)$", description="such as 4G")] = "4G"
+    gpu: Annotated[int, Field(ge=0, le=64, description="GPUs; a node with one is asked for where it is not 0")] = 0
+    hours: Annotated[float, Field(gt=0, le=10_000, description="after which it is ended")] = 4.0
+
+
+class GpuNodes(Section):
+    """Which nodes have GPUs."""
+
+    kind: Annotated[str, Field(min_length=1, description="the resource that they offer")] = "nvidia.com/gpu"
+    selector: Annotated[dict[str, str], Field(description="labels that a node must have")] = {}
+    tolerations: Annotated[list[str], Field(description="keys of taints that keep others off such nodes")] = [
+        "nvidia.com/gpu"
+    ]
+
+
+class ResourceParams(Section):
+    """What the steps ask of Kubeflow; one machine takes what it has."""
+
+    finding: StepResources = StepResources(cpu=1.0, memory="2G", hours=0.5)
+    ingestion: StepResources = StepResources()
+    validation: StepResources = StepResources()
+    preparation: StepResources = StepResources(cpu=4.0, hours=12.0)
+    augmentation: StepResources = StepResources(cpu=4.0)
+    features: StepResources = StepResources(cpu=4.0)
+    search: StepResources = StepResources(cpu=4.0, memory="8G", gpu=1, hours=24.0)
+    cross_validation: StepResources = StepResources(cpu=4.0, memory="8G", gpu=1, hours=24.0)
+    training: StepResources = StepResources(cpu=4.0, memory="8G", gpu=1, hours=24.0)
+    evaluation: StepResources = StepResources(cpu=4.0)
+    promotion: StepResources = StepResources()
+    gpu_nodes: GpuNodes = GpuNodes()
+    shared_memory: Annotated[str, Field(pattern=r"^[1-9][0-9]*(M|G|Mi|Gi)$", description="shared memory of a step")] = (
+        "1G"
+    )
+    search_workers: Annotated[
+        int, Field(ge=1, le=1000, description="of one study side by side; more than one need search.storage")
+    ] = 1
+    folds_at_once: Annotated[int, Field(ge=0, le=100, description="folds side by side; 0: all")] = 0
+    retries: Annotated[int, Field(ge=0, le=10, description="of a step that reads films or looks at the registry")] = 3
+    secret: Annotated[
+        str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", description="Kubernetes secret with addresses and keys")
+    ] = "osteon"  # noqa: S105 – its name
+
+
+class RetrainingParams(Section):
+    """When a model is trained again, apart from new films."""
+
+    max_age_days: Annotated[float, Field(gt=0, description="the model in use may be so old")] = 90.0
+    max_drift: Annotated[
+        float, Field(ge=0, le=1, description="share of drifted figures in a drift report that asks for training")
+    ] = 0.3
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    data: DataParams = DataParams()
+    phantoms: PhantomParams = PhantomParams()
+    validation: ValidationParams = ValidationParams()
+    preparation: PreparationParams = PreparationParams()
+    augmentation: AugmentationParams = AugmentationParams()
+    features: FeatureParams = FeatureParams()
+    search: SearchParams = SearchParams()
+    cross_validation: CrossValidationParams = CrossValidationParams()
+    training: TrainingParams = TrainingParams()
+    classical: ClassicalParams = ClassicalParams()
+    package: PackageParams = PackageParams()
+    certainty: CertaintyParams = CertaintyParams()
+    evaluation: EvaluationParams = EvaluationParams()
+    resources: ResourceParams = ResourceParams()
+    retraining: RetrainingParams = RetrainingParams()
+
+
+def load_params(path: Path) -> Params:
+    """Read and check a parameter file.
+
+    Raises:
+        OsteonError: as read_section.
+
+    """
+    return read_section(path, Params)
+
+
+S = TypeVar("S", bound=Section)
+
+
+def read_section(path: Path, kind: type[S]) -> S:
+    """Read and check a YAML file.
+
+    Raises:
+        OsteonError: the file is missing, is no YAML, or holds a key or value that is not allowed; the text
+            names file, key, value and what is allowed, one line a fault.
+
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError
+
+    try:
+        # DVC reads the same file with the same reader, so both see the same values.
+        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise OsteonError(f"{path}: no such file; run in the project's folder or name it with --params") from None
+    except MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise OsteonError(f"{path}{line}: not valid YAML: {error.problem}") from None
+    if not isinstance(content, dict):
+        raise OsteonError(f"{path}: must hold sections with keys (data:, training:, …)")
+    return checked(content, kind, str(path))
+
+
+def checked(content: dict[str, Any], kind: type[S], source: str) -> S:
+    """A section made from what was read from anywhere.
+
+    Args:
+        content: its keys and values.
+        kind: of section.
+        source: where they come from, as the errors name it.
+
+    Raises:
+        OsteonError: a key or value that is not allowed; as read_section.
+
+    """
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise OsteonError("\n".join(f"{source}: {fault}" for fault in _faults(error, kind))) from None
+
+
+def _faults(error: ValidationError, kind: type[BaseModel]) -> Iterator[str]:
+    for fault in error.errors(include_url=False):
+        key = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            allowed = _keys_beside(fault["loc"], kind)
+            near = difflib.get_close_matches(str(fault["loc"][-1]), allowed, n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            yield f"{key}: unknown key{hint}; allowed: {', '.join(allowed)}"
+        elif fault["type"] == "missing":
+            yield f"{key} is missing"
+        elif key:
+            message = fault["msg"].removeprefix("Value error, ")
+            yield f"{key} = {fault['input']!r}: {message[0].lower()}{message[1:]}"
+        else:
+            yield fault["msg"].removeprefix("Value error, ")
+
+
+def _keys_beside(location: tuple[int | str, ...], model: type[BaseModel]) -> list[str]:
+    for part in location[:-1]:
+        annotation = model.model_fields[str(part)].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+    return list(model.model_fields)
+
+
+def section_of(params: Params, kind: type[Section]) -> tuple[str, Section]:
+    """Name and content of the section that has the given type."""
+    for name in Params.model_fields:
+        section = getattr(params, name)
+        if type(section) is kind:
+            return name, section
+    raise TypeError(f"{kind.__name__} is no section of params.yaml")
+
+
+def describe_keys(kind: type[BaseModel], prefix: str = "") -> dict[str, str]:
+    """What each key of a section means, by the same flat names as flatten gives."""
+    flat: dict[str, str] = {}
+    for key, field in kind.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            flat |= describe_keys(field.annotation, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = field.description or ""
+    return flat
+
+
+def flatten(section: BaseModel, prefix: str = "") -> dict[str, Any]:
+    """A section as flat 'key.subkey' → value, the form MLflow's page shows; no URL has its password.
+
+    Keys that stand in the file alone (those of a search space) stay together, as JSON.
+    """
+    flat: dict[str, Any] = {}
+    for key in type(section).model_fields:
+        value = getattr(section, key)
+        if isinstance(value, BaseModel):
+            flat |= flatten(value, f"{prefix}{key}.")
+        elif isinstance(value, dict):
+            flat[f"{prefix}{key}"] = json.dumps(value, default=dict)
+        else:
+            flat[f"{prefix}{key}"] = without_password(value) if isinstance(value, str) else value
+    return flat
+
+
+def without_password(url: str) -> str:
+    """A URL without user, password and query; any other text as it is. This form may be shown, logged and stored."""
+    scheme, mark, rest = url.partition("://")
+    return f"{scheme}{mark}{rest.rpartition('@')[2].partition('?')[0]}" if mark else url
