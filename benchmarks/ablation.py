@@ -22,10 +22,10 @@ import pandas as pd
 from benchmarks.fresh_clone import ROOT, fresh_clone
 from benchmarks.results import ABLATION, ABLATION_TITLE, command_of, measured, write_part
 from components.promotion.decision import signed
-from osteon.files import whole_folder
+from osteon.files import atomic_dir
 from osteon.models.heldout.comparison import REFERENCE, TITLES, ModelRow, compare
 from osteon.models.heldout.predictions import PREDICTIONS, read_folds, read_predictions
-from osteon.statistics.intervals import Estimate, shown
+from osteon.statistics.estimate import Estimate, shown
 
 KEPT = ROOT / "build" / "ablation"
 # DVC's, of all rows: films that were prepared once with a row's settings are not prepared again.
@@ -109,7 +109,7 @@ def compute(name: str) -> None:
         for fold in read_folds(folds):
             for model, spent in fold.seconds.items():
                 seconds[model] = seconds.get(model, 0.0) + spent
-        with whole_folder(KEPT / name) as kept:
+        with atomic_dir(KEPT / name) as kept:
             shutil.copyfile(folds / PREDICTIONS, kept / PREDICTIONS)
             said = {"seconds": seconds, "measured": measured(clone.folder)}
             (kept / "row.json").write_text(json.dumps(said), encoding="utf-8")

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from benchmarks.findings import Findings, Goal
 from benchmarks.fresh_process import in_fresh_process
 from osteon.params import CertaintyParams
-from osteon.statistics.intervals import Estimate, wilson, wilson_in_groups
+from osteon.statistics.estimate import Estimate
+from osteon.statistics.proportions import wilson, wilson_in_groups
 
 Pixels = NDArray[np.uint8]
 
@@ -44,7 +45,7 @@ def measure(quick: bool) -> Findings:
     side, times = (QUICK_SIDE, QUICK_TIMES) if quick else (SIDE, TIMES)
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        learnt, epochs, farthest = in_fresh_process(make_model, folder, real, quick)
+        learnt, epochs, max_ood_distance = in_fresh_process(make_model, folder, real, quick)
         predict = in_fresh_process(time_keras, folder, times)
         network, whole = in_fresh_process(time_package, folder, times)
         refused = in_fresh_process(ask_about_strangers, folder, real, QUICK_STRANGERS if quick else STRANGERS)
@@ -55,7 +56,7 @@ def measure(quick: bool) -> Findings:
         ["from a PNG's bytes to the answer, ms", f"{whole:.2f}"],
         *([f"{kind} refused", _share(share)] for kind, share in refused.items()),
     ]
-    unlike = 1 - CertaintyParams().familiar
+    unlike = 1 - CertaintyParams().in_distribution_quantile
     strange = {kind: share for kind, share in refused.items() if kind != "test films"}
     return Findings(
         n=f"{learnt:,} films of {side} pixels {'of FracAtlas' if real else '(phantoms)'} learnt for {epochs} epochs",
@@ -75,7 +76,7 @@ def measure(quick: bool) -> Findings:
             ),
         ],
         notes=[
-            f"Farther than {farthest:.2f} is unlike: what {unlike:.1%} of the films were from their fold's network."
+            f"Beyond {max_ood_distance:.2f} is unlike: what {unlike:.1%} of the films were from their fold's network."
         ],
     )
 
@@ -94,7 +95,7 @@ def make_model(folder: Path, real: Path | None, quick: bool) -> tuple[int, int, 
     from components.preparation.step import prepare
     from components.training.step import train
     from components.validation.step import validate
-    from osteon.models.best_hyperparameters import Best, write_best
+    from osteon.models.best_hyperparameters import BestHyperparameters, write_best_hyperparameters
     from osteon.models.package.package import read_info
     from osteon.params import (
         AugmentationParams,
@@ -123,12 +124,12 @@ def make_model(folder: Path, real: Path | None, quick: bool) -> tuple[int, int, 
     augment(dataset, augmented, folder / "copies.png", AugmentationParams(copies=0, copies_rarer=0))
     features(dataset, augmented, described, FeatureParams(image_size=32))
     best.mkdir()
-    write_best(best, Best())
+    write_best_hyperparameters(best, BestHyperparameters())
     given = (dataset, augmented, described, best)
     cross_validate(*given, folds, folder / "comparison", CrossValidationParams(models=[]), *sections)
     train(*given, folds, folder / "model", *sections, PackageParams(), CertaintyParams(), ValidationParams())
     info = read_info(folder / "model")
-    return info.films, max(info.epochs), float(info.farthest or 0)
+    return info.films, max(info.epochs), float(info.max_ood_distance or 0)
 
 
 def time_keras(folder: Path, times: int) -> float:
@@ -186,7 +187,7 @@ def ask_about_strangers(folder: Path, real: Path | None, count: int) -> dict[str
         shares[kind] = wilson(int(refused), count, 0.95)
     prepared = open_prepared(folder / "dataset")
     test = np.flatnonzero(prepared.films["test"].to_numpy(bool))
-    far = package.distances(prepared.pixels[test]) > (package.info.farthest or np.inf)
+    far = package.distances(prepared.pixels[test]) > (package.info.max_ood_distance or np.inf)
     groups = pd.factorize(prepared.films["group"].iloc[test])[0].astype(np.int64)
     return shares | {"test films": wilson_in_groups(far, groups, 0.95)}
 

@@ -29,7 +29,7 @@ from osteon.films.layouts import read_layout
 from osteon.films.prepared.array import open_pixels, write_pixels
 from osteon.films.reading.decoding import Film, decode, letterbox, over_cores, to_8_bit
 from osteon.params import DataParams, PhantomParams
-from osteon.statistics.intervals import wilson
+from osteon.statistics.proportions import wilson
 
 if TYPE_CHECKING:
     import pandas as pd

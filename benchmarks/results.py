@@ -31,12 +31,13 @@ from components.promotion.decision import signed
 from components.validation.step import count_reasons
 from osteon.audit.audit import RESULT
 from osteon.audit.findings import Audit
-from osteon.files import whole_file
+from osteon.files import atomic_file
 from osteon.films.copies.leaks import TABLE
 from osteon.films.layouts.fracatlas import MISSING_BETWEEN
 from osteon.films.shortcut_audit import ShortcutAudit, read_audit
 from osteon.models.heldout.comparison import TITLES as MODEL_TITLES
-from osteon.statistics.intervals import Estimate, compare_aurocs, shown
+from osteon.statistics.auroc import compare_aurocs
+from osteon.statistics.estimate import Estimate, shown
 
 PAGE, PICTURES = ROOT / "docs" / "results.md", ROOT / "docs" / "pictures"
 ROWS = {
@@ -443,7 +444,7 @@ def write_part(name: str, part: str) -> None:
             parts.append(part)
         elif kept := re.search(rf"^## {re.escape(title)}$.*?(?=^## |\Z)", old, re.MULTILINE | re.DOTALL):
             parts.append(kept[0].rstrip() + "\n")
-    with whole_file(PAGE) as path:
+    with atomic_file(PAGE) as path:
         path.write_text(HEAD + "\n".join(parts), encoding="utf-8")
     print(f"wrote {PAGE.relative_to(ROOT)}", flush=True)
 

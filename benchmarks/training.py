@@ -44,7 +44,8 @@ class Trained(NamedTuple):
 
 def measure(quick: bool) -> Findings:
     """Prepare once, train both, compare."""
-    from osteon.statistics.intervals import delong, shown
+    from osteon.statistics.auroc import delong
+    from osteon.statistics.estimate import shown
 
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -138,15 +139,15 @@ def train_osteon(folder: Path, quick: bool) -> Trained:
     from osteon.models.networks.backend import load_keras
 
     load_keras()
-    from osteon.models.best_hyperparameters import Best
-    from osteon.models.fitting.train_network import learn, open_learning_films, with_precision
-    from osteon.models.inference.predict import logits_of
+    from osteon.models.best_hyperparameters import BestHyperparameters
+    from osteon.models.fitting.train_network import learn, open_training_data, with_precision
+    from osteon.models.inference.predict import logits_with_flip_tta
     from osteon.params import load_params
 
     params = load_params(PARAMS).training
     if quick:
         params = params.model_copy(update={"epochs": 4})
-    films = open_learning_films(folder / "prepared", folder / "augmented", params, Best())
+    films = open_training_data(folder / "prepared", folder / "augmented", params, BestHyperparameters())
     rows = rows_of(films.prepared)
     params = with_precision(films, rows["train"], params)
     network, state = learn(films, rows["train"], params, folder / "checkpoint", rows["validation"])
@@ -157,7 +158,7 @@ def train_osteon(folder: Path, quick: bool) -> Trained:
         epochs=state.epochs,
         best_epoch=state.kept_epoch() + 1,
         labels=films.labels(rows["test"]),
-        scores=logits_of(network, films.prepared.pixels[rows["test"]]),
+        scores=logits_with_flip_tta(network, films.prepared.pixels[rows["test"]]),
     )
 
 

@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 from benchmarks.findings import Findings, Goal
 from benchmarks.fresh_process import in_fresh_process, peak_memory
-from osteon.files import remove, whole_file, whole_folder
+from osteon.files import atomic_dir, atomic_file, remove
 
 FILMS, QUICK_FILMS = (1_000, 10_000, 100_000), (200, 400, 800)
 SIDE = 224
@@ -63,7 +63,7 @@ def measure(quick: bool) -> Findings:
             for begun in folder.glob(".*.partial"):
                 remove(begun)  # or the step would go on there, and seem fast
             measured = in_fresh_process(run_step, step, folder)
-            with whole_file(folder / f"{step}.json") as file:
+            with atomic_file(folder / f"{step}.json") as file:
                 file.write_text(json.dumps(measured))
         groups, patients = in_fresh_process(count_groups, folder / "prepared")
     found = {
@@ -126,7 +126,7 @@ def take_first(phantoms: Path, folder: Path, count: int) -> None:
     import pandas as pd
 
     rows = pd.read_csv(phantoms / "manifest.csv", nrows=count)
-    with whole_folder(folder) as taken:
+    with atomic_dir(folder) as taken:
         for parent in {(taken / path).parent for path in rows["path"]}:
             parent.mkdir(parents=True)
         for path in rows["path"]:
@@ -144,7 +144,7 @@ def run_step(step: str, folder: Path) -> Measured:
     from components.preparation.step import prepare
     from components.training.step import train
     from components.validation.step import validate
-    from osteon.models.best_hyperparameters import Best, write_best
+    from osteon.models.best_hyperparameters import BestHyperparameters, write_best_hyperparameters
     from osteon.models.heldout.predictions import read_folds
     from osteon.params import (
         AugmentationParams,
@@ -179,7 +179,7 @@ def run_step(step: str, folder: Path) -> Measured:
             images = found.films + found.copies
         case "cross_validate":
             best.mkdir(exist_ok=True)
-            write_best(best, Best())
+            write_best_hyperparameters(best, BestHyperparameters())
             comparison = folder / "comparison"
             given = (CrossValidationParams(at_once=1), training, ClassicalParams())
             asked = cross_validate(prepared, augmented, described, best, folds, comparison, *given).films

@@ -21,7 +21,7 @@ def partial_path(path: Path) -> Path:
 
 
 @contextmanager
-def whole_folder(path: Path, *, keep: bool = False) -> Iterator[Path]:
+def atomic_dir(path: Path, *, keep: bool = False) -> Iterator[Path]:
     """Give a folder to fill that takes the name `path` only when the block ends without an error.
 
     keep: continue in what an interrupted call left, instead of starting empty.
@@ -42,7 +42,7 @@ def whole_folder(path: Path, *, keep: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path) -> Iterator[Path]:
     """Give a file name to write that becomes `path` only when the block ends without an error."""
     partial = partial_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def _old_path(path: Path) -> Path:
 
 
 def remove_traces(path: Path) -> None:
-    """Delete an output and what interrupted calls of whole_folder left beside it."""
+    """Delete an output and what interrupted calls of atomic_dir left beside it."""
     for trace in (path, partial_path(path), _old_path(path)):
         remove(trace)
 

@@ -414,7 +414,7 @@ class CertaintyParams(Section):
         float, Field(gt=0.5, lt=1, description="of 'rule in': from its point the answer is fractured")
     ] = 0.95
     confidence: Annotated[float, Field(gt=0.5, lt=1, description="with which each point keeps its target")] = 0.9
-    familiar: Annotated[
+    in_distribution_quantile: Annotated[
         float,
         Field(gt=0.5, lt=1, description="share of films like the training films that is not taken for unlike them"),
     ] = 0.985

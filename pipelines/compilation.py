@@ -5,7 +5,7 @@ import warnings
 from pathlib import Path
 
 from osteon.errors import OsteonError
-from osteon.files import whole_file
+from osteon.files import atomic_file
 from osteon.params import ResourceParams
 from osteon.records.runs import present_commit
 from pipelines.compiled import DIGEST
@@ -48,7 +48,7 @@ def compile_pipeline(name: str, out: Path, image: str, resources: ResourceParams
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pipeline = made(Placed(image, commit, resources))
-        with whole_file(out) as partial:
+        with atomic_file(out) as partial:
             written = partial.with_name(f"{partial.name}.yaml")  # kfp looks at the name's end
             compiler.Compiler().compile(pipeline, str(written))
             written.replace(partial)

@@ -104,13 +104,13 @@ def pipeline(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeli
 def beside(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """What the step evaluate reads beside model and films: no search, and out-of-fold scores that nobody learnt."""
     from osteon.films.prepared.array import open_prepared
-    from osteon.models.best_hyperparameters import Best, write_best
+    from osteon.models.best_hyperparameters import BestHyperparameters, write_best_hyperparameters
     from tests.making import cross_validated
 
     folder = tmp_path_factory.mktemp("beside")
     best = folder / "search"
     best.mkdir()
-    write_best(best, Best())
+    write_best_hyperparameters(best, BestHyperparameters())
     folds = cross_validated(folder / "folds", open_prepared(pipeline.dataset).films)
     return {"best": best, "folds": folds, "validation": pipeline.validation, "leaks": pipeline.leaks}
 
@@ -132,7 +132,7 @@ def experiment(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> 
     """What the step train reads, for the films of `pipeline`."""
     from components.cross_validation.step import cross_validate
     from components.features.step import features
-    from osteon.models.best_hyperparameters import Best, write_best
+    from osteon.models.best_hyperparameters import BestHyperparameters, write_best_hyperparameters
 
     folder = tmp_path_factory.mktemp("experiment")
     made = Experiment(
@@ -142,7 +142,7 @@ def experiment(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> 
     )
     features(pipeline.dataset, pipeline.augmented, made.features, FeatureParams(image_size=64))
     made.best.mkdir()
-    write_best(made.best, Best())
+    write_best_hyperparameters(made.best, BestHyperparameters())
     cross_validate(
         pipeline.dataset,
         pipeline.augmented,

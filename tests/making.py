@@ -160,7 +160,7 @@ def packaged(
         "versions": {"keras": keras.__version__},
         "regions": ["hand", "wrist"],
         "limits": {"min_side": 1, "max_megapixels": 80, "max_aspect": 6, "min_contrast": 0, "max_chroma": 255},
-        "farthest": None,
+        "max_ood_distance": None,
         "parity": {"films": 80, "largest": 1e-6, "changed": 0} if networks else None,
     }
     folder.mkdir(parents=True)
@@ -183,7 +183,7 @@ def _network_files(seed: int, networks: int) -> dict[str, bytes]:
 
     from osteon.models.inference.onnx_network import export_network
     from osteon.models.inference.out_of_distribution import EMBEDDING, fit_embeddings, save_embeddings, with_embedding
-    from osteon.models.inference.predict import seen_by
+    from osteon.models.inference.predict import predict_with_flip_tta
     from osteon.models.networks.architectures import build_network
     from osteon.models.networks.network_files import save_network
     from osteon.models.package.package import embeddings_file, network_file, onnx_file
@@ -196,7 +196,7 @@ def _network_files(seed: int, networks: int) -> dict[str, bytes]:
             network = build_network(64, TrainingParams(width=8))
             save_network(folder / network_file(number), network)
             export_network(folder / network_file(number), folder / onnx_file(number))
-            seen = seen_by(with_embedding(network), noise, [EMBEDDING])[EMBEDDING]
+            seen = predict_with_flip_tta(with_embedding(network), noise, [EMBEDDING])[EMBEDDING]
             save_embeddings(folder / embeddings_file(number), fit_embeddings(seen))
         return {path.name: path.read_bytes() for path in folder.iterdir()}
 

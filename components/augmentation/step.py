@@ -37,7 +37,7 @@ def augment(
     """Write varied copies of the development films; each keeps its film's id, group and fold."""
     import logging
 
-    from osteon.files import check_space, whole_file, whole_folder
+    from osteon.files import atomic_dir, atomic_file, check_space
     from osteon.films.manifest import boxes_to_text, text_to_boxes
     from osteon.films.prepared.array import FILMS, PIXELS, ROW_BYTES, open_prepared, write_pixels, write_rows
     from osteon.films.prepared.warping import vary, vary_boxes
@@ -74,12 +74,12 @@ def augment(
             moved_boxes.append(boxes)
             yield pixels
 
-    with whole_folder(augmented) as folder:
+    with atomic_dir(augmented) as folder:
         check_space(folder.parent, len(copies) * (side**2 + ROW_BYTES))
         write_pixels(folder / PIXELS, films(), len(copies), side)
         write_rows(folder / FILMS, copies.assign(boxes=moved_boxes))
         (folder / PARAMS).write_text(params.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    with whole_file(sheet) as path:
+    with atomic_file(sheet) as path:
         _draw_sheet(prepared, development, params, path)
     return AugmentationSummary(
         films=len(development), copies=len(copies), positive_copies=int((copies["label"] == 1).sum())

@@ -21,7 +21,7 @@ from osteon.records import runs
 
 if TYPE_CHECKING:
     from osteon.models.classical.film_features import FilmFeatures
-    from osteon.models.fitting.train_network import LearningFilms
+    from osteon.models.fitting.train_network import TrainingData
     from osteon.models.heldout.predictions import FoldInfo
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ def _turns(folds: int, at_once: int, cores: int) -> float:
 
 
 def compute_in_turn(
-    work: FoldWork, folds: list[int], films: "LearningFilms", features: "FilmFeatures"
+    work: FoldWork, folds: list[int], films: "TrainingData", features: "FilmFeatures"
 ) -> "list[FoldInfo]":
     """Compute folds one after the other, of films and features that are open already."""
     computed = []
@@ -114,7 +114,7 @@ def compute_side_by_side(work: FoldWork, folds: list[int], at_once: int) -> "lis
         ) from None
 
 
-def _compute(work: FoldWork, fold: int, films: "LearningFilms", features: "FilmFeatures") -> "FoldInfo":
+def _compute(work: FoldWork, fold: int, films: "TrainingData", features: "FilmFeatures") -> "FoldInfo":
     """One fold, recorded in a run below the step's."""
     from osteon.models.heldout.fold import compute_fold
     from osteon.models.heldout.predictions import FOLD
@@ -147,11 +147,11 @@ def _compute_elsewhere(work: FoldWork, fold: int, cores: int, recorded: runs.Rec
     load_keras()
     from threadpoolctl import threadpool_limits
 
-    from osteon.models.best_hyperparameters import read_best
+    from osteon.models.best_hyperparameters import read_best_hyperparameters
     from osteon.models.classical.film_features import open_features
-    from osteon.models.fitting.train_network import open_learning_films
+    from osteon.models.fitting.train_network import open_training_data
 
-    films = open_learning_films(work.dataset, work.augmented, work.training, read_best(work.best))
+    films = open_training_data(work.dataset, work.augmented, work.training, read_best_hyperparameters(work.best))
     # Lines of several folds come in turns.
     logging.basicConfig(format=f"fold {fold} · %(message)s", level=logging.WARNING, force=True)
     log_our_progress()

@@ -39,7 +39,7 @@ def cross_validate(
         processes,
     )
     from osteon.films.prepared.folds import fold_numbers, rows_outside
-    from osteon.models.best_hyperparameters import read_best
+    from osteon.models.best_hyperparameters import read_best_hyperparameters
     from osteon.models.heldout.comparison import COMPARISON, compare
     from osteon.models.networks.backend import load_keras
 
@@ -48,16 +48,16 @@ def cross_validate(
         prepare_processes()
     load_keras()
     from components.cross_validation.table import draw, table_of
-    from osteon.files import remove_all_but, whole_folder
+    from osteon.files import atomic_dir, remove_all_but
     from osteon.models.classical.film_features import open_features
-    from osteon.models.fitting.train_network import open_learning_films, with_precision
+    from osteon.models.fitting.train_network import open_training_data, with_precision
     from osteon.models.heldout.predictions import FOLD, PREDICTIONS
     from osteon.models.networks.devices import gpus
 
-    described, found = open_features(features), read_best(best)
-    films = open_learning_films(dataset, augmented, training, found)
+    described, found = open_features(features), read_best_hyperparameters(best)
+    films = open_training_data(dataset, augmented, training, found)
     numbers, others = fold_numbers(films.prepared.films), found.over_classical(classical)
-    with whole_folder(folds, keep=True) as folder:
+    with atomic_dir(folds, keep=True) as folder:
         remove_all_but(folder, [FOLD.format(fold) for fold in numbers])  # an interrupted call may have had other folds
         rows = rows_outside(films.prepared.films, numbers[0])
         learning = with_precision(films, rows, found.over_training(training))
@@ -75,7 +75,7 @@ def cross_validate(
         comparison = compare(predictions, seconds, params.confidence)
         predictions.to_parquet(folder / PREDICTIONS, index=False)
         (folder / COMPARISON).write_text(comparison.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    with whole_folder(report) as folder:
+    with atomic_dir(report) as folder:
         table_of(comparison).to_csv(folder / TABLE, index=False, float_format="%.6f", lineterminator="\n")
         draw(comparison, folder / PICTURE)
     return CrossValidationSummary(

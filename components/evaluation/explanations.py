@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from osteon.films.manifest import Box
 from osteon.films.reading.decoding import fit_into_square
-from osteon.statistics.intervals import Estimate, Floats, Labels, wilson_in_groups
+from osteon.statistics.estimate import Estimate, Floats, Labels
+from osteon.statistics.proportions import wilson_in_groups
 
 KINDS = {
     "tp": "found",

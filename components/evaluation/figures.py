@@ -10,7 +10,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from components.evaluation.metrics import confusion
 from osteon.pages.style import BLUE, GREY, ORANGE, STYLE
-from osteon.statistics.intervals import Estimate
+from osteon.statistics.estimate import Estimate
 from osteon.statistics.reliability import Reliability
 
 mpl.use("Agg")

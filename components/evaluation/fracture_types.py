@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from osteon.statistics.intervals import Estimate, Floats, Labels, delong, wilson
+from osteon.statistics.auroc import delong
+from osteon.statistics.estimate import Estimate, Floats, Labels
+from osteon.statistics.proportions import wilson
 
 
 @dataclass(frozen=True)

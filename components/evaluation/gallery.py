@@ -15,7 +15,7 @@ from components.evaluation.explanations import EACH, KINDS, peak_of
 from components.evaluation.figures import save_figure
 from osteon.films.manifest import Box
 from osteon.pages.style import ORANGE, STYLE
-from osteon.statistics.intervals import Floats
+from osteon.statistics.estimate import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,7 +4,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteon.params import EvaluationParams
-from osteon.statistics.intervals import Estimate, Floats, Labels, Order, bootstrap, delong, group_weights, ratio, wilson
+from osteon.statistics.auroc import delong
+from osteon.statistics.bootstrap import bootstrap, group_weights
+from osteon.statistics.estimate import Estimate, Floats, Labels
+from osteon.statistics.proportions import wilson
+from osteon.statistics.ranking import WeightedRanking, ratio
 
 # In the order a reader wants them, with the name to print.
 NAMES = {
@@ -65,7 +69,7 @@ def measure(
     squares = (scores - truth) ** 2
     clipped = np.clip(scores, 1e-15, 1 - 1e-15)
     surprises = -(truth * np.log(clipped) + (1 - truth) * np.log(1 - clipped))
-    order = Order(truth, scores)
+    order = WeightedRanking(truth, scores)
     found = {
         "auroc": delong(labels, scores, level),
         "average_precision": bootstrap(order.average_precision, weights, level),

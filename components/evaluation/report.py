@@ -16,7 +16,7 @@ from osteon.films.shortcut_audit import ShortcutAudit
 from osteon.models.best_hyperparameters import Search
 from osteon.models.heldout.comparison import Comparison
 from osteon.pages.page import render_page
-from osteon.statistics.intervals import Estimate
+from osteon.statistics.estimate import Estimate
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 
 from osteon.films.prepared.warping import Variation, vary
 from osteon.films.reading.decoding import Film, fit_into_square, letterbox
-from osteon.statistics.intervals import Counts, Estimate, Floats, Labels, Order, bootstrap, wilson
+from osteon.statistics.bootstrap import bootstrap
+from osteon.statistics.estimate import Counts, Estimate, Floats, Labels
+from osteon.statistics.proportions import wilson
+from osteon.statistics.ranking import WeightedRanking
 
 Square = NDArray[np.uint8]
 Size = tuple[int, int]  # width and height of the film before it was fitted into the square, pixels
@@ -105,13 +108,13 @@ def measure_robustness(
 
     """
     truth = labels.astype(np.float64)
-    before = Order(truth, scores)
+    before = WeightedRanking(truth, scores)
     rows = []
     for name, after in changed.items():
         flipped = int(((scores >= threshold) != (after >= threshold)).sum())
-        order = Order(truth, after)
+        order = WeightedRanking(truth, after)
 
-        def gain(w: Floats, order: Order = order) -> Floats:
+        def gain(w: Floats, order: WeightedRanking = order) -> Floats:
             return order.auroc(w) - before.auroc(w)
 
         rows.append(

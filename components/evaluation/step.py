@@ -73,7 +73,7 @@ def evaluate(
     from components.evaluation.report import render_report
     from components.evaluation.studies import fuse_studies
     from components.evaluation.subgroups import attributes_of, measure_subgroups, worst_of
-    from osteon.files import dvc_hash, whole_folder
+    from osteon.files import atomic_dir, dvc_hash
     from osteon.films.copies.leaks import count_joined
     from osteon.films.prepared.array import open_prepared
     from osteon.films.shortcut_audit import read_audit
@@ -81,7 +81,7 @@ def evaluate(
     from osteon.models.heldout.comparison import read_comparison
     from osteon.models.heldout.predictions import read_predictions
     from osteon.models.package.package import open_package
-    from osteon.statistics.intervals import wilson_in_groups
+    from osteon.statistics.proportions import wilson_in_groups
 
     package, prepared, audit = open_package(model), open_prepared(dataset), read_audit(validation)
     info, comparison = package.info, read_comparison(folds)
@@ -123,9 +123,9 @@ def evaluate(
             [None if pd.isna(one) else str(one) for one in known], type_scores, info.types, params.confidence
         )
     refused = None
-    if info.farthest is not None:
+    if info.max_ood_distance is not None:
         distances = np.concatenate([package.distances(squares) for squares in prepared.blocks(test)])
-        refused = wilson_in_groups(distances > info.farthest, groups, params.confidence)
+        refused = wilson_in_groups(distances > info.max_ood_distance, groups, params.confidence)
     flips = _robustness(package, prepared, films, groups, params)
     method, maps = explanation_of(package, model)
     pointing, gallery, failed = _explanations(maps, prepared, films, groups, info.threshold, params.confidence)
@@ -183,7 +183,7 @@ def evaluate(
             "skipped": audit.skipped,
         },
     }
-    with whole_folder(report) as folder:
+    with atomic_dir(report) as folder:
         (folder / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
         kept = films[["film_id", "sha256", "md5", "group", "region", "view", "label", "score"]]
         kept.to_csv(folder / PREDICTIONS, index=False, float_format="%.6f", lineterminator="\n")
@@ -288,7 +288,7 @@ def _robustness(
     import numpy as np
 
     from components.evaluation.robustness import MOST_FILMS, changed_scores, measure_robustness
-    from osteon.statistics.intervals import group_weights
+    from osteon.statistics.bootstrap import group_weights
 
     chosen = np.arange(len(films))
     if len(films) > MOST_FILMS:

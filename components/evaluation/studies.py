@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from osteon.statistics.intervals import Floats
+from osteon.statistics.estimate import Floats
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,17 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.evaluation.metrics import confusion
-from osteon.statistics.intervals import (
-    UNDEFINED,
-    Estimate,
-    Floats,
-    Labels,
-    auroc_in_strata,
-    delong,
-    difference,
-    wilson,
-    wilson_in_groups,
-)
+from osteon.statistics.auroc import auroc_in_strata, delong
+from osteon.statistics.estimate import UNDEFINED, Estimate, Floats, Labels, difference
+from osteon.statistics.proportions import wilson, wilson_in_groups
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -29,7 +29,7 @@ def features(
     params: FeatureParams,
 ) -> FeaturesSummary:
     """Describe every film and copy by edges, texture and grey levels, for the classical models."""
-    from osteon.files import check_space, whole_folder
+    from osteon.files import atomic_dir, check_space
     from osteon.films.prepared.array import open_prepared
     from osteon.films.reading.decoding import over_cores
     from osteon.models.classical.film_features import (
@@ -53,7 +53,7 @@ def features(
         return over_cores(see, range(len(prepared.films)), params.cores)
 
     info = FeatureInfo(image_size=params.image_size, parts=PARTS, films=len(films.films), copies=len(copies.films))
-    with whole_folder(features) as folder:
+    with atomic_dir(features) as folder:
         check_space(folder, (info.films + info.copies) * FEATURES * 4)
         for name, prepared in ((FILMS, films), (COPIES, copies)):
             count = len(prepared.films)

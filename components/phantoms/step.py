@@ -25,10 +25,10 @@ def phantoms(
     from joblib import Parallel, delayed
 
     from components.phantoms.patients import studies
-    from osteon.files import whole_file, whole_folder
+    from osteon.files import atomic_dir, atomic_file
     from osteon.progress import progress
 
-    with whole_folder(films) as folder:
+    with atomic_dir(films) as folder:
         (folder / "films").mkdir()
         count = (params.films + 1) // 2
         # Processes, not threads: drawing is many small array operations, each under Python's lock.
@@ -40,7 +40,7 @@ def phantoms(
         rows = [row for pair in progress(made, "phantoms", total=count) for row in pair]
         manifest = pd.DataFrame(rows).head(params.films)
         manifest.to_csv(folder / "manifest.csv", index=False, lineterminator="\n")
-    with whole_file(sheet) as path:
+    with atomic_file(sheet) as path:
         _draw_sheet(films, manifest, path)
     return PhantomSummary(
         films=len(manifest),

@@ -33,7 +33,7 @@ def prepare(
     """Decode the films once, join copies and patients into groups, and split by group."""
     from components.preparation.splits import split_films
     from components.preparation.squares import FACTS, standardise_films
-    from osteon.files import remove, whole_folder
+    from osteon.files import atomic_dir, remove
     from osteon.films.copies.near_copies import FilmStack
     from osteon.films.copies.pairs import find_pairs, joined_rows, write_pairs
     from osteon.films.groups import components, group_films
@@ -41,12 +41,12 @@ def prepare(
     from osteon.films.prepared.array import FILMS, PIXELS, open_pixels, write_rows
 
     films = read_manifest(trusted)
-    with whole_folder(dataset, keep=True) as folder:
+    with atomic_dir(dataset, keep=True) as folder:
         films = films.join(standardise_films(films, source, folder, params.image_size, params.cores))
         sizes = list(zip(films["shown_width"], films["shown_height"], strict=True))
         stack = FilmStack(open_pixels(folder / PIXELS), sizes)
         pairs = find_pairs(films, stack, params.cores)
-        with whole_folder(leaks) as report:
+        with atomic_dir(leaks) as report:
             write_pairs(report, pairs, films, stack)
         joined = joined_rows(pairs)
         films["group"] = group_films(films, joined)

@@ -9,17 +9,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from components.promotion.policy import Policy
-from osteon.statistics.intervals import (
-    Estimate,
-    Floats,
-    Labels,
-    Order,
-    auroc_in_strata,
-    bootstrap,
-    group_weights,
-    mean_share,
-    shown,
-)
+from osteon.statistics.auroc import auroc_in_strata
+from osteon.statistics.bootstrap import bootstrap, group_weights
+from osteon.statistics.estimate import Estimate, Floats, Labels, shown
+from osteon.statistics.proportions import mean_share
+from osteon.statistics.ranking import WeightedRanking
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -210,7 +204,7 @@ def _non_inferiority(candidate: Scored, champion: Scored | None, evidence: Evide
     if not np.isfinite(theirs).all():
         return Rule(rule=name, verdict="fail", reason="the model in use gives scores that are no numbers")
     truth = labels.astype(np.float64)
-    ours, other = Order(truth, scores), Order(truth, theirs)
+    ours, other = WeightedRanking(truth, scores), WeightedRanking(truth, theirs)
     found = bootstrap(
         lambda weights: ours.auroc(weights) - other.auroc(weights),
         group_weights(groups, labels, policy.resamples, policy.seed),

@@ -15,7 +15,7 @@ from markupsafe import escape
 
 from components.promotion.checklists import CHECKLISTS, CLAIM, STARD, TRIPOD
 from osteon.errors import OsteonError
-from osteon.statistics.intervals import Estimate, shown
+from osteon.statistics.estimate import Estimate, shown
 
 if TYPE_CHECKING:
     import pandas as pd

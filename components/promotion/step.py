@@ -61,7 +61,7 @@ def promote(
     from components.promotion.decision import decide
     from components.promotion.model_card import render_card
     from components.promotion.policy import read_policy
-    from osteon.files import whole_folder
+    from osteon.files import atomic_dir
     from osteon.films.prepared.array import open_prepared
     from osteon.models.package.package import open_package
     from osteon.pages.page import render_page
@@ -70,7 +70,7 @@ def promote(
 
     rules = read_policy(policy)
     if rules.mode == "off":
-        with whole_folder(decision) as folder:
+        with atomic_dir(decision) as folder:
             (folder / DECISION).write_text(json.dumps({"mode": "off"}) + "\n", encoding="utf-8")
         return PromotionSummary(decision="not judged: the policy's mode is off", version="", rules=0, failing=[])
     package, prepared = open_package(model), open_prepared(dataset)
@@ -84,7 +84,7 @@ def promote(
     if registry and rules.mode == "enforce":
         version = _register(registry, model, made, package.info)
         if version == state.champion:
-            with whole_folder(decision) as folder:
+            with atomic_dir(decision) as folder:
                 if not registry.decision_of(version, folder):
                     (folder / DECISION).write_text(json.dumps({"champion": version}) + "\n", encoding="utf-8")
             return PromotionSummary(decision="is in use already", version=version, rules=0, failing=[])
@@ -123,7 +123,7 @@ def promote(
         at=f"{at:%Y-%m-%d %H:%M} UTC",
         who=who(),
     )
-    with whole_folder(decision) as folder:
+    with atomic_dir(decision) as folder:
         (folder / DECISION).write_text(text, encoding="utf-8")
         page = render_page("components.promotion", found=found, model=MODEL, at=at, who=who())
         (folder / PAGE).write_text(page, encoding="utf-8")

@@ -10,7 +10,7 @@ from optuna import Trial
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from osteon.errors import OsteonError
-from osteon.models.best_hyperparameters import Best
+from osteon.models.best_hyperparameters import BestHyperparameters
 from osteon.params import Range, Section, Space, step_of
 
 Distributions = dict[str, BaseDistribution]
@@ -69,10 +69,12 @@ def _suggest(trial: Trial, name: str, distribution: BaseDistribution) -> Any:
     raise TypeError(f"{name}: {distribution}")
 
 
-def as_best(values: Mapping[str, Any]) -> Best:
+def as_best(values: Mapping[str, Any]) -> BestHyperparameters:
     """Values by section and key."""
     found: dict[str, dict[str, Any]] = {}
     for name, value in values.items():
         section, key = name.split(".")
         found.setdefault(section, {})[key] = value
-    return Best(training=found.pop("training", {}), augmentation=found.pop("augmentation", {}), classical=found)
+    return BestHyperparameters(
+        training=found.pop("training", {}), augmentation=found.pop("augmentation", {}), classical=found
+    )

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from components.search.report import Searched, StudyInfo
     from osteon.models.classical.film_features import FilmFeatures
-    from osteon.models.fitting.train_network import LearningFilms
+    from osteon.models.fitting.train_network import TrainingData
 
 TRIALS, SEARCH, PLOTS = "trials.csv", "search.json", "plots"
 STUDY, CHECKPOINTS = "study.db", "trials"  # while it runs
@@ -38,13 +38,13 @@ def search(
     classical: ClassicalParams,
 ) -> SearchSummary:
     """Look for parameters by which films are ranked better that were not learnt from; the test films are not read."""
-    from osteon.files import remove_all_but, whole_folder
-    from osteon.models.best_hyperparameters import Best, write_best
+    from osteon.files import atomic_dir, remove_all_but
+    from osteon.models.best_hyperparameters import BestHyperparameters, write_best_hyperparameters
 
-    with whole_folder(best, keep=True) as folder:
+    with atomic_dir(best, keep=True) as folder:
         if not (params.trials or params.classical_trials):
             remove_all_but(folder, [])
-            write_best(folder, Best())
+            write_best_hyperparameters(folder, BestHyperparameters())
             return SearchSummary(trials=0, pruned=0, epochs=0, epochs_saved=0, auroc={})
 
         from components.search.study import opened
@@ -76,14 +76,14 @@ def _search(
 ) -> "list[StudyInfo]":
     """All studies, and what they found."""
     from osteon.files import dvc_hash
-    from osteon.models.best_hyperparameters import Best
+    from osteon.models.best_hyperparameters import BestHyperparameters
     from osteon.models.networks.backend import load_keras
 
     load_keras()
     from osteon.models.classical.film_features import open_features
-    from osteon.models.fitting.train_network import open_learning_films
+    from osteon.models.fitting.train_network import open_training_data
 
-    films = open_learning_films(dataset, augmented, training, Best())
+    films = open_training_data(dataset, augmented, training, BestHyperparameters())
     folds = _folds(films, params.folds)
     described, known = open_features(features), f"{films.fingerprint} {dvc_hash(features)}"
     found, precision = [], {}
@@ -101,7 +101,7 @@ def _search(
     return _write(folder, found, precision, params.seed)
 
 
-def _folds(films: "LearningFilms", count: int) -> list[int]:
+def _folds(films: "TrainingData", count: int) -> list[int]:
     """The first folds, each fit to be measured on."""
     from osteon.errors import OsteonError
     from osteon.films.prepared.folds import fold_numbers, rows_in
@@ -116,7 +116,7 @@ def _folds(films: "LearningFilms", count: int) -> list[int]:
 
 
 def _search_network(
-    films: "LearningFilms",
+    films: "TrainingData",
     folds: list[int],
     folder: Path,
     params: SearchParams,
@@ -154,7 +154,7 @@ def _search_network(
 
 def _search_classical(
     name: ClassicalName,
-    films: "LearningFilms",
+    films: "TrainingData",
     features: "FilmFeatures",
     folds: list[int],
     known: str,
@@ -200,7 +200,7 @@ def _write(folder: Path, found: "list[Searched]", precision: dict[str, str], see
     from components.search.report import describe, draw_plots, trials_table
     from components.search.space import as_best
     from components.search.study import best_trial, finished
-    from osteon.models.best_hyperparameters import write_best
+    from osteon.models.best_hyperparameters import write_best_hyperparameters
 
     log = logging.getLogger(__name__)
     (folder / PLOTS).mkdir()
@@ -214,7 +214,7 @@ def _write(folder: Path, found: "list[Searched]", precision: dict[str, str], see
         log.info("%s", info.line())
         for name, reason in missing.items():
             log.info("%s: no picture of %s: %s", searched.model, name, reason)
-    write_best(folder, as_best(values))
+    write_best_hyperparameters(folder, as_best(values))
     trials_table(found).to_csv(folder / TRIALS, index=False, float_format="%.6g", lineterminator="\n")
     content = json.dumps([info.model_dump() for info in infos], indent=2)
     (folder / SEARCH).write_text(content + "\n", encoding="utf-8")

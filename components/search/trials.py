@@ -18,7 +18,7 @@ from osteon.files import remove
 from osteon.films.prepared.folds import rows_in, rows_outside
 from osteon.models.classical.classifiers import fit_classical, probabilities
 from osteon.models.classical.film_features import FilmFeatures
-from osteon.models.fitting.train_network import LearningFilms, learn
+from osteon.models.fitting.train_network import TrainingData, learn
 from osteon.params import ClassicalName, ClassicalParams, TrainingParams
 from osteon.records import runs
 
@@ -28,7 +28,7 @@ Measure = Callable[[optuna.Trial], float]
 
 
 def network_trial(
-    films: LearningFilms, folds: list[int], params: TrainingParams, searched: Distributions, folder: Path
+    films: TrainingData, folds: list[int], params: TrainingParams, searched: Distributions, folder: Path
 ) -> Measure:
     """Measure the network: mean AUROC of its last epoch over the folds, each asked after learning from the others.
 
@@ -80,7 +80,7 @@ def network_trial(
 
 def classical_trial(
     name: ClassicalName,
-    films: LearningFilms,
+    films: TrainingData,
     features: FilmFeatures,
     folds: list[int],
     params: ClassicalParams,

@@ -31,23 +31,23 @@ def one_fold(number: int) -> Step:
         classical: ClassicalParams,
     ) -> FoldSummary:
         """Ask every model about one fold after it has learnt from the others."""
-        from osteon.models.best_hyperparameters import read_best
+        from osteon.models.best_hyperparameters import read_best_hyperparameters
         from osteon.models.networks.backend import load_keras
         from osteon.records import runs
 
         load_keras()
         from osteon.models.classical.film_features import open_features
-        from osteon.models.fitting.train_network import open_learning_films
+        from osteon.models.fitting.train_network import open_training_data
         from osteon.models.heldout.fold import compute_fold
 
-        found = read_best(best)
+        found = read_best_hyperparameters(best)
         learning = found.over_training(training)
         if learning.precision == "auto":
             raise OsteonError(
                 "training.precision: auto would be chosen by every fold for itself; name one where folds are apart"
             )
         info = compute_fold(
-            open_learning_films(dataset, augmented, training, found),
+            open_training_data(dataset, augmented, training, found),
             open_features(features),
             number,
             fold,

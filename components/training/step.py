@@ -47,7 +47,7 @@ def train(
 
     from osteon.films.prepared.folds import development_rows
     from osteon.films.reading.limits import FilmLimits
-    from osteon.models.best_hyperparameters import read_best
+    from osteon.models.best_hyperparameters import read_best_hyperparameters
     from osteon.models.heldout.predictions import (
         EMBEDDINGS,
         FOLD,
@@ -62,10 +62,10 @@ def train(
     from osteon.statistics.operating_points import find_operating_points, youden_threshold
 
     keras = load_keras()
-    from osteon.files import remove_all_but, remove_traces, whole_folder
+    from osteon.files import atomic_dir, remove_all_but, remove_traces
     from osteon.models.classical.classifiers import fit_reduced, reduce_features, save_classical
     from osteon.models.classical.film_features import open_features
-    from osteon.models.fitting.train_network import learn, open_learning_films
+    from osteon.models.fitting.train_network import learn, open_training_data
     from osteon.models.inference.onnx_network import export_network
     from osteon.models.inference.out_of_distribution import embeddings_of, save_embeddings, with_embedding
     from osteon.models.networks.network_files import save_network
@@ -81,8 +81,8 @@ def train(
         onnx_file,
     )
 
-    found, computed, asked = read_best(best), read_folds(folds), read_predictions(folds, package.model)
-    films, described = open_learning_films(dataset, augmented, params, found), open_features(features)
+    found, computed, asked = read_best_hyperparameters(best), read_folds(folds), read_predictions(folds, package.model)
+    films, described = open_training_data(dataset, augmented, params, found), open_features(features)
     rows = development_rows(films.prepared.films)
     learning = found.over_training(params).model_copy(update={"precision": computed[0].precision})
     others = found.over_classical(classical)
@@ -107,7 +107,7 @@ def train(
     )
     epochs: list[int] = []
     names = [name for name in computed[0].models if package.model in (name, "soft_vote")]
-    with whole_folder(model, keep=True) as folder:
+    with atomic_dir(model, keep=True) as folder:
         checkpoint = folder / CHECKPOINT
         remove_all_but(folder, [CHECKPOINT])
         if package.model not in ("network", "soft_vote"):
@@ -174,7 +174,9 @@ def train(
             | {backend: import_module(backend).__version__},
             regions=sorted(films.prepared.films["region"].iloc[rows].dropna().unique()),
             limits=limits,
-            farthest=float(np.quantile(read_distances(folds), certainty.familiar)) if epochs else None,
+            max_ood_distance=float(np.quantile(read_distances(folds), certainty.in_distribution_quantile))
+            if epochs
+            else None,
             parity=None,
             files=hashes_of(folder),
         )

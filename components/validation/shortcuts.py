@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from osteon.films.groups import group_films, shared_names, with_first_of_its_kind
 from osteon.films.shortcut_audit import CONFIDENCE, FEW, Attribute, LabelShare, ShortcutAudit
 from osteon.params import ValidationParams
-from osteon.statistics.intervals import Estimate, auroc_in_strata, shown, wilson
+from osteon.statistics.auroc import auroc_in_strata
+from osteon.statistics.estimate import Estimate, shown
+from osteon.statistics.proportions import wilson
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -50,7 +50,7 @@ def validate(
     from components.validation.looking import look_at_films
     from components.validation.report import render_report
     from components.validation.shortcuts import audit_shortcuts
-    from osteon.files import whole_folder
+    from osteon.files import atomic_dir
     from osteon.films.manifest import COLUMNS, read_manifest, write_manifest
     from osteon.films.shortcut_audit import SHORTCUTS, ShortcutAudit
 
@@ -85,7 +85,7 @@ def validate(
         if faults
         else audit_shortcuts(frame, params)
     )
-    with whole_folder(report) as folder:
+    with atomic_dir(report) as folder:
         quarantine.to_csv(folder / QUARANTINE, index=False, lineterminator="\n")
         validator.write_docs(folder / DOCS)
         (folder / SHORTCUTS).write_text(audit.model_dump_json(indent=2) + "\n", encoding="utf-8")

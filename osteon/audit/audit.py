@@ -13,7 +13,7 @@ from osteon.audit.folder import read_folder
 from osteon.audit.gap import find_gap
 from osteon.audit.squares import ReadableSquares, write_squares
 from osteon.errors import OsteonError
-from osteon.files import whole_folder
+from osteon.files import atomic_dir
 from osteon.films.copies.leaks import TABLE
 from osteon.films.copies.near_copies import FilmStack
 from osteon.films.copies.pairs import PICTURE, find_pairs, joined_rows, write_pairs
@@ -60,7 +60,7 @@ def audit_folder(root: Path, layout: str | None, params: DataParams, out: Path |
         pairs = find_pairs(readable, stack, params.cores)
         audit = _judge(root.resolve().name, name, films, readable, pairs, stack, params.cores)
         if out is not None:
-            with whole_folder(out) as folder:
+            with atomic_dir(out) as folder:
                 write_pairs(folder, pairs, readable, stack)
                 (folder / RESULT).write_text(audit.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return audit

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict
 
-from osteon.statistics.intervals import Estimate
+from osteon.statistics.estimate import Estimate
 
 
 class Record(BaseModel):

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from osteon.audit.findings import CrossValidation, Gap
 from osteon.progress import progress
-from osteon.statistics.intervals import auroc_in_strata, bootstrap, group_weights, wilson
+from osteon.statistics.auroc import auroc_in_strata
+from osteon.statistics.bootstrap import bootstrap, group_weights
+from osteon.statistics.proportions import wilson
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteon.errors import UnreadableFilmError
-from osteon.files import whole_file
+from osteon.files import atomic_file
 from osteon.films.copies.near_copies import SIDE
 from osteon.films.manifest import typed_frame
 from osteon.films.prepared.array import write_pixels
@@ -73,7 +73,7 @@ def write_squares(films: "pd.DataFrame", root: Path, path: Path, cores: int) -> 
             seen.append(one)
             yield square
 
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         write_pixels(partial, squares(), len(films), SIDE)
     return typed_frame(seen, SEEN_TYPES).set_index(films.index)
 

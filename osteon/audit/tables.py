@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from osteon.audit.findings import Audit, Contradiction, Gap
-from osteon.statistics.intervals import Estimate, shown
+from osteon.statistics.estimate import Estimate, shown
 
 if TYPE_CHECKING:
     from rich.console import Console

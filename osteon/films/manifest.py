@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from osteon.errors import OsteonError
-from osteon.files import whole_file
+from osteon.files import atomic_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +86,7 @@ def typed_frame(rows: Iterable[tuple[object, ...]], types: dict[str, str]) -> "p
 
 def write_manifest(manifest: "pd.DataFrame", path: Path) -> None:
     """Write a manifest as parquet, whole or not at all."""
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         as_manifest(manifest).to_parquet(partial, index=False, row_group_size=PART)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from osteon.errors import OsteonError
-from osteon.statistics.intervals import Estimate
+from osteon.statistics.estimate import Estimate
 
 SHORTCUTS = "shortcuts.json"
 CONFIDENCE = 0.95

@@ -13,7 +13,7 @@ BEST, TRIALS, PLOTS = "best.yaml", "trials.csv", "plots"
 Kind = TypeVar("Kind", bound=Section)
 
 
-class Best(BaseModel):
+class BestHyperparameters(BaseModel):
     """Values by section and key; what was not searched is not there."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,7 +45,7 @@ def _over(params: Kind, values: dict[str, Any]) -> Kind:
     return type(params).model_validate({**{key: getattr(params, key) for key in type(params).model_fields}, **values})
 
 
-def read_best(folder: Path) -> Best:
+def read_best_hyperparameters(folder: Path) -> BestHyperparameters:
     """What the step search wrote.
 
     Raises:
@@ -57,7 +57,7 @@ def read_best(folder: Path) -> Best:
 
     try:
         content = YAML(typ="safe", pure=True).load((folder / BEST).read_text(encoding="utf-8"))
-        return Best.model_validate(content or {})
+        return BestHyperparameters.model_validate(content or {})
     except FileNotFoundError:
         raise OsteonError(f"{folder}: {BEST} is missing; run the step search") from None
     except (YAMLError, ValidationError) as error:
@@ -68,7 +68,7 @@ def read_best(folder: Path) -> Best:
 class Search:
     """A search for a reader. pictures: name → PNG of the search's plots; empty where nothing was searched."""
 
-    best: Best
+    best: BestHyperparameters
     trials: int
     pictures: dict[str, bytes]
 
@@ -84,13 +84,13 @@ def read_search(folder: Path) -> Search:
 
     trials = folder / TRIALS
     return Search(
-        read_best(folder),
+        read_best_hyperparameters(folder),
         len(pd.read_csv(trials)) if trials.is_file() else 0,
         {path.stem: path.read_bytes() for path in sorted((folder / PLOTS).glob("*.png"))},
     )
 
 
-def write_best(folder: Path, best: Best) -> None:
+def write_best_hyperparameters(folder: Path, best: BestHyperparameters) -> None:
     """Write best.yaml into a folder that exists."""
     from ruamel.yaml import YAML
 

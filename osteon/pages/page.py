@@ -4,7 +4,7 @@ from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-from osteon.statistics.intervals import shown
+from osteon.statistics.estimate import shown
 
 
 def render_page(package: str, **values: Any) -> str:

@@ -232,7 +232,7 @@ class Registry:
     def point(self, alias: str, version: str) -> None:
         """Set an alias, which alone decides nothing."""
         with answering():
-            store.twice_if_refused(lambda: self.client.set_registered_model_alias(MODEL, alias, version))
+            store.retry_once_on_conflict(lambda: self.client.set_registered_model_alias(MODEL, alias, version))
 
     def describe(self, version: str, text: str) -> None:
         """What MLflow's page of a version says."""
@@ -344,7 +344,7 @@ def answering() -> Iterator[None]:
     from mlflow.exceptions import MlflowException
 
     try:
-        with store.asking(store.A_RESTART):
+        with store.http_limits(store.A_RESTART):
             yield
     except MlflowException as error:
         raise store.gone(error) or OsteonError(f"MLflow's registry: {store.reason(error)}") from None
@@ -357,7 +357,7 @@ def _fetching(what: str) -> Iterator[None]:
     from mlflow.exceptions import MlflowException
 
     try:
-        with store.asking(store.A_RESTART, FETCHING):
+        with store.http_limits(store.A_RESTART, FETCHING):
             yield
     # MLflow lets through what it meets on the way to the artifacts: OSError is that of requests, too.
     except (MlflowException, OSError, BotoCoreError, ClientError) as error:

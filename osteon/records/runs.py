@@ -38,7 +38,15 @@ from osteon.records.lineage import (
     Lineage,
     lineage_of_run,
 )
-from osteon.records.store import A_RESTART, AT_FIRST, asking, connect, told_if_gone, tracking_uri, twice_if_refused
+from osteon.records.store import (
+    A_RESTART,
+    AT_FIRST,
+    connect,
+    http_limits,
+    retry_once_on_conflict,
+    tracking_uri,
+    translate_outage,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -73,8 +81,8 @@ def run_step(
     read = {given: dvc_hash(paths[given]) for given, mark in step.inputs.items() if mark.kind != "films"}
     client, experiment = connect()
     with (
-        told_if_gone(),
-        nullcontext() if patient else asking(A_RESTART),
+        translate_outage(),
+        nullcontext() if patient else http_limits(A_RESTART),
         _recording(client, experiment, step, params, read, name or step.name) as recorder,
     ):
         for title, section in sections.values():
@@ -230,7 +238,7 @@ class _Recorder:
         now = int(time.time() * 1000)
         metrics = [Metric(f"{self.step.name}.{name}", value, now, 0) for name, value in figures.items()]
         told = [RunTag(name, value) for name, value in tags.items()]
-        twice_if_refused(partial(self.client.log_batch, parent, metrics=metrics, tags=told))
+        retry_once_on_conflict(partial(self.client.log_batch, parent, metrics=metrics, tags=told))
 
     def _log_to_model(self, figures: dict[str, float], upstream: Lineage) -> None:
         """A step that read a model has measured it: its figures belong on the model's page."""
@@ -282,7 +290,7 @@ def _recording(
     try:
         mlflow.log_text(environment, ENVIRONMENT_FILE)
         for given, md5 in read.items():
-            twice_if_refused(partial(mlflow.log_input, _dataset(given, md5), context=step.name))
+            retry_once_on_conflict(partial(mlflow.log_input, _dataset(given, md5), context=step.name))
         yield _Recorder(step, run, parent, client)
     except KeyboardInterrupt:
         status = "KILLED"
@@ -319,7 +327,7 @@ def _end_run(client: "MlflowClient", parent: "Run | None", status: str) -> None:
 
     failed = status != "FINISHED"
     try:
-        with asking(AT_FIRST) if failed else nullcontext():
+        with http_limits(AT_FIRST) if failed else nullcontext():
             mlflow.end_run(status)
             if parent:
                 client.set_terminated(parent.info.run_id, status)
@@ -351,7 +359,7 @@ def begin_pass(params: Params, tags: dict[str, str]) -> None:
     if key is None:
         return
     client, experiment = connect()
-    with told_if_gone():
+    with translate_outage():
         run = _parent_run(client, experiment, key, params)
         for name, value in tags.items():
             client.set_tag(run.info.run_id, name, value)
@@ -370,7 +378,7 @@ def end_pass(status: str, tags: dict[str, str]) -> "Run | None":
     """
     key = current_pass()
     client, experiment = connect()
-    with told_if_gone():
+    with translate_outage():
         found = run_of_pass(client, experiment, key) if key else None
         if found is None:
             return None

@@ -42,7 +42,7 @@ def connect() -> "tuple[MlflowClient, str]":
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
     try:
         mlflow.set_tracking_uri(uri)
-        with _tables_made_by_one(file) if local else nullcontext(), asking(AT_FIRST):
+        with _tables_made_by_one(file) if local else nullcontext(), http_limits(AT_FIRST):
             client = mlflow.MlflowClient()
             found = client.get_experiment_by_name(name)
         if found is None:
@@ -81,7 +81,7 @@ def _made(client: "MlflowClient", name: str, artifacts: str | None) -> "Experime
         return found
 
 
-def twice_if_refused(ask: Callable[[], object]) -> None:
+def retry_once_on_conflict(ask: Callable[[], object]) -> None:
     """Ask MLflow to write something, and once more if its database refuses.
 
     MLflow looks for a row and inserts one if there is none. Where two processes do so at once the database refuses the
@@ -124,7 +124,7 @@ def gone(error: Exception) -> UnreachableError | None:
 
 
 @contextmanager
-def told_if_gone() -> Iterator[None]:
+def translate_outage() -> Iterator[None]:
     """A server that goes away is nothing that Osteon can mend."""
     from mlflow.exceptions import MlflowException
 
@@ -141,7 +141,7 @@ _asking: list[dict[str, str]] = []
 
 
 @contextmanager
-def asking(again: int, seconds: int = 10) -> Iterator[None]:
+def http_limits(again: int, seconds: int = 10) -> Iterator[None]:
     """Let MLflow give up soon where nobody answers; what the user has set holds.
 
     By itself it goes on for four minutes, which suits a server that restarts in the middle of a training and not

@@ -116,7 +116,7 @@ def fetch(name: str, table: Path = SOURCES) -> Iterator[str]:
             the folder is there and is not that set. Nothing is left behind then.
 
     """
-    from osteon.files import whole_file
+    from osteon.files import atomic_file
 
     source = _source(name, table)
     folder, record_file = table.parent / name, table.parent / f"{name}.source.json"
@@ -141,7 +141,7 @@ def fetch(name: str, table: Path = SOURCES) -> Iterator[str]:
             fetched=datetime.now(UTC).replace(microsecond=0),
             archives=tuple(fetched),
         )
-        with whole_file(record_file) as partial:
+        with atomic_file(record_file) as partial:
             partial.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
         for archive in fetched:
             said = (
@@ -180,13 +180,13 @@ def _is_that(record: _Record, source: Source) -> bool:
 
 
 def _fetch(name: str, source: Source, folder: Path, record: _Record | None) -> list[_Fetched]:
-    from osteon.files import partial_path, remove, whole_folder
+    from osteon.files import atomic_dir, partial_path, remove
 
     # What came last time is what must come again, where the publisher gives no checksum.
     known = {archive.url: f"sha256:{archive.sha256}" for archive in record.archives} if record else {}
     fetched = []
     try:
-        with whole_folder(folder) as partial:
+        with atomic_dir(folder) as partial:
             for archive in source.archives:
                 packed = partial / ".archive" / f"{name}.zip"
                 sha256 = _download(archive, packed, archive.checksum or known.get(archive.url), source.page)

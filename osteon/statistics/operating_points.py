@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from osteon.statistics.intervals import Estimate, Floats, Labels, bootstrap, group_weights, mean_share, p_of_at_most
+from osteon.statistics.bootstrap import bootstrap, group_weights
+from osteon.statistics.estimate import Estimate, Floats, Labels
+from osteon.statistics.proportions import hoeffding_bentkus_p_value, mean_share
 
 Ints = NDArray[np.int64]
 UNCERTAIN = "uncertain"
@@ -64,9 +66,9 @@ def find_operating_points(
     call it missed when any of its films is would ask more of a patient with six films than of one with one; a
     design effect would be an approximation.
 
-    *The test.* That the mean of these shares is above 1 − target is rejected by p_of_at_most at 1 − confidence; with
-    a film a group that is Clopper and Pearson's lower bound. The threshold is chosen on the same films: the
-    safest is tested first, then the next, until one is not rejected. Since the order was fixed beforehand and each
+    *The test.* That the mean of these shares is above 1 − target is rejected by hoeffding_bentkus_p_value at
+    1 − confidence; with a film a group that is Clopper and Pearson's lower bound. The threshold is chosen on the same
+    films: the safest is tested first, then the next, until one is not rejected. Since the order was fixed beforehand and each
     threshold errs at least as often as the one before, no correction is needed (fixed-sequence testing: Bauer 1991,
     Stat Med 10; Learn then Test: Angelopoulos et al. 2025, Ann Appl Stat 19). MAPIE's BinaryClassificationController
     does the same for independent films.
@@ -230,7 +232,7 @@ def _last_kept(thresholds: Floats, lost: Floats, films: _Class, target: float, c
     Not even the first may be known to: then the last that keeps it on these films, and False.
     """
     count = len(films.sizes)
-    p = p_of_at_most(lost, count, 1 - target, binary=bool((films.sizes == 1).all()))
+    p = hoeffding_bentkus_p_value(lost, count, 1 - target, binary=bool((films.sizes == 1).all()))
     safe = p <= 1 - confidence
     guaranteed = bool(safe[0])
     if not guaranteed:

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from osteon.statistics.intervals import Estimate, Floats, Labels, bootstrap, group_weights, wilson
+from osteon.statistics.bootstrap import bootstrap, group_weights
+from osteon.statistics.estimate import Estimate, Floats, Labels
+from osteon.statistics.proportions import wilson
 
 BINS = 10
 

@@ -27,7 +27,7 @@ from tests.making import encoded, packaged, ramp, write
 # All in one worker: they share the environment and the server.
 pytestmark = pytest.mark.xdist_group("served")
 
-MODELS = {"network": {"map_learnt": True, "farthest": None}, "soft_vote": {"classical": ("svm",)}}
+MODELS = {"network": {"map_learnt": True, "max_ood_distance": None}, "soft_vote": {"classical": ("svm",)}}
 
 
 @pytest.fixture(scope="module")

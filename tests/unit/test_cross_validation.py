@@ -22,10 +22,10 @@ from osteon.errors import OsteonError
 from osteon.files import dvc_hash
 from osteon.films.prepared.array import open_prepared
 from osteon.films.prepared.folds import rows_in, rows_outside
-from osteon.models.best_hyperparameters import read_best
+from osteon.models.best_hyperparameters import read_best_hyperparameters
 from osteon.models.classical.classifiers import fit_classical, probabilities
 from osteon.models.classical.film_features import open_features
-from osteon.models.fitting.train_network import LearningFilms, open_learning_films
+from osteon.models.fitting.train_network import TrainingData, open_training_data
 from osteon.models.heldout import fold as room
 from osteon.models.heldout.comparison import compare, read_comparison
 from osteon.models.heldout.fold import compute_fold
@@ -78,7 +78,7 @@ def test_the_vote_is_the_mean_of_the_others(experiment: Experiment) -> None:
 
 def test_the_network_of_a_fold_gives_the_folds_scores(experiment: Experiment) -> None:
     """So the scores are its own, on films of its fold, and it was saved with the weights that were asked."""
-    from osteon.models.inference.predict import logits_of
+    from osteon.models.inference.predict import logits_with_flip_tta
     from osteon.models.networks.network_files import load_network
     from osteon.statistics.calibration import probabilities_of
 
@@ -86,7 +86,7 @@ def test_the_network_of_a_fold_gives_the_folds_scores(experiment: Experiment) ->
     rows = rows_in(prepared.films, 1)
     network = load_network(experiment.folds / "fold-1" / "network.keras")
     learnt = prepared.films["label"].to_numpy(float)[rows_outside(prepared.films, 1)].mean()
-    found = probabilities_of(logits_of(network, prepared.pixels[rows]), learnt)
+    found = probabilities_of(logits_with_flip_tta(network, prepared.pixels[rows]), learnt)
     kept = read_predictions(experiment.folds, "network").set_index("film_id")["score"]
     np.testing.assert_allclose(kept.loc[prepared.films["film_id"].iloc[rows]], found, atol=1e-5)
 
@@ -153,9 +153,12 @@ def test_copies_of_a_folds_films_are_not_learnt_from(experiment: Experiment) -> 
         assert info.set_aside == 0
 
 
-def learning_films(experiment: Experiment) -> LearningFilms:
-    return open_learning_films(
-        experiment.pipeline.dataset, experiment.pipeline.augmented, experiment.training, read_best(experiment.best)
+def learning_films(experiment: Experiment) -> TrainingData:
+    return open_training_data(
+        experiment.pipeline.dataset,
+        experiment.pipeline.augmented,
+        experiment.training,
+        read_best_hyperparameters(experiment.best),
     )
 
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from components.promotion.decision import Decision, Evidence, Rule, Scored, decide
 from components.promotion.policy import Policy, read_policy
 from osteon.errors import OsteonError
-from osteon.statistics.intervals import auroc_in_strata, mean_share
+from osteon.statistics.auroc import auroc_in_strata
+from osteon.statistics.proportions import mean_share
 
 SHIPPED = Path(__file__).parents[2] / "mlflow" / "promotion.yaml"
 

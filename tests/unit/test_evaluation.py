@@ -25,7 +25,7 @@ from osteon.models.inference.onnx_network import export_network
 from osteon.models.networks.backend import load_keras
 from osteon.models.package.package import hashes_of, open_package, read_info
 from osteon.params import EvaluationParams
-from osteon.statistics.intervals import Estimate
+from osteon.statistics.estimate import Estimate
 from tests.conftest import Pipeline
 from tests.making import packaged, points_at
 

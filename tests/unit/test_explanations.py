@@ -11,7 +11,8 @@ from PIL import Image
 from components.evaluation.explanations import KINDS, failure_of, most_certain, peak_of, pointing_game
 from components.evaluation.gallery import Picture, draw_gallery
 from osteon.films.manifest import Box
-from osteon.statistics.intervals import Floats, wilson
+from osteon.statistics.estimate import Floats
+from osteon.statistics.proportions import wilson
 
 
 def peaked(*cells: tuple[int, int]) -> Floats:

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix, roc_auc_score
 
 from components.evaluation.fracture_types import measure_types
-from osteon.statistics.intervals import UNDEFINED, wilson
+from osteon.statistics.estimate import UNDEFINED
+from osteon.statistics.proportions import wilson
 
 NAMES = ("oblique", "spiral", "transverse")
 

@@ -9,25 +9,10 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from osteon.statistics import intervals
-from osteon.statistics.intervals import (
-    UNDEFINED,
-    Difference,
-    Estimate,
-    Floats,
-    Labels,
-    auroc_in_strata,
-    auroc_over_folds,
-    bootstrap,
-    compare_aurocs,
-    delong,
-    difference,
-    group_weights,
-    mean_share,
-    p_of_at_most,
-    wilson,
-    wilson_in_groups,
-)
+from osteon.statistics.auroc import Difference, auroc_in_strata, auroc_over_folds, compare_aurocs, delong
+from osteon.statistics.bootstrap import bootstrap, group_weights
+from osteon.statistics.estimate import UNDEFINED, Estimate, Floats, Labels, difference
+from osteon.statistics.proportions import hoeffding_bentkus_p_value, mean_share, wilson, wilson_in_groups
 
 # Examples are cheap, but the first of a worker waits for imports.
 SETTINGS = settings(deadline=None, max_examples=60)
@@ -369,10 +354,10 @@ def test_the_p_of_other_shares_by_hand() -> None:
     """100 shares that add up to 2.5, mean in question 0.05; and to 0.25, where Bentkus' bound is the larger."""
     hoeffding = np.exp(-100 * (0.025 * np.log(0.025 / 0.05) + 0.975 * np.log(0.975 / 0.95)))
     bentkus = np.e * stats.binom.cdf(3, 100, 0.05)
-    found = p_of_at_most(np.array([2.5, 0.0, 7.0]), 100, 0.05, binary=False)
+    found = hoeffding_bentkus_p_value(np.array([2.5, 0.0, 7.0]), 100, 0.05, binary=False)
     assert found == pytest.approx([min(hoeffding, bentkus), 0.95**100, 1.0])
     assert bentkus > hoeffding
-    (found,) = p_of_at_most(np.array([40.0]), 100, 0.5, binary=False)
+    (found,) = hoeffding_bentkus_p_value(np.array([40.0]), 100, 0.5, binary=False)
     assert found == pytest.approx(np.e * stats.binom.cdf(40, 100, 0.5))
 
 
@@ -385,7 +370,9 @@ def test_where_no_share_is_lost_other_shares_are_as_good_as_0_and_1() -> None:
 def test_thirds_that_add_up_to_a_whole_are_whole() -> None:
     """Ten times a third three times is 10, not a little more, which would be rounded up to 11."""
     total = np.array([np.full(30, 1 / 3).sum() + 1e-9])
-    assert p_of_at_most(total, 60, 0.4, binary=False) == p_of_at_most(np.array([10.0]), 60, 0.4, binary=False)
+    assert hoeffding_bentkus_p_value(total, 60, 0.4, binary=False) == hoeffding_bentkus_p_value(
+        np.array([10.0]), 60, 0.4, binary=False
+    )
 
 
 @pytest.mark.parametrize("shape", [(8.0, 0.5), (0.1, 0.1), (1.0, 1.0)])
@@ -663,7 +650,7 @@ def test_weighing_in_blocks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     values = np.random.default_rng(0).normal(size=7)
     weights = group_weights(groups, labels, 1000, 4)
     found = bootstrap(weighted_mean(values), weights, 0.9)
-    monkeypatch.setattr(intervals, "BLOCK", 21)
+    monkeypatch.setattr("osteon.statistics.bootstrap.BLOCK", 21)
     np.testing.assert_array_equal(group_weights(groups, labels, 1000, 4), weights)
     assert numbers(bootstrap(weighted_mean(values), weights, 0.9)) == pytest.approx(numbers(found), rel=1e-12)
 

@@ -9,7 +9,9 @@ from sklearn import metrics
 
 from components.evaluation.metrics import NAMES, confusion, measure
 from osteon.params import EvaluationParams
-from osteon.statistics.intervals import UNDEFINED, Estimate, Floats, Labels, Order, wilson
+from osteon.statistics.estimate import UNDEFINED, Estimate, Floats, Labels
+from osteon.statistics.proportions import wilson
+from osteon.statistics.ranking import WeightedRanking
 
 PARAMS = EvaluationParams(resamples=100)
 Films = tuple[Labels, Floats, NDArray[np.int64]]
@@ -90,7 +92,7 @@ def test_average_precision_of_weighted_films_is_scikit_learns(films: Films, rand
     labels, scores, _ = films
     weights = np.random.default_rng(random.getrandbits(32)).integers(0, 4, (5, len(labels))).astype(float)  # type: ignore[attr-defined]
     weights[:, :2] += 1  # both classes
-    found = Order(labels.astype(float), scores).average_precision(weights)
+    found = WeightedRanking(labels.astype(float), scores).average_precision(weights)
     expected = [metrics.average_precision_score(labels, scores, sample_weight=row) for row in weights]
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
@@ -101,18 +103,22 @@ def test_the_auroc_of_weighted_films_is_scikit_learns(films: Films, random: obje
     labels, scores, _ = films
     weights = np.random.default_rng(random.getrandbits(32)).integers(0, 4, (5, len(labels))).astype(float)  # type: ignore[attr-defined]
     weights[:, :2] += 1  # both classes
-    found = Order(labels.astype(float), scores).auroc(weights)
+    found = WeightedRanking(labels.astype(float), scores).auroc(weights)
     expected = [metrics.roc_auc_score(labels, scores, sample_weight=row) for row in weights]
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 def test_a_sample_of_one_class_has_no_auroc() -> None:
-    found = Order(np.array([1.0, 0.0]), np.array([0.5, 0.4])).auroc(np.array([[0.0, 2.0], [3.0, 0.0], [1.0, 1.0]]))
+    found = WeightedRanking(np.array([1.0, 0.0]), np.array([0.5, 0.4])).auroc(
+        np.array([[0.0, 2.0], [3.0, 0.0], [1.0, 1.0]])
+    )
     np.testing.assert_array_equal(found, [np.nan, np.nan, 1.0])
 
 
 def test_a_sample_without_positive_films_has_no_average_precision() -> None:
-    found = Order(np.array([1.0, 0.0]), np.array([0.5, 0.4])).average_precision(np.array([[0.0, 2.0], [1.0, 1.0]]))
+    found = WeightedRanking(np.array([1.0, 0.0]), np.array([0.5, 0.4])).average_precision(
+        np.array([[0.0, 2.0], [1.0, 1.0]])
+    )
     np.testing.assert_array_equal(found, [np.nan, 1.0])
 
 

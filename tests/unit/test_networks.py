@@ -34,7 +34,7 @@ from osteon.models.networks.starting_weights import (  # noqa: E402
     load_weights,
     set_body_trainable,
 )
-from osteon.models.package.package import logits_of  # noqa: E402
+from osteon.models.package.package import logits_with_flip_tta  # noqa: E402
 
 TYPES = ["hairline", "oblique", "transverse"]
 # One worker has all tests of a network: building it and what TensorFlow compiles for it takes longer than they do.
@@ -170,7 +170,7 @@ def test_a_saved_network_answers_the_same(tmp_path: Path, name: str) -> None:
 @every_network
 def test_a_film_and_its_mirror_image_get_the_same_answer(name: str) -> None:
     squares = films_of(2)[..., 0]
-    plain, mirrored = (logits_of(built(name), seen) for seen in (squares, squares[:, :, ::-1]))
+    plain, mirrored = (logits_with_flip_tta(built(name), seen) for seen in (squares, squares[:, :, ::-1]))
     np.testing.assert_allclose(mirrored, plain, rtol=1e-4, atol=1e-5)
 
 

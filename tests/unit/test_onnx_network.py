@@ -13,7 +13,7 @@ keras = load_keras()
 
 from osteon.models.inference.onnx_network import OnnxNetwork, export_network, in_float32  # noqa: E402
 from osteon.models.inference.out_of_distribution import EMBEDDING, with_embedding  # noqa: E402
-from osteon.models.inference.predict import seen_by  # noqa: E402
+from osteon.models.inference.predict import predict_with_flip_tta  # noqa: E402
 from osteon.models.networks.architectures import NETWORKS, build_network  # noqa: E402
 from osteon.models.networks.network_files import save_network  # noqa: E402
 
@@ -42,8 +42,8 @@ def test_every_network_says_the_same_as_onnx(name: str, tmp_path: Path) -> None:
             values = np.asarray(variable)
             variable.assign(values + np.random.default_rng(values.size).uniform(0.01, 0.1, values.shape))
     outputs = ["finding", "map", "type", EMBEDDING]
-    expected = seen_by(with_embedding(network), films(), outputs)
-    found = seen_by(exported(network, tmp_path), films(), outputs)
+    expected = predict_with_flip_tta(with_embedding(network), films(), outputs)
+    found = predict_with_flip_tta(exported(network, tmp_path), films(), outputs)
     for output in outputs:
         size = np.abs(expected[output]).max()
         assert size > 0.01
@@ -59,11 +59,11 @@ def test_a_network_trained_in_bfloat16_answers_in_float32(tmp_path: Path) -> Non
         keras.config.set_dtype_policy("float32")
     exact = in_float32(network)
     assert {layer.compute_dtype for layer in exact.layers} == {"float32"}
-    expected = seen_by(exact, films(), ["finding"])["finding"]
-    found = seen_by(exported(network, tmp_path), films(), ["finding"])["finding"]
+    expected = predict_with_flip_tta(exact, films(), ["finding"])["finding"]
+    found = predict_with_flip_tta(exported(network, tmp_path), films(), ["finding"])["finding"]
     np.testing.assert_allclose(found, expected, atol=1e-5)
     # It was not so before, or the test would show nothing.
-    assert np.abs(seen_by(network, films(), ["finding"])["finding"] - expected).max() > 1e-4
+    assert np.abs(predict_with_flip_tta(network, films(), ["finding"])["finding"] - expected).max() > 1e-4
 
 
 def test_a_second_export_is_the_same_file(tmp_path: Path) -> None:
@@ -78,8 +78,8 @@ ASK = """
 import sys
 from pathlib import Path
 import numpy as np
-from osteon.models.package.package import OnnxNetwork, logits_of
-print(logits_of(OnnxNetwork(Path(sys.argv[1])), np.ones((2, 64, 64), np.uint8)).shape)
+from osteon.models.package.package import OnnxNetwork, logits_with_flip_tta
+print(logits_with_flip_tta(OnnxNetwork(Path(sys.argv[1])), np.ones((2, 64, 64), np.uint8)).shape)
 print(sorted({"keras", "tensorflow", "mlflow", "sklearn"} & set(sys.modules)))
 """
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from scipy import stats
 
 from osteon.statistics.calibration import fit_calibration
-from osteon.statistics.intervals import Floats, Labels, mean_share
+from osteon.statistics.estimate import Floats, Labels
 from osteon.statistics.operating_points import (
     OperatingPoint,
     OperatingPoints,
@@ -19,6 +19,7 @@ from osteon.statistics.operating_points import (
     measure_operating_points,
     youden_threshold,
 )
+from osteon.statistics.proportions import mean_share
 
 SETTINGS = settings(deadline=None, max_examples=60)
 

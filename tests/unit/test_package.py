@@ -19,7 +19,7 @@ from osteon.models.classical.classifiers import load_classical, probabilities
 from osteon.models.classical.film_features import features_of
 from osteon.models.inference.onnx_network import OnnxNetwork
 from osteon.models.inference.out_of_distribution import load_embeddings
-from osteon.models.inference.predict import logits_of, seen_by
+from osteon.models.inference.predict import logits_with_flip_tta, predict_with_flip_tta
 from osteon.models.networks.backend import load_keras
 from osteon.models.networks.network_files import load_network, save_network
 from osteon.models.package.package import (
@@ -122,22 +122,24 @@ def test_a_films_logit_is_the_mean_of_its_own_and_its_mirror_images(network: Any
     squares = films(3)
     alone = [network.predict_on_batch(one[None, ..., None])["finding"].item() for one in squares]
     mirrored = [network.predict_on_batch(one[None, :, ::-1, None])["finding"].item() for one in squares]
-    np.testing.assert_allclose(logits_of(network, squares), np.mean([alone, mirrored], axis=0), atol=1e-5)
+    np.testing.assert_allclose(logits_with_flip_tta(network, squares), np.mean([alone, mirrored], axis=0), atol=1e-5)
     assert np.abs(np.subtract(alone, mirrored)).min() > 1e-3  # or the test would show nothing
 
 
 def test_a_film_and_its_mirror_image_have_one_answer(package: Package) -> None:
     squares = films(4)
     np.testing.assert_allclose(
-        logits_of(package.networks[0], squares), logits_of(package.networks[0], squares[:, :, ::-1]), atol=1e-5
+        logits_with_flip_tta(package.networks[0], squares),
+        logits_with_flip_tta(package.networks[0], squares[:, :, ::-1]),
+        atol=1e-5,
     )
 
 
 @pytest.mark.parametrize("block", [1, 3, 7, 8])
 def test_the_block_size_changes_nothing(package: Package, block: int) -> None:
     squares = films(7)
-    found = seen_by(package.networks[0], squares, ["finding", "map"], block)
-    expected = seen_by(package.networks[0], squares, ["finding", "map"])
+    found = predict_with_flip_tta(package.networks[0], squares, ["finding", "map"], block)
+    expected = predict_with_flip_tta(package.networks[0], squares, ["finding", "map"])
     for name in expected:
         np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
 
@@ -154,7 +156,7 @@ def test_a_memory_map_is_as_good(package: Package, tmp_path: Path) -> None:
 
 def test_several_networks_have_the_mean_of_their_logits(vote: Package) -> None:
     squares = films(4)
-    first, second = (logits_of(network, squares) for network in vote.networks)
+    first, second = (logits_with_flip_tta(network, squares) for network in vote.networks)
     assert np.abs(first - second).min() > 1e-3  # or the test would show nothing
     together = dataclasses.replace(with_info(vote, model="network"), estimators={})
     np.testing.assert_allclose(together.scores(squares), probabilities_of((first + second) / 2, 0.4), atol=1e-9)
@@ -173,7 +175,7 @@ def test_a_classical_model_is_shown_the_films_at_its_own_size(vote: Package, vot
 
 def test_in_a_vote_the_networks_are_one_voice_and_every_classical_model_another(vote: Package) -> None:
     squares = films(4)
-    logits = np.mean([logits_of(network, squares) for network in vote.networks], axis=0)
+    logits = np.mean([logits_with_flip_tta(network, squares) for network in vote.networks], axis=0)
     features = features_of(squares, 64)
     others = [probabilities(estimator, features, 0.4) for estimator in vote.estimators.values()]
     assert len(others) == 2
@@ -195,7 +197,7 @@ def test_the_map_of_a_mirror_image_is_the_maps_mirror_image_and_several_networks
     found = vote.maps(squares)
     assert found.shape == (3, 4, 4)
     np.testing.assert_allclose(found, vote.maps(squares[:, :, ::-1])[:, :, ::-1], atol=1e-6)
-    one, two = (1 / (1 + np.exp(-seen_by(network, squares, ["map"])["map"])) for network in vote.networks)
+    one, two = (1 / (1 + np.exp(-predict_with_flip_tta(network, squares, ["map"])["map"])) for network in vote.networks)
     np.testing.assert_allclose(found, (one + two) / 2, atol=1e-9)
     logits = [
         np.asarray(vote.networks[0].predict_on_batch(seen)["map"][..., 0], float)
@@ -218,11 +220,11 @@ def test_a_saved_network_answers_alike_and_has_no_optimiser(folder: Path, tmp_pa
     save_network(tmp_path / NETWORK, network)
     assert (tmp_path / NETWORK).stat().st_size < 0.6 * (tmp_path / "whole.keras").stat().st_size
     again = load_network(tmp_path / NETWORK)
-    np.testing.assert_array_equal(logits_of(again, films(3)), logits_of(packed, films(3)))
+    np.testing.assert_array_equal(logits_with_flip_tta(again, films(3)), logits_with_flip_tta(packed, films(3)))
 
 
 def test_the_prevalence_of_the_package_counts(package: Package) -> None:
-    logits = logits_of(package.networks[0], films(3))
+    logits = logits_with_flip_tta(package.networks[0], films(3))
     for prevalence in (0.1, 0.6):
         expected = probabilities_of(logits, prevalence)
         np.testing.assert_allclose(with_info(package, prevalence=prevalence).probabilities(films(3)), expected)
@@ -434,14 +436,14 @@ def test_a_film_farther_from_the_training_films_than_allowed_is_refused(package:
     squares = np.stack([letterbox(decode(data, max_megapixels=1), 64) for data in files])
     near, far = package.distances(squares)
     assert near < far
-    found = with_info(package, farthest=float(near)).answers(files)
+    found = with_info(package, max_ood_distance=float(near)).answers(files)
     assert found["answer"].tolist() == [package.answers(files)["answer"][0], "refused"]
     assert np.isnan(found["probability"].to_numpy()).tolist() == [False, True]
     assert found["warnings"].tolist() == [
         [],
         [f"unlike the training films: {far:.2f} from them, {near:.2f} at most"],
     ]
-    assert REFUSED not in with_info(package, farthest=float(far)).answers(files)["answer"].tolist()
+    assert REFUSED not in with_info(package, max_ood_distance=float(far)).answers(files)["answer"].tolist()
 
 
 def test_a_model_without_networks_knows_no_distances(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from osteon.params import DataParams, EvaluationParams, Params, PreparationParam
 from osteon.records import runs
 from osteon.records.film_lineage import models_that_saw
 from osteon.records.registry import CHALLENGER, CHAMPION, MODEL, PACKAGE, PREVIOUS, Registry
-from osteon.statistics.intervals import Estimate, shown
+from osteon.statistics.estimate import Estimate, shown
 from tests.command import waiting
 from tests.conftest import Pipeline
 from tests.making import failing_graph, packaged

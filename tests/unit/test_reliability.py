@@ -11,7 +11,8 @@ from sklearn.calibration import calibration_curve
 
 from components.evaluation.figures import draw_reliability
 from osteon.statistics.calibration import cross_fitted
-from osteon.statistics.intervals import Floats, Labels, wilson
+from osteon.statistics.estimate import Floats, Labels
+from osteon.statistics.proportions import wilson
 from osteon.statistics.reliability import Reliability, reliability
 
 SETTINGS = settings(deadline=None, max_examples=60)

@@ -19,7 +19,8 @@ from components.evaluation.robustness import (
     turned,
 )
 from osteon.films.reading.decoding import Film, letterbox
-from osteon.statistics.intervals import group_weights, wilson
+from osteon.statistics.bootstrap import group_weights
+from osteon.statistics.proportions import wilson
 from tests.making import phantom_films, squared
 
 

@@ -22,7 +22,7 @@ from components.search.study import report
 from components.steps import STEPS
 from osteon.errors import OsteonError
 from osteon.files import partial_path
-from osteon.models.best_hyperparameters import Best, read_best
+from osteon.models.best_hyperparameters import BestHyperparameters, read_best_hyperparameters
 from osteon.params import ClassicalParams, FeatureParams, Params, SearchParams, TrainingParams
 from osteon.records import lineage
 from osteon.records import runs as tracking
@@ -85,7 +85,7 @@ def test_a_search_writes_the_best_and_how_it_came_to_it(store: tuple[Path, Mlflo
     assert (first["state"], first["done"], first["own_values"]) == ("complete", 2, True)
     assert classical.iloc[0]["logistic_regression.c"] == CLASSICAL.logistic_regression.c
 
-    found = read_best(best)
+    found = read_best_hyperparameters(best)
     won = network[network["state"] == "complete"].sort_values("auroc", ascending=False, kind="stable").iloc[0]
     assert found.training == {"learning_rate": pytest.approx(won["training.learning_rate"], rel=1e-5)}
     assert found.over_training(TRAINING).learning_rate == found.training["learning_rate"]
@@ -183,7 +183,7 @@ def test_without_trials_nothing_is_tried_and_no_network_loaded(tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("trials 0")
     assert [path.name for path in (tmp_path / "best").iterdir()] == ["best.yaml"]
-    assert read_best(tmp_path / "best") == Best()
+    assert read_best_hyperparameters(tmp_path / "best") == BestHyperparameters()
 
 
 @searched

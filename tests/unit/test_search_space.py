@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from components.search.space import Distributions, as_best, distributions, own_values, suggest
 from osteon.errors import OsteonError
-from osteon.models.best_hyperparameters import Best
+from osteon.models.best_hyperparameters import BestHyperparameters
 from osteon.params import AugmentationParams, Range, TrainingParams
 from tests.making import search_space
 
@@ -82,6 +82,8 @@ def test_a_space_that_cannot_be_tried_is_refused(part: dict[str, Any], why: str)
 
 
 def test_a_trials_values_go_back_to_their_sections() -> None:
-    assert as_best({"training.width": 8, "augmentation.gamma": 0.1, "svm.c": 2.0, "svm.gamma": 1.0}) == Best(
+    assert as_best(
+        {"training.width": 8, "augmentation.gamma": 0.1, "svm.c": 2.0, "svm.gamma": 1.0}
+    ) == BestHyperparameters(
         training={"width": 8}, augmentation={"gamma": 0.1}, classical={"svm": {"c": 2.0, "gamma": 1.0}}
     )

@@ -25,7 +25,8 @@ from components.validation.looking import LOOK_TYPES
 from components.validation.shortcuts import attribute_table, audit_shortcuts, label_shares
 from osteon.films.shortcut_audit import Attribute, LabelShare
 from osteon.params import ValidationParams
-from osteon.statistics.intervals import Estimate, wilson
+from osteon.statistics.estimate import Estimate
+from osteon.statistics.proportions import wilson
 from tests.making import dicom, dicom_bytes, encoded, manifest_of, ramp
 
 # ---------------------------------------------------------------- attributes of one film

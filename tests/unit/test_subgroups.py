@@ -14,7 +14,8 @@ from components.evaluation.subgroups import (
     measure_subgroups,
     worst_of,
 )
-from osteon.statistics.intervals import UNDEFINED, Estimate, difference, wilson, wilson_in_groups
+from osteon.statistics.estimate import UNDEFINED, Estimate, difference
+from osteon.statistics.proportions import wilson, wilson_in_groups
 
 
 def prepared(**columns: list[object]) -> pd.DataFrame:

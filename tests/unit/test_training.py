@@ -26,13 +26,13 @@ from tests.conftest import Experiment
 
 keras = load_keras()
 
-from osteon.models.best_hyperparameters import Best, write_best  # noqa: E402
+from osteon.models.best_hyperparameters import BestHyperparameters, write_best_hyperparameters  # noqa: E402
 from osteon.models.classical.classifiers import fit_classical, load_classical, probabilities  # noqa: E402
 from osteon.models.classical.film_features import features_of  # noqa: E402
 from osteon.models.fitting.checkpoint import TrainingState, save_checkpoint  # noqa: E402
 from osteon.models.fitting.fit import compile_network  # noqa: E402
 from osteon.models.heldout.predictions import read_distances, read_folds, read_predictions  # noqa: E402
-from osteon.models.inference.predict import logits_of  # noqa: E402
+from osteon.models.inference.predict import logits_with_flip_tta  # noqa: E402
 from osteon.models.networks.architectures import build_network  # noqa: E402
 from osteon.models.networks.network_files import load_network  # noqa: E402
 from osteon.models.package.package import PackageInfo, classical_file, load_networks, open_package  # noqa: E402
@@ -44,7 +44,9 @@ pytestmark = pytest.mark.xdist_group("experiment")
 
 CLASSICAL = ClassicalParams(components=8)
 PACKAGE = PackageParams()
-CERTAINTY = CertaintyParams(calibration="isotonic", sensitivity=0.9, specificity=0.8, confidence=0.85, familiar=0.8)
+CERTAINTY = CertaintyParams(
+    calibration="isotonic", sensitivity=0.9, specificity=0.8, confidence=0.85, in_distribution_quantile=0.8
+)
 VALIDATION = ValidationParams(max_chroma=33)
 
 
@@ -121,7 +123,7 @@ def vote(experiment: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("searched")
-    write_best(folder, Best(training={"width": 16}, classical={"svm": {"c": 0.05}}))
+    write_best_hyperparameters(folder, BestHyperparameters(training={"width": 16}, classical={"svm": {"c": 0.05}}))
     return folder
 
 
@@ -161,7 +163,7 @@ def test_an_ensemble_answers_with_the_mean_of_the_folds_networks(
     assert files_of(ensemble) == sorted(["films.csv", "package.json", *files_of_networks(3)])
     squares = prepared.pixels[prepared.films["test"].to_numpy(bool)]
     networks = [load_network(experiment.folds / f"fold-{fold}" / "network.keras") for fold in range(3)]
-    logits = [logits_of(network, squares) for network in networks]
+    logits = [logits_with_flip_tta(network, squares) for network in networks]
     assert np.abs(logits[0] - logits[1]).max() > 1e-3  # or the test would show nothing
     expected = probabilities_of(np.mean(logits, axis=0), development["label"].mean())
     np.testing.assert_allclose(open_package(ensemble).scores(squares), expected, atol=1e-5)
@@ -366,8 +368,8 @@ def test_a_film_is_unlike_if_it_is_farther_than_a_share_of_the_films_was_from_th
     distances = read_distances(experiment.folds)
     assert len(distances) == len(development)
     info = info_of(ensemble)
-    assert info.farthest == pytest.approx(np.quantile(distances, 0.8))
-    assert info_of(svm).farthest is None
+    assert info.max_ood_distance == pytest.approx(np.quantile(distances, 0.8))
+    assert info_of(svm).max_ood_distance is None
     # An ensemble's distance is the mean of its networks'.
     squares = prepared.pixels[prepared.films["test"].to_numpy(bool)]
     whole = open_package(ensemble)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from osteon.files import partial_path, whole_folder
+from osteon.files import atomic_dir, partial_path
 
 VARIABLES, KEPT, STATE = "variables.npz", "kept.npz", "state.json"
 Weights = list[NDArray[Any]]
@@ -58,7 +58,7 @@ def variables_of(network: Any) -> list[Any]:
 
 def save_checkpoint(folder: Path, network: Any, kept: Weights, state: TrainingState) -> None:
     """Write all that a training is so that a kill at any moment leaves this checkpoint or the last one."""
-    with whole_folder(folder) as partial:
+    with atomic_dir(folder) as partial:
         values = [np.asarray(variable) for variable in variables_of(network)]
         np.savez(partial / VARIABLES, *values)
         np.savez(partial / KEPT, *kept)

@@ -15,7 +15,7 @@ from osteon.errors import OsteonError
 from osteon.files import dvc_hash, remove_traces
 from osteon.films.prepared.array import PreparedFilms, open_prepared
 from osteon.films.prepared.folds import Rows, copies_of, development_rows
-from osteon.models.best_hyperparameters import Best
+from osteon.models.best_hyperparameters import BestHyperparameters
 from osteon.models.classical.film_features import FilmFeatures
 from osteon.models.fitting.batches import FilmBatches, TrainingBatches, types_to_learn
 from osteon.models.fitting.checkpoint import TrainingState, read_state
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class LearningFilms:
+class TrainingData:
     """The films, their augmented copies, and how they may be varied while they are shown."""
 
     prepared: PreparedFilms
@@ -78,7 +78,9 @@ class LearningFilms:
         return found, labels[taken], groups[taken]
 
 
-def open_learning_films(dataset: Path, augmented: Path, params: TrainingParams, best: Best) -> LearningFilms:
+def open_training_data(
+    dataset: Path, augmented: Path, params: TrainingParams, best: BestHyperparameters
+) -> TrainingData:
     """Open what prepare and augment wrote.
 
     Args:
@@ -104,7 +106,7 @@ def open_learning_films(dataset: Path, augmented: Path, params: TrainingParams, 
         prepared.side,
         prepared.side,
     )
-    return LearningFilms(
+    return TrainingData(
         prepared,
         copies,
         best.over_augmentation(limits),
@@ -113,7 +115,7 @@ def open_learning_films(dataset: Path, augmented: Path, params: TrainingParams, 
     )
 
 
-def with_precision(films: LearningFilms, rows: Rows, params: TrainingParams) -> TrainingParams:
+def with_precision(films: TrainingData, rows: Rows, params: TrainingParams) -> TrainingParams:
     """The parameters with 'auto' replaced by the faster precision on this machine."""
     if params.precision != "auto":
         return params
@@ -122,7 +124,7 @@ def with_precision(films: LearningFilms, rows: Rows, params: TrainingParams) -> 
 
 
 def learn(
-    films: LearningFilms,
+    films: TrainingData,
     rows: Rows,
     params: TrainingParams,
     checkpoint: Path,
@@ -161,7 +163,7 @@ def learn(
 
 
 def _fingerprint(
-    films: LearningFilms, rows: Rows, watched: Rows | None, params: TrainingParams, epochs: int | None
+    films: TrainingData, rows: Rows, watched: Rows | None, params: TrainingParams, epochs: int | None
 ) -> str:
     """What a checkpoint must have been made from to be continued."""
     parts = (

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from osteon.errors import OsteonError
-from osteon.statistics.intervals import Difference, FoldAurocs, auroc_over_folds, compare_aurocs
+from osteon.statistics.auroc import Difference, FoldAurocs, auroc_over_folds, compare_aurocs
 
 if TYPE_CHECKING:
     import pandas as pd

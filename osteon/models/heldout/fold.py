@@ -11,14 +11,14 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from osteon.files import dvc_hash, remove_traces, whole_folder
+from osteon.files import atomic_dir, dvc_hash, remove_traces
 from osteon.films.prepared.folds import rows_in, rows_outside, set_aside
 from osteon.models.classical.classifiers import fit_reduced, probabilities, reduce_features, soft_vote
 from osteon.models.classical.film_features import FilmFeatures
-from osteon.models.fitting.train_network import LearningFilms, learn
+from osteon.models.fitting.train_network import TrainingData, learn
 from osteon.models.heldout.predictions import DISTANCES, EMBEDDINGS, HISTORY, INFO, NETWORK, PREDICTIONS, FoldInfo
 from osteon.models.inference.out_of_distribution import EMBEDDING, embeddings_of, save_embeddings, with_embedding
-from osteon.models.inference.predict import seen_by
+from osteon.models.inference.predict import predict_with_flip_tta
 from osteon.models.networks.network_files import save_network
 from osteon.params import ClassicalName, ClassicalParams, TrainingParams
 from osteon.statistics.calibration import probabilities_of
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 def compute_fold(
-    films: LearningFilms,
+    films: TrainingData,
     features: FilmFeatures,
     fold: int,
     folder: Path,
@@ -60,7 +60,7 @@ def compute_fold(
     asked, others = rows_in(table, fold), rows_outside(table, fold)
     prevalence = float(films.labels(others).mean())
     seconds: dict[str, float] = {}
-    with whole_folder(folder, keep=True) as partial:
+    with atomic_dir(folder, keep=True) as partial:
         start = time.perf_counter()
         learning, stopping = others, None
         if training.patience:
@@ -72,7 +72,7 @@ def compute_fold(
         embeddings = embeddings_of(seeing, films.prepared, learning, training.seed)
         logits, distances = [], []
         for squares in films.prepared.blocks(asked):
-            seen = seen_by(seeing, squares, ["finding", EMBEDDING])
+            seen = predict_with_flip_tta(seeing, squares, ["finding", EMBEDDING])
             logits.append(seen["finding"])
             distances.append(embeddings.distances(seen[EMBEDDING]))
         scores = {"network": probabilities_of(np.concatenate(logits), float(films.labels(learning).mean()))}
@@ -134,7 +134,7 @@ def _read(folder: Path, fingerprint: str) -> FoldInfo | None:
 
 
 def _fingerprint(
-    films: LearningFilms,
+    films: TrainingData,
     features: FilmFeatures,
     fold: int,
     training: TrainingParams,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteon.errors import OsteonError
-from osteon.models.inference.predict import seen_in_blocks
+from osteon.models.inference.predict import predict_in_blocks
 
 if TYPE_CHECKING:
     from osteon.films.prepared.array import PreparedFilms
@@ -119,7 +119,7 @@ def embeddings_of(network: Any, prepared: "PreparedFilms", rows: NDArray[np.int6
     """
     if len(rows) > MOST_FILMS:
         rows = np.sort(np.random.default_rng(seed).choice(rows, MOST_FILMS, replace=False))
-    return fit_embeddings(seen_in_blocks(network, prepared, rows, [EMBEDDING])[EMBEDDING])
+    return fit_embeddings(predict_in_blocks(network, prepared, rows, [EMBEDDING])[EMBEDDING])
 
 
 def save_embeddings(path: Path, embeddings: Embeddings) -> None:

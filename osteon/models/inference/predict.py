@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from osteon.films.prepared.array import PreparedFilms
 
 
-def seen_by(
+def predict_with_flip_tta(
     network: Any, squares: NDArray[np.uint8], outputs: Sequence[str], block: int = 64
 ) -> dict[str, NDArray[np.float64]]:
     """What a network says of films, the mean of each film and its mirror image (whose map is mirrored back).
@@ -33,14 +33,14 @@ def seen_by(
     return {name: values[..., 0] if name in ("finding", "map") else values for name, values in together.items()}
 
 
-def logits_of(network: Any, squares: NDArray[np.uint8]) -> NDArray[np.float64]:
+def logits_with_flip_tta(network: Any, squares: NDArray[np.uint8]) -> NDArray[np.float64]:
     """The network's 'finding' for films, the mean of each film's and its mirror image's."""
-    return seen_by(network, squares, ["finding"])["finding"]
+    return predict_with_flip_tta(network, squares, ["finding"])["finding"]
 
 
-def seen_in_blocks(
+def predict_in_blocks(
     network: Any, prepared: "PreparedFilms", rows: NDArray[np.int64], outputs: Sequence[str]
 ) -> dict[str, NDArray[np.float64]]:
-    """What seen_by gives for some rows of the prepared films, of whose pixels a block at a time is in memory."""
-    blocks = [seen_by(network, squares, outputs) for squares in prepared.blocks(rows)]
+    """As predict_with_flip_tta, for some rows of the prepared films; one block of pixels at a time is in memory."""
+    blocks = [predict_with_flip_tta(network, squares, outputs) for squares in prepared.blocks(rows)]
     return {name: np.concatenate([block[name] for block in blocks]) for name in outputs}

@@ -22,7 +22,7 @@ from osteon.films.reading.limits import FilmLimits
 from osteon.models.classical.classifiers import load_classical, probabilities, soft_vote
 from osteon.models.inference.onnx_network import OnnxNetwork, in_float32
 from osteon.models.inference.out_of_distribution import EMBEDDING, Embeddings, load_embeddings
-from osteon.models.inference.predict import logits_of, seen_by
+from osteon.models.inference.predict import logits_with_flip_tta, predict_with_flip_tta
 from osteon.models.networks.network_files import load_network
 from osteon.statistics.calibration import Calibration, probabilities_of
 from osteon.statistics.operating_points import OperatingPoints, answers
@@ -64,7 +64,8 @@ class PackageInfo(BaseModel):
     prevalence: share of positive films it was trained among; its probabilities are meant for films with that share.
     map_learnt: boxes taught its networks where the finding is. calibration, points, threshold: from out-of-fold
     scores of models like it. epochs: of each network. regions: those of the films it was trained on, where known.
-    limits: what a film must be. farthest: distance (embeddings.py) above which a film is unlike the training films;
+    limits: what a film must be. max_ood_distance: distance
+    (inference/out_of_distribution.py) above which a film is unlike the training films;
     None: no network knows. parity: of the exported networks; None: there are none. files: name → SHA-256 of all
     others in the package.
     """
@@ -94,7 +95,7 @@ class PackageInfo(BaseModel):
     map_learnt: bool
     regions: list[str]
     limits: FilmLimits
-    farthest: float | None
+    max_ood_distance: float | None
     parity: Parity | None
     files: dict[str, str]
 
@@ -115,7 +116,7 @@ class Package:
             squares: films × image_size × image_size, uint8, as films.decoding.letterbox makes them.
 
         """
-        return self._scores(squares, [logits_of(network, squares) for network in self.networks])
+        return self._scores(squares, [logits_with_flip_tta(network, squares) for network in self.networks])
 
     def _scores(self, squares: NDArray[np.uint8], logits: list[NDArray[np.float64]]) -> NDArray[np.float64]:
         found: dict[str, NDArray[np.float64]] = {}
@@ -135,17 +136,17 @@ class Package:
 
     def maps(self, squares: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Where the networks place the finding: films × h × w, 0 … 1, from the squares that probabilities takes."""
-        return _mean_map([seen_by(network, squares, ["map"])["map"] for network in self.networks])
+        return _mean_map([predict_with_flip_tta(network, squares, ["map"])["map"] for network in self.networks])
 
     def type_probabilities(self, squares: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Of each type of fracture in info.types, if the film is fractured: films × types, the networks' mean."""
         from scipy.special import softmax
 
-        logits = [seen_by(network, squares, ["type"])["type"] for network in self.networks]
+        logits = [predict_with_flip_tta(network, squares, ["type"])["type"] for network in self.networks]
         return np.asarray(np.mean([softmax(one, axis=1) for one in logits], axis=0))
 
     def distances(self, squares: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """How far films are from the training films, one number a film; compare with info.farthest.
+        """How far films are from the training films, one number a film; compare with info.max_ood_distance.
 
         Raises:
             ValueError: the model has no network.
@@ -153,7 +154,7 @@ class Package:
         """
         if not self.networks:
             raise ValueError("a model without a network knows no distances")
-        seen = [seen_by(network, squares, [EMBEDDING])[EMBEDDING] for network in self.networks]
+        seen = [predict_with_flip_tta(network, squares, [EMBEDDING])[EMBEDDING] for network in self.networks]
         return _mean_distance(self.embeddings, seen)
 
     def answers(self, files: Sequence[bytes], *, maps: bool = False) -> "pd.DataFrame":
@@ -186,7 +187,7 @@ class Package:
             warnings[number] = self._doubts(film, data)
 
         outputs = ["finding", EMBEDDING, *(["map"] if maps else [])]
-        seen = [seen_by(network, squares[accepted], outputs) for network in self.networks]
+        seen = [predict_with_flip_tta(network, squares[accepted], outputs) for network in self.networks]
         probability = np.full(count, np.nan)
         scores = self._scores(squares[accepted], [one["finding"] for one in seen])
         probability[accepted] = self.info.calibration.apply(scores)
@@ -196,11 +197,13 @@ class Package:
                 np.flatnonzero(accepted).tolist(), _mean_map([one["map"] for one in seen]), strict=True
             ):
                 shown[number] = heat
-        if seen and self.info.farthest is not None:
+        if seen and self.info.max_ood_distance is not None:
             distances = _mean_distance(self.embeddings, [one[EMBEDDING] for one in seen])
             for number, distance in zip(np.flatnonzero(accepted).tolist(), distances, strict=True):
-                if not distance <= self.info.farthest:
-                    reason = f"unlike the training films: {distance:.2f} from them, {self.info.farthest:.2f} at most"
+                if not distance <= self.info.max_ood_distance:
+                    reason = (
+                        f"unlike the training films: {distance:.2f} from them, {self.info.max_ood_distance:.2f} at most"
+                    )
                     warnings[number], accepted[number] = [reason], False
                     probability[number], shown[number] = np.nan, None
 

@@ -4,16 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from osteon.files import dvc_hash, files_under, partial_path, whole_file, whole_folder
+from osteon.files import atomic_dir, atomic_file, dvc_hash, files_under, partial_path
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "sub" / "out.txt"
-    with pytest.raises(RuntimeError), whole_file(path) as partial:
+    with pytest.raises(RuntimeError), atomic_file(path) as partial:
         partial.write_text("half")
         raise RuntimeError
     assert not path.exists()
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         partial.write_text("whole")
         assert not path.exists()
     assert path.read_text() == "whole"
@@ -23,7 +23,7 @@ def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
 def test_a_failure_leaves_the_former_file(tmp_path: Path) -> None:
     path = tmp_path / "out.txt"
     path.write_text("former")
-    with pytest.raises(RuntimeError), whole_file(path) as partial:
+    with pytest.raises(RuntimeError), atomic_file(path) as partial:
         partial.write_text("half")
         raise RuntimeError
     assert path.read_text() == "former"
@@ -36,7 +36,7 @@ def test_a_folder_replaces_the_former_one_and_takes_nothing_of_an_interrupted_ca
     left = partial_path(path)
     left.mkdir()
     (left / "left").touch()
-    with whole_folder(path) as partial:
+    with atomic_dir(path) as partial:
         (partial / "new").touch()
         assert (path / "former").exists()
     assert [file.name for file in path.iterdir()] == ["new"]
@@ -44,23 +44,23 @@ def test_a_folder_replaces_the_former_one_and_takes_nothing_of_an_interrupted_ca
 
 def test_a_folder_can_continue_what_was_left(tmp_path: Path) -> None:
     path = tmp_path / "out"
-    with pytest.raises(RuntimeError), whole_folder(path, keep=True) as partial:
+    with pytest.raises(RuntimeError), atomic_dir(path, keep=True) as partial:
         (partial / "first").touch()
         raise RuntimeError
     assert not path.exists()
-    with whole_folder(path, keep=True) as partial:
+    with atomic_dir(path, keep=True) as partial:
         (partial / "second").touch()
     assert sorted(file.name for file in path.iterdir()) == ["first", "second"]
 
 
 def test_a_file_and_a_folder_may_take_each_others_place(tmp_path: Path) -> None:
     path = tmp_path / "out"
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         partial.touch()
-    with whole_folder(path):
+    with atomic_dir(path):
         pass
     assert path.is_dir()
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         partial.touch()
     assert path.is_file()
 

@@ -1,135 +1,15 @@
-"""Intervals: Wilson, shares, DeLong (in groups and strata, of two scores), differences, a bootstrap of whole groups."""
+"""AUROC with DeLong's confidence interval: by group, in strata, over folds, and of two scores on the same films."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, special, stats
+from scipy import stats
 
-Floats = NDArray[np.float64]
-Labels = NDArray[np.int64]
-Counts = NDArray[np.int32]
+from osteon.statistics.estimate import UNDEFINED, Estimate, Floats, Labels
 
-BLOCK = 2**22  # weights that a figure looks at together: 32 MB as float64, and a few times that on the way
 ROUNDING = 1e-10  # what AUROCs that are equal differ by at most
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure with its interval; None where it is not defined (no positive film, say)."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-
-
-UNDEFINED = Estimate(None, None, None)
-
-
-def shown(estimate: Estimate, digits: int = 3) -> str:
-    """'0.812 [0.731, 0.893]'."""
-    if estimate.value is None:
-        return "not defined"
-    return f"{estimate.value:.{digits}f} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
-
-
-def wilson(successes: int, trials: int, confidence: float) -> Estimate:
-    """A proportion with Wilson's score interval (Wilson 1927, J Am Stat Assoc 22), without continuity correction."""
-    if trials == 0:
-        return UNDEFINED
-    interval = stats.binomtest(successes, trials).proportion_ci(confidence, method="wilson")
-    return Estimate(successes / trials, float(interval.low), float(interval.high))
-
-
-def p_of_at_most(total: Floats, count: int, most: float, *, binary: bool) -> Floats:
-    """How likely a sum of independent shares is to be as small as this where their mean is above `most`.
-
-    Shares that are 0 or 1 are counted by the exact binomial. For others in [0, 1] it is the smaller of Hoeffding's
-    and Bentkus' bounds (Bates et al. 2021, J ACM 68; Angelopoulos et al. 2025, Ann Appl Stat 19), which hold
-    for every distribution and every n.
-
-    Args:
-        total: sums of the shares.
-        count: how many shares each is the sum of.
-        most: the mean in question, in [0, 1].
-        binary: the shares can be nothing but 0 and 1.
-
-    """
-    total = np.round(total, 6)  # thirds and sixths do not add up to whole numbers exactly
-    if binary:
-        return np.asarray(stats.binom.cdf(total, count, most))
-    mean = np.minimum(total / count, most)
-    hoeffding = np.exp(-count * (special.rel_entr(mean, most) + special.rel_entr(1 - mean, 1 - most)))
-    bentkus = np.e * stats.binom.cdf(np.ceil(total), count, most)
-    return np.asarray(np.minimum(hoeffding, bentkus))
-
-
-def mean_share(shares: Floats, confidence: float, *, binary: bool) -> Estimate:
-    """Mean of independent shares, with the interval that p_of_at_most does not reject: Clopper and Pearson's if binary.
-
-    Args:
-        shares: in [0, 1].
-        confidence: of the two-sided interval; it covers at least that often, for every n.
-        binary: the shares can be nothing but 0 and 1.
-
-    """
-    count = len(shares)
-    if count == 0:
-        return UNDEFINED
-
-    def highest(total: float) -> float:
-        def excess(most: float) -> float:
-            return float(p_of_at_most(np.array(total), count, most, binary=binary)) - (1 - confidence) / 2
-
-        return 1.0 if total > count - 1e-6 else float(optimize.brentq(excess, total / count, 1.0))
-
-    total = float(shares.sum())
-    return Estimate(total / count, 1 - highest(count - total), highest(total))
-
-
-def wilson_in_groups(hits: NDArray[np.bool_], groups: NDArray[np.int64], confidence: float) -> Estimate:
-    """A proportion with Wilson's interval for as many films as the groups are worth (Rao & Scott 1992, Biometrics 48).
-
-    Films of a group that are alike say less than as many films of different groups: the number of films is divided
-    by the design effect, the variance of the proportion with groups as units over that with films as units. With a
-    film a group it is Wilson's. Where no film, or every film, is a hit, a group counts as one film.
-
-    Args:
-        hits: of each film.
-        groups: number of each film's group.
-        confidence: of the two-sided interval.
-
-    """
-    films, count = len(hits), len(np.unique(groups))
-    if films == 0:
-        return UNDEFINED
-    share = float(hits.mean())
-    effect = films / count
-    if 0 < share < 1 and count > 1:
-        of_groups = float((np.bincount(groups, hits - share) ** 2).sum()) / films**2 * count / (count - 1)
-        effect = max(of_groups / (share * (1 - share) / (films - 1)), 1.0)
-    worth = films / effect
-    z2 = float(stats.norm.ppf((1 + confidence) / 2)) ** 2
-    middle = (share + z2 / (2 * worth)) / (1 + z2 / worth)
-    half = float(np.sqrt(z2 * (share * (1 - share) / worth + z2 / (4 * worth**2)))) / (1 + z2 / worth)
-    return Estimate(share, max(0.0, middle - half), min(1.0, middle + half))
-
-
-def difference(one: Estimate, other: Estimate) -> Estimate:
-    """One figure less another of other films, with the interval that follows from both intervals.
-
-    Zou & Donner 2008 (Stat Med 27); for proportions with Wilson's intervals it is Newcombe's (1998, Stat Med 17).
-    """
-    if (
-        one.value is None or one.low is None or one.high is None
-        or other.value is None or other.low is None or other.high is None
-    ):  # fmt: skip
-        return UNDEFINED
-    value = one.value - other.value
-    below = float(np.hypot(one.value - one.low, other.high - other.value))
-    above = float(np.hypot(one.high - one.value, other.value - other.low))
-    return Estimate(value, value - below, value + above)
 
 
 def delong(labels: Labels, scores: Floats, confidence: float) -> Estimate:
@@ -150,7 +30,7 @@ def delong(labels: Labels, scores: Floats, confidence: float) -> Estimate:
     of_positive, of_negative = _components(positive, negative)
     auroc = float(of_positive.mean())
     if auroc in (0.0, 1.0):
-        return _parted(auroc, min(len(positive), len(negative)), confidence)
+        return _separable_interval(auroc, min(len(positive), len(negative)), confidence)
     # One film alone does not show how much its class varies: take the most that shares of this mean can.
     variance = sum(
         float(components.var(ddof=1)) / len(components) if len(components) > 1 else auroc * (1 - auroc)
@@ -192,7 +72,7 @@ def auroc_in_strata(
         return UNDEFINED
     auroc /= pairs
     if auroc in (0.0, 1.0):
-        return _parted(auroc, _fewest_groups(labels, groups), confidence)
+        return _separable_interval(auroc, _fewest_groups(labels, groups), confidence)
     variance = float((np.bincount(groups, influence) ** 2).sum()) / pairs**2
     return _normal(auroc, variance, confidence)
 
@@ -306,41 +186,6 @@ def auroc_over_folds(
     )
 
 
-def ratio(above: Floats, below: Floats) -> Floats:
-    """Quotients, not a number where nothing is below."""
-    return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
-
-
-class Order:
-    """Films by falling score, for figures that go through all thresholds, many weightings at once."""
-
-    def __init__(self, truth: Floats, scores: Floats) -> None:
-        self.rows = np.argsort(-scores, kind="stable")
-        self.truth = truth[self.rows]
-        sorted_scores = scores[self.rows]
-        # A threshold lies after the last film of each score.
-        self.ends = np.flatnonzero(np.append(np.diff(sorted_scores) != 0, True))
-
-    def average_precision(self, weights: Floats) -> Floats:
-        """Sum over thresholds of precision × gain in recall, as scikit-learn defines it; no interpolation."""
-        w = weights[:, self.rows]
-        hits = np.cumsum(w * self.truth, axis=1)[:, self.ends]
-        seen = np.cumsum(w, axis=1)[:, self.ends]
-        gains = np.diff(hits, axis=1, prepend=0.0)
-        precision = np.divide(hits, seen, out=np.zeros_like(hits), where=seen > 0)
-        return ratio((precision * gains).sum(axis=1), hits[:, -1])
-
-    def auroc(self, weights: Floats) -> Floats:
-        """Area under the ROC curve, ties counting half."""
-        w = weights[:, self.rows]
-        hits = np.cumsum(w * self.truth, axis=1)[:, self.ends]
-        alarms = np.cumsum(w * (1 - self.truth), axis=1)[:, self.ends]
-        # A trapezium for each threshold.
-        heights = hits - np.diff(hits, axis=1, prepend=0.0) / 2
-        area = (np.diff(alarms, axis=1, prepend=0.0) * heights).sum(axis=1)
-        return ratio(area, hits[:, -1] * alarms[:, -1])
-
-
 def _both_classes(labels: Labels, strata: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
     """Places of the positive and of the negative films of each stratum that has both."""
     for stratum in np.unique(strata):
@@ -372,7 +217,7 @@ def _components(positive: Floats, negative: Floats) -> tuple[Floats, Floats]:
     return (together[:m] - stats.rankdata(positive)) / n, 1 - (together[m:] - stats.rankdata(negative)) / m
 
 
-def _parted(auroc: float, count: int, confidence: float) -> Estimate:
+def _separable_interval(auroc: float, count: int, confidence: float) -> Estimate:
     """The exact binomial interval for as many successes (or failures) as there are."""
     bound = float(stats.beta.ppf((1 - confidence) / 2, count, 1))
     return Estimate(auroc, bound, 1.0) if auroc == 1.0 else Estimate(auroc, 0.0, 1 - bound)
@@ -381,56 +226,3 @@ def _parted(auroc: float, count: int, confidence: float) -> Estimate:
 def _normal(value: float, variance: float, confidence: float) -> Estimate:
     half = float(stats.norm.ppf((1 + confidence) / 2)) * float(np.sqrt(variance))
     return Estimate(value, max(0.0, value - half), min(1.0, value + half))
-
-
-def group_weights(groups: NDArray[np.int64], labels: Labels, resamples: int, seed: int) -> Counts:
-    """How often each film is in each of the bootstrap's samples: groups are drawn with replacement, whole.
-
-    Args:
-        groups: number of each film's group.
-        labels: 0 or 1; a sample without one of the classes is drawn again.
-        resamples: samples to draw.
-        seed: of the draw.
-
-    Returns:
-        resamples × films.
-
-    Raises:
-        ValueError: there is one class only.
-
-    """
-    if labels.min() == labels.max():
-        raise ValueError("both classes are needed")
-    rng = np.random.default_rng(seed)
-    count = int(groups.max()) + 1
-    weights = np.empty((resamples, len(groups)), np.int32)
-    filled = 0
-    while filled < resamples:
-        size = min(resamples - filled, max(1, BLOCK // len(groups)))
-        drawn = rng.multinomial(count, np.full(count, 1 / count), size=size)[:, groups]
-        both = (drawn[:, labels == 1].sum(axis=1) > 0) & (drawn[:, labels == 0].sum(axis=1) > 0)
-        kept = drawn[both]
-        weights[filled : filled + len(kept)] = kept
-        filled += len(kept)
-    return weights
-
-
-def bootstrap(figure: Callable[[Floats], Floats], weights: Counts, confidence: float) -> Estimate:
-    """A figure of the films with the percentile interval of its bootstrap samples (Efron & Tibshirani 1993, ch. 13).
-
-    Args:
-        figure: from weights (samples × films) to one value a sample.
-        weights: of group_weights.
-        confidence: of the two-sided interval.
-
-    """
-    value = float(figure(np.ones((1, weights.shape[1])))[0])
-    if np.isnan(value):
-        return UNDEFINED
-    size = max(1, BLOCK // weights.shape[1])
-    parts = (weights[start : start + size].astype(np.float64) for start in range(0, len(weights), size))
-    low, high = np.nanquantile(
-        np.concatenate([figure(part) for part in parts]), [(1 - confidence) / 2, (1 + confidence) / 2]
-    )
-    # A bias of the bootstrap on a few films, or the last digit, can leave the value itself outside.
-    return Estimate(value, min(float(low), value), max(float(high), value))
