@@ -68,10 +68,10 @@ def find_operating_points(
 
     *The test.* That the mean of these shares is above 1 − target is rejected by hoeffding_bentkus_p_value at
     1 − confidence; with a film a group that is Clopper and Pearson's lower bound. The threshold is chosen on the same
-    films: the safest is tested first, then the next, until one is not rejected. Since the order was fixed beforehand and each
-    threshold errs at least as often as the one before, no correction is needed (fixed-sequence testing: Bauer 1991,
-    Stat Med 10; Learn then Test: Angelopoulos et al. 2025, Ann Appl Stat 19). MAPIE's BinaryClassificationController
-    does the same for independent films.
+    films: the safest is tested first, then the next, until one is not rejected. Since the order was fixed beforehand
+    and each threshold errs at least as often as the one before, no correction is needed (fixed-sequence testing: Bauer
+    1991, Stat Med 10; Learn then Test: Angelopoulos et al. 2025, Ann Appl Stat 19). MAPIE's
+    BinaryClassificationController does the same for independent films.
 
     *Calibrated probabilities* may have been calibrated on the same films, if one rising map was used for all of them
     (Calibration.apply, not cross_fitted): the order of thresholds is that of the scores. *Scores of k folds* come from
