@@ -111,8 +111,8 @@ def compute(name: str) -> None:
                 seconds[model] = seconds.get(model, 0.0) + spent
         with atomic_dir(KEPT / name) as kept:
             shutil.copyfile(folds / PREDICTIONS, kept / PREDICTIONS)
-            said = {"seconds": seconds, "measured": measured(clone.folder)}
-            (kept / "row.json").write_text(json.dumps(said), encoding="utf-8")
+            stored = {"seconds": seconds, "measured": measured(clone.folder)}
+            (kept / "row.json").write_text(json.dumps(stored), encoding="utf-8")
 
 
 def models_of(name: str) -> list[str]:
@@ -132,12 +132,12 @@ def section() -> str:
     for name in CHOICES:
         if not (KEPT / name).is_dir():
             continue
-        said = json.loads((KEPT / name / "row.json").read_text(encoding="utf-8"))
+        stored = json.loads((KEPT / name / "row.json").read_text(encoding="utf-8"))
         for model in models_of(name):
             # compare() sets all others against the one that is called the reference.
             row = REFERENCE if name == FIRST else name if model == REFERENCE else name.replace(CLASSICAL, TITLES[model])
             tables.append(read_predictions(KEPT / name, model).assign(model=row))
-            minutes[row], when[row] = said["seconds"][model] / 60, (name, said["measured"])
+            minutes[row], when[row] = stored["seconds"][model] / 60, (name, stored["measured"])
     compared = compare(pd.concat(tables), {}, CONFIDENCE)
     rows = {row.model: row for row in compared.models}
     lines = [
@@ -169,18 +169,18 @@ def section() -> str:
     return "\n".join(lines)
 
 
-def line(row: str, found: ModelRow, minutes: float, name: str) -> str:
+def line(row: str, row_model: ModelRow, minutes: float, name: str) -> str:
     """A row of the table."""
     changed = ", ".join(f"`{key}={value}`" for key, value in CHOICES[name].settings.items())
     title = FIRST if row == REFERENCE else row
-    return f"| {title} | {changed} | {shown(found.auroc.pooled)} | {less_the_first(found)} | {minutes:.1f} |"
+    return f"| {title} | {changed} | {shown(row_model.auroc.pooled)} | {less_the_first(row_model)} | {minutes:.1f} |"
 
 
-def less_the_first(found: ModelRow) -> str:
+def less_the_first(row_model: ModelRow) -> str:
     """'−0.012 [−0.030, +0.006]'; nothing for the first itself."""
-    if found.against is None:
+    if row_model.against is None:
         return ""
-    first = found.against.auroc  # less this one
+    first = row_model.against.auroc  # less this one
     if first.value is None or first.low is None or first.high is None:
         return signed(first)
     return signed(Estimate(-first.value, -first.high, -first.low))

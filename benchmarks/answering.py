@@ -204,7 +204,7 @@ def photographs(count: int) -> Iterator[Pixels]:
 
     place = Path(skimage.data.__file__).parent
     known = [np.asarray(Image.open(place / name).convert("L")) for name in PHOTOGRAPHS]
-    known += [cv2.cvtColor(one, cv2.COLOR_RGB2GRAY) for one in load_sample_images().images]
+    known += [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in load_sample_images().images]
     draw = np.random.default_rng(1)
     for number in range(count):
         picture = known[number % len(known)]

@@ -33,10 +33,10 @@ def peak_memory() -> float:
     VmHWM: what ru_maxrss says too, but without the parent's share that ru_maxrss keeps over exec.
     """
     status = Path("/proc/self/status").read_text(encoding="utf-8")
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    if found is None:
+    match = re.search(r"VmHWM:\s+(\d+) kB", status)
+    if match is None:
         raise RuntimeError("this system does not say how much memory a process had at most")
-    return int(found[1]) / 1024
+    return int(match[1]) / 1024
 
 
 def main(folder: Path) -> None:

@@ -152,15 +152,15 @@ def make_squares(root: Path, layout: str, path: Path, most: int) -> Squares:
         return [_film_and_copy(root / films["path"].iloc[row], row, names[row % len(names)]) for row in rows]
 
     made = list(over_cores(work, range(len(films)), 0))
-    readable = [row for row, one in enumerate(made) if one is not None]
-    found = [one for one in made if one is not None]
-    squares = itertools.chain((one.film for one in found), (one.copy for one in found))
-    write_pixels(path, squares, 2 * len(found), SIDE)
+    readable = [row for row, entry in enumerate(made) if entry is not None]
+    results = [entry for entry in made if entry is not None]
+    squares = itertools.chain((entry.film for entry in results), (entry.copy for entry in results))
+    write_pixels(path, squares, 2 * len(results), SIDE)
     return Squares(
         path,
         films.iloc[readable].reset_index(drop=True),
         [names[row % len(names)] for row in readable],
-        [one.film_size for one in found] + [one.copy_size for one in found],
+        [entry.film_size for entry in results] + [entry.copy_size for entry in results],
     )
 
 
@@ -206,7 +206,7 @@ def search_set(squares: Squares) -> Found:
     component = components(2 * count, joined)
     by_kind = {}
     for kind in COPIES:
-        rows = [row for row, one in enumerate(squares.kinds) if one == kind]
+        rows = [row for row, entry in enumerate(squares.kinds) if entry == kind]
         by_kind[kind] = (sum(int(component[row] == component[count + row]) for row in rows), len(rows))
     hard = list(hard_pairs(squares.films))
     names = squares.films["film_id"]
@@ -255,11 +255,11 @@ def measure(quick: bool) -> Findings:
         sets = {"phantoms": make_squares(drawn, "manifest", folder / "phantoms.npy", COPIED_PHANTOMS)}
         if real.is_dir():
             sets["FracAtlas"] = make_squares(real, "fracatlas", folder / "real.npy", 200 if quick else 10_000)
-        found = {name: search_set(squares) for name, squares in sets.items()}
+        results = {name: search_set(squares) for name, squares in sets.items()}
         path, sizes = all_films(sets.get("FracAtlas"), drawn, folder / "all.npy", max(timed))
         order = np.random.default_rng(0).permutation(len(sizes))
         times = {count: in_fresh_process(time_search, path, sizes, order[:count].tolist()) for count in timed}
-    return _findings(sets, found, times)
+    return _findings(sets, results, times)
 
 
 def all_films(real: Squares | None, drawn: Path, path: Path, most: int) -> tuple[Path, list[tuple[int, int]]]:
@@ -267,38 +267,38 @@ def all_films(real: Squares | None, drawn: Path, path: Path, most: int) -> tuple
     paths = sorted((drawn / "films").iterdir())
     count = len(real.films) if real else 0
     wanted = paths[: max(0, most - count)]
-    read = [to_8_bit(decode(one.read_bytes(), max_megapixels=math.inf)) for one in wanted]
+    read = [to_8_bit(decode(entry.read_bytes(), max_megapixels=math.inf)) for entry in wanted]
     pixels = open_pixels(real.path) if real else None
 
     def squares() -> Iterator[Pixels]:
         if pixels is not None:
             yield from (pixels[row] for row in range(min(count, most)))
-        yield from (_square(one) for one in read)
+        yield from (_square(entry) for entry in read)
 
     count = min(count, most)
     write_pixels(path, squares(), count + len(read), SIDE)
-    return path, [*(real.sizes[:count] if real else []), *((one.shape[1], one.shape[0]) for one in read)]
+    return path, [*(real.sizes[:count] if real else []), *((entry.shape[1], entry.shape[0]) for entry in read)]
 
 
-def _findings(sets: dict[str, Squares], found: dict[str, Found], times: dict[int, tuple[float, float]]) -> Findings:
-    def share(found: int, count: int) -> str:
+def _findings(sets: dict[str, Squares], results: dict[str, Found], times: dict[int, tuple[float, float]]) -> Findings:
+    def share(joined: int, count: int) -> str:
         if not count:
             return "–"
-        interval = wilson(found, count, 0.95)
-        return f"{found} of {count} [{interval.low:.1%}, {interval.high:.1%}]"
+        interval = wilson(joined, count, 0.95)
+        return f"{joined} of {count} [{interval.low:.1%}, {interval.high:.1%}]"
 
-    rows = [[kind, *(share(*one.by_kind[kind]) for one in found.values())] for kind in COPIES]
-    rows.append(["hard pairs joined", *(f"{len(one.joined)} of {one.hard:,}" for one in found.values())])
+    rows = [[kind, *(share(*entry.by_kind[kind]) for entry in results.values())] for kind in COPIES]
+    rows.append(["hard pairs joined", *(f"{len(entry.joined)} of {entry.hard:,}" for entry in results.values())])
     goals = []
-    for name, one in found.items():
+    for name, entry in results.items():
         for wanted, crop, text in ((LEAST_FOUND, False, "other copies"), (LEAST_CROPPED_FOUND, True, "cropped copies")):
-            chosen = [counts for kind, counts in one.by_kind.items() if kind.startswith("cropped") == crop]
+            chosen = [counts for kind, counts in entry.by_kind.items() if kind.startswith("cropped") == crop]
             hits, count = (sum(counts[place] for counts in chosen) for place in (0, 1))
             goals.append(Goal(f"{name}, {text}: {share(hits, count)}, at least {wanted:.0%}", hits >= wanted * count))
         goals.append(
             Goal(
-                f"{name}, hard pairs joined: {len(one.joined)} of {one.hard:,}, at most {MOST_JOINED} in 10,000",
-                len(one.joined) <= MOST_JOINED * max(1.0, one.hard / 10_000),
+                f"{name}, hard pairs joined: {len(entry.joined)} of {entry.hard:,}, at most {MOST_JOINED} in 10,000",
+                len(entry.joined) <= MOST_JOINED * max(1.0, entry.hard / 10_000),
             )
         )
     counts = sorted(times)
@@ -315,9 +315,9 @@ def _findings(sets: dict[str, Squares], found: dict[str, Found], times: dict[int
             + ", ".join(f"{count:,} films {times[count][0]:.0f} s" for count in counts)
             + f"; time grows with the number of films to the power of {power:.2f}; peak {memory:.0f} MiB",
             *(
-                f"{name}, hard pairs joined: {', '.join(f'{first} and {second}' for first, second in one.joined)}"
-                for name, one in found.items()
-                if one.joined
+                f"{name}, hard pairs joined: {', '.join(f'{first} and {second}' for first, second in entry.joined)}"
+                for name, entry in results.items()
+                if entry.joined
             ),
         ],
     )

@@ -105,14 +105,14 @@ def timed_repro(clone: Path, environment: dict[str, str]) -> tuple[dict[str, flo
     with subprocess.Popen(
         ["dvc", "repro"], cwd=clone, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
-        said = []
+        lines = []
         for line in process.stdout or ():
-            said.append(line)
-            if found := RUNNING.search(line):
-                begun[found[1]] = time.perf_counter()
+            lines.append(line)
+            if match := RUNNING.search(line):
+                begun[match[1]] = time.perf_counter()
     end = time.perf_counter()
     if process.returncode:
-        raise RuntimeError(f"dvc repro failed:\n{''.join(said[-40:])}")
+        raise RuntimeError(f"dvc repro failed:\n{''.join(lines[-40:])}")
     times = [*begun.values(), end]
     return {stage: until - since for stage, (since, until) in zip(begun, pairwise(times), strict=True)}, end - start
 

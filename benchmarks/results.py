@@ -118,7 +118,7 @@ def run(name: str) -> dict[str, Any]:
     """Run a case; all that the page shows."""
     case = CASES[name]
     with fresh_clone() as clone:
-        of = {"found": evaluated(clone, case.settings)}
+        of = {"evaluated": evaluated(clone, case.settings)}
         figure = clone.folder / "reports" / "evaluation" / "figures" / "roc.png"
         PICTURES.mkdir(exist_ok=True)
         (PICTURES / f"{name}_roc.png").write_bytes(figure.read_bytes())
@@ -132,45 +132,45 @@ def evaluated(clone: Clone, settings: Mapping[str, str]) -> Evaluated:
     """Evaluate a model of these settings."""
     clone.run(command_of("evaluate", settings))
     reports = clone.folder / "reports" / "evaluation"
-    told = re.search(r"^run +(\w+)", said := clone.output("osteon summary"), re.MULTILINE)
-    assert told is not None, said  # noqa: S101 – our own output
+    run_line = re.search(r"^run +(\w+)", output := clone.output("osteon summary"), re.MULTILINE)
+    assert run_line is not None, output  # noqa: S101 – our own output
     networks = (clone.folder / "artifacts" / "model").glob("network-*.keras")
     return Evaluated(
         metrics=json.loads((reports / "metrics.json").read_text(encoding="utf-8")),
-        lineage=json.loads(clone.output(f"osteon lineage {told[1]} --json")),
+        lineage=json.loads(clone.output(f"osteon lineage {run_line[1]} --json")),
         predictions=pd.read_csv(reports / "predictions.csv", dtype={"film_id": "string", "group": "string"}),
         size=sum(file.stat().st_size for file in networks) / 1e6,
     )
 
 
-def against_other(case: Case, found: Evaluated, other: Evaluated) -> list[str]:
+def against_other(case: Case, result: Evaluated, other: Evaluated) -> list[str]:
     """Two models of one case on the same test films."""
-    ours, theirs = found.predictions, other.predictions
+    ours, theirs = result.predictions, other.predictions
     assert list(ours["film_id"]) == list(theirs["film_id"])  # noqa: S101 – the test films depend on neither
     groups = pd.factorize(ours["group"])[0].astype("int64")
     labels, scores, others = ours["label"].to_numpy("int64"), ours["score"].to_numpy(), theirs["score"].to_numpy()
-    confidence = found.metrics["test"]["confidence"]
+    confidence = result.metrics["test"]["confidence"]
     less = compare_aurocs(labels, scores, others, groups, np.zeros_like(groups), confidence).auroc
     names = [", ".join(f"`{key}={settings[key]}`" for key in case.other) for settings in (case.settings, case.other)]
     lines = ["| | AUROC | Brier score | minutes to train | to evaluate | MB |", "|---|---|---|--:|--:|--:|"]
-    for name, one in zip(names, (found, other), strict=True):
-        minutes = {step["step"]: f"{step['seconds'] / 60:.1f}" for step in one.lineage["steps"]}
-        auroc, brier = (interval(one.metrics["test"][key]) for key in ("auroc", "brier"))
-        lines.append(f"| {name} | {auroc} | {brier} | {minutes['train']} | {minutes['evaluate']} | {one.size:.1f} |")
+    for name, entry in zip(names, (result, other), strict=True):
+        minutes = {step["step"]: f"{step['seconds'] / 60:.1f}" for step in entry.lineage["steps"]}
+        auroc, brier = (interval(entry.metrics["test"][key]) for key in ("auroc", "brier"))
+        lines.append(f"| {name} | {auroc} | {brier} | {minutes['train']} | {minutes['evaluate']} | {entry.size:.1f} |")
     text = f"AUROC of the first less that of the second, paired, films summed by group: {signed(less)}."
     return ["", *lines, "", f"{text} Both need the folds."]
 
 
 def certainty_and_sight(metrics: dict[str, Any]) -> list[str]:
     """Calibration, robustness and where it looked."""
-    found = metrics["calibration"]
+    result = metrics["calibration"]
     lines = ["", "| calibration error (ECE) | | by chance |", "|---|---|---|"]
     for title, key in (
         ("out of fold, before", "out_of_fold_before"),
-        (f"out of fold, after ({found['method']}, cross-fitted)", "out_of_fold_after"),
+        (f"out of fold, after ({result['method']}, cross-fitted)", "out_of_fold_after"),
         ("on the test films", "test"),
     ):
-        lines.append(f"| {title} | {interval(found[key]['ece'])} | {number(found[key]['by_chance'])} |")
+        lines.append(f"| {title} | {interval(result[key]['ece'])} | {number(result[key]['by_chance'])} |")
     lines += ["", "| test films changed | answers that flip | AUROC changes by |", "|---|---|---|"]
     for change, row in metrics["robustness"].items():
         flips = f"{row['flipped']} of {row['films']}, {interval(row['share'])}"
@@ -208,9 +208,9 @@ def number(figure: float | None) -> str:
     return "" if figure is None else f"{figure:.3f}"
 
 
-def section(name: str, case: Case, found: dict[str, Any]) -> str:
+def section(name: str, case: Case, result: dict[str, Any]) -> str:
     """The case's part of the page."""
-    metrics, lineage = found["found"].metrics, found["found"].lineage
+    metrics, lineage = result["evaluated"].metrics, result["evaluated"].lineage
     test = metrics["test"]
     steps = {step["step"]: step for step in lineage["steps"]}
     validated, crossed, trained = (steps[step]["metrics"] for step in ("validate", "cross_validate", "train"))
@@ -250,12 +250,12 @@ def section(name: str, case: Case, found: dict[str, Any]) -> str:
     lines += certainty_and_sight(metrics)
     lines += subgroup_table(metrics["subgroups"]["by"])
     lines += ["", "| films in quarantine | reason |", "|---|---|"]
-    lines += [f"| {count} | {reason} |" for reason, count in found["reasons"].items()] or ["| 0 | |"]
+    lines += [f"| {count} | {reason} |" for reason, count in result["reasons"].items()] or ["| 0 | |"]
     if case.other:
-        lines += against_other(case, found["found"], found["other"])
+        lines += against_other(case, result["evaluated"], result["other"])
     lines += ["", "| stage | minutes |", "|---|---|"]
-    lines += [f"| {step} | {one['seconds'] / 60:.2f} |" for step, one in steps.items()]
-    lines += [f"| together | {sum(one['seconds'] for one in steps.values()) / 60:.2f} |", ""]
+    lines += [f"| {step} | {entry['seconds'] / 60:.2f} |" for step, entry in steps.items()]
+    lines += [f"| together | {sum(entry['seconds'] for entry in steps.values()) / 60:.2f} |", ""]
     lines += [
         f"Measured {datetime.now(UTC):%Y-%m-%d} at commit {lineage['commit'][0][:10]} on {os.cpu_count()} cores "
         f"({platform.machine()}, no GPU unless said).",
@@ -287,18 +287,18 @@ osteon validate --source "$films" --manifest data/manifest.parquet \\
 
 def audits() -> dict[str, ShortcutAudit]:
     """The shortcut audit of both sets."""
-    found = {}
+    result = {}
     for name, typed in SHORTCUT_COMMANDS.items():
         print(f"$ {typed}", flush=True)
         with fresh_clone() as clone:
             clone.run(typed)
-            found[name] = read_audit(clone.folder / "reports" / "validation")
-    return found
+            result[name] = read_audit(clone.folder / "reports" / "validation")
+    return result
 
 
-def shortcut_section(found: dict[str, ShortcutAudit]) -> str:
+def shortcut_section(audits: dict[str, ShortcutAudit]) -> str:
     """What the attributes of files, exposure and scanner tell of the label; no network is trained."""
-    real, drawn = found["fracatlas"], found["phantoms"]
+    real, drawn = audits["fracatlas"], audits["phantoms"]
     lines = [
         f"## {SHORTCUTS_TITLE}",
         "",
@@ -324,9 +324,9 @@ def shortcut_section(found: dict[str, ShortcutAudit]) -> str:
         "| FracAtlas, one attribute alone | AUROC | the value whose share of fractured films differs most | others |",
         "|---|---|---|---|",
     ]
-    for one in real.attributes:
-        row = f"| {one.name} | {shown(one.auroc)} "
-        if value := one.furthest():
+    for attribute in real.attributes:
+        row = f"| {attribute.name} | {shown(attribute.auroc)} "
+        if value := attribute.furthest():
             share, positive, films = value
             row += f"| {share.value}: {share.positive} of {share.films:,}, {shown(share.share, 2)} "
             row += f"| {positive} of {films:,}, {positive / films:.2f} |"
@@ -362,11 +362,11 @@ def audit_fracatlas() -> tuple[Audit, pd.DataFrame, str]:
     with fresh_clone() as clone:
         clone.run(AUDIT_COMMAND)
         folder = clone.folder / "reports" / "audit"
-        found = Audit.model_validate_json((folder / RESULT).read_bytes())
-        return found, pd.read_csv(folder / TABLE), measured(clone.folder)
+        result = Audit.model_validate_json((folder / RESULT).read_bytes())
+        return result, pd.read_csv(folder / TABLE), measured(clone.folder)
 
 
-def audit_section(found: Audit, pairs: pd.DataFrame, when: str) -> str:
+def audit_section(audit: Audit, pairs: pd.DataFrame, when: str) -> str:
     """Copies, contradicted labels and the gap, as `osteon audit` found them."""
     first, second = (pairs[side].str.extract(r"(\d+)")[0].astype(int) for side in ("first", "second"))
     far = pairs["joined"] & ((second - first).abs() > 1 + MISSING_BETWEEN)
@@ -381,16 +381,16 @@ def audit_section(found: Audit, pairs: pd.DataFrame, when: str) -> str:
         AUDIT_COMMAND,
         "```",
         "",
-        f"{found.films:,} films, {found.readable:,} readable ({found.positive:,} fractured), {found.sources:,} source "
-        f"films behind them, {found.groups:,} groups.",
+        f"{audit.films:,} films, {audit.readable:,} readable ({audit.positive:,} fractured), {audit.sources:,} source "
+        f"films behind them, {audit.groups:,} groups.",
         "",
         "| films that cannot be read | reason |",
         "|---|---|",
-        *(f"| {count} | {reason} |" for reason, count in found.unreadable.items()),
+        *(f"| {count} | {reason} |" for reason, count in audit.unreadable.items()),
         "",
         "| copies | pairs | films in them |",
         "|---|---|---|",
-        *(f"| {sign.name} | {sign.pairs} | {sign.films} |" for sign in found.signs),
+        *(f"| {sign.name} | {sign.pairs} | {sign.films} |" for sign in audit.signs),
         "",
         f"{int((far & same).sum())} of the {int(same.sum())} pairs with identical pixels, and "
         f"{int((far & near).sum())} of the {int(near.sum())} near copies, have file numbers that are not neighbours: "
@@ -401,10 +401,10 @@ def audit_section(found: Audit, pairs: pd.DataFrame, when: str) -> str:
         "| labelled fractured | labelled not fractured | they are |",
         "|---|---|---|",
     ]
-    for one in found.contradictions:
-        kind = "identical pixels" if one.likeness is None else f"near copies, likeness {one.likeness:.2f}"
-        lines.append(f"| {', '.join(one.positive)} | {', '.join(one.negative)} | {kind} |")
-    gap = found.gap
+    for entry in audit.contradictions:
+        kind = "identical pixels" if entry.likeness is None else f"near copies, likeness {entry.likeness:.2f}"
+        lines.append(f"| {', '.join(entry.positive)} | {', '.join(entry.negative)} | {kind} |")
+    gap = audit.gap
     if gap.random and gap.grouped and gap.difference:
         lines += [
             "",
@@ -415,7 +415,7 @@ def audit_section(found: Audit, pairs: pd.DataFrame, when: str) -> str:
             f"| difference | {shown(gap.difference)} | |",
             f"| always 'not fractured' | {gap.majority:.3f} | 0.500 |",
         ]
-    lines += ["", f"{found.confidence:.0%} intervals. {when}.", ""]
+    lines += ["", f"{audit.confidence:.0%} intervals. {when}.", ""]
     return "\n".join(lines)
 
 
@@ -439,8 +439,8 @@ def write_part(name: str, part: str) -> None:
     """Write one part of the page; the others stay, all in the order of TITLES."""
     old = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
     parts = []
-    for one, title in TITLES.items():
-        if one == name:
+    for entry, title in TITLES.items():
+        if entry == name:
             parts.append(part)
         elif kept := re.search(rf"^## {re.escape(title)}$.*?(?=^## |\Z)", old, re.MULTILINE | re.DOTALL):
             parts.append(kept[0].rstrip() + "\n")

@@ -31,24 +31,24 @@ def measure(quick: bool) -> Findings:
     films, trials, epochs = (QUICK_FILMS, QUICK_TRIALS, QUICK_EPOCHS) if quick else (FILMS, TRIALS, EPOCHS)
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        learnt, asked = in_fresh_process(prepare_films, folder, films)
-        found = {name: in_fresh_process(run, folder, name, trials, epochs) for name in ("with", "without")}
-    pruned, whole = found["with"], found["without"]
+        learnt, heldout = in_fresh_process(prepare_films, folder, films)
+        runs = {name: in_fresh_process(run, folder, name, trials, epochs) for name in ("with", "without")}
+    pruned, whole = runs["with"], runs["without"]
     saved = 1 - pruned.info["done"] / whole.info["done"]
     lost = whole.info["auroc"] - pruned.info["auroc"]
     return Findings(
-        n=f"{trials} trials of up to {epochs} epochs, {learnt} films of {SIDE} pixels to learn from, {asked} to ask",
+        n=f"{trials} trials of up to {epochs} epochs, {learnt} films of {SIDE} pixels to learn from, {heldout} to ask",
         columns=["pruning", "seconds", "epochs", "trials pruned", "best AUROC", "params.yaml's"],
         rows=[
             [
                 name,
-                f"{one.seconds:.0f}",
-                f"{one.info['done']} of {one.info['asked']}",
-                str(one.info["pruned"]),
-                f"{one.info['auroc']:.3f}",
-                f"{one.info['own_auroc']:.3f}",
+                f"{searched.seconds:.0f}",
+                f"{searched.info['done']} of {searched.info['asked']}",
+                str(searched.info["pruned"]),
+                f"{searched.info['auroc']:.3f}",
+                f"{searched.info['own_auroc']:.3f}",
             ]
-            for name, one in found.items()
+            for name, searched in runs.items()
         ],
         goals=[
             Goal(f"≥ {LEAST_SAVED:.0%} of the epochs saved: {saved:.0%}", saved >= LEAST_SAVED),

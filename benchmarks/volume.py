@@ -66,15 +66,15 @@ def measure(quick: bool) -> Findings:
             with atomic_file(folder / f"{step}.json") as file:
                 file.write_text(json.dumps(measured))
         groups, patients = in_fresh_process(count_groups, folder / "prepared")
-    found = {
+    made = {
         (step, count): Measured(*json.loads((kept / str(count) / f"{step}.json").read_text()))
         for step in STEPS
         for count in counts
     }
     size = sum(path.stat().st_size for path in (kept / str(counts[-1]) / "films").rglob("*.png"))
     shutil.rmtree(kept)
-    peaks = {step: max(found[step, count].memory for count in counts) for step in STEPS}
-    minutes = sum(found[step, counts[-1]].seconds for step in STEPS) / 60
+    peaks = {step: max(made[step, count].memory for count in counts) for step in STEPS}
+    minutes = sum(made[step, counts[-1]].seconds for step in STEPS) / 60
     numbers = ", ".join(f"{count:,}" for count in counts)
     return Findings(
         n=f"{numbers} films of {SIDE} pixels, {size / counts[-1] / 1e3:.0f} kB each",
@@ -87,9 +87,9 @@ def measure(quick: bool) -> Findings:
         rows=[
             [
                 step,
-                *(f"{found[step, count].images / found[step, count].seconds:,.0f}" for count in counts),
-                f"{power_of_growth(counts, [found[step, count].seconds for count in counts]):.2f}",
-                *(f"{found[step, count].memory:,.0f}" for count in counts),
+                *(f"{made[step, count].images / made[step, count].seconds:,.0f}" for count in counts),
+                f"{power_of_growth(counts, [made[step, count].seconds for count in counts]):.2f}",
+                *(f"{made[step, count].memory:,.0f}" for count in counts),
             ]
             for step in STEPS
         ],
@@ -175,15 +175,15 @@ def run_step(step: str, folder: Path) -> Measured:
         case "augment":
             images = augment(prepared, augmented, folder / "copies.png", AugmentationParams()).copies
         case "features":
-            found = features(prepared, augmented, described, FeatureParams())
-            images = found.films + found.copies
+            measured = features(prepared, augmented, described, FeatureParams())
+            images = measured.films + measured.copies
         case "cross_validate":
             best.mkdir(exist_ok=True)
             write_best_hyperparameters(best, BestHyperparameters())
             comparison = folder / "comparison"
             given = (CrossValidationParams(at_once=1), training, ClassicalParams())
-            asked = cross_validate(prepared, augmented, described, best, folds, comparison, *given).films
-            images = asked + sum(one.films + one.copies for one in read_folds(folds))
+            predicted = cross_validate(prepared, augmented, described, best, folds, comparison, *given).films
+            images = predicted + sum(fold.films + fold.copies for fold in read_folds(folds))
         case "train":
             params = (training, ClassicalParams(), PackageParams(), CertaintyParams(), ValidationParams())
             done = train(prepared, augmented, described, best, folds, model, *params)
