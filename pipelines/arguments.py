@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
 from osteon.errors import OsteonError
 from osteon.params import Params, checked, without_password
 
@@ -31,9 +34,6 @@ def with_values(params: Params, given: list[str]) -> Params:
         OsteonError: no "=", no YAML, or a key or value that params.yaml could not have either.
 
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
     content = params.model_dump()
     for text in given:
         key, mark, value = text.partition("=")

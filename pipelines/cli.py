@@ -1,25 +1,18 @@
 """The command osteon with all its subcommands: those of components/cli, and `osteon pipeline`.
 
-components know nothing of Kubeflow, so what joins the two is here. KFP takes more than a second to load: only the
-commands that need it do.
+The components know nothing of Kubeflow, so the two are joined here. KFP takes seconds to load: a command that needs it
+imports it.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from components.cli import commands
-from components.promotion.policy import Mode, read_policy
-from osteon.errors import OsteonError
-from osteon.params import load_params
-from pipelines.compiled import FOLDER
+from components.promotion.policy import Mode
 
-if TYPE_CHECKING:
-    from pipelines.cluster import Cluster
-
-TRAINING, RETRAINING = "osteon-training", "osteon-retraining"
-POLICY = Path("mlflow/promotion.yaml")
+COMPILED = Path("pipelines/compiled")
 FAILED = 4  # exit code
 
 pipeline = typer.Typer(
@@ -76,7 +69,7 @@ def compile_pipelines(
         str,
         typer.Option(metavar="NAME@sha256:…", help="that every step runs in, by its digest: a tag can move"),
     ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="gets training.yaml and retraining.yaml")] = FOLDER,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="gets training.yaml and retraining.yaml")] = COMPILED,
     commit: Annotated[
         str, typer.Option(help="of the pipelines' code, kept with every run; left out: this folder's")
     ] = "",
@@ -87,13 +80,10 @@ def compile_pipelines(
     Image, commit and the section resources are compiled in; all other parameters are arguments of a run. The same
     input gives the same bytes.
     """
-    from pipelines.compilation import PIPELINES, check_image, commit_of_pipelines, compile_pipeline
+    from pipelines.compilation import compile_all
 
-    check_image(image)
-    resources, made_at = load_params(params).resources, commit or commit_of_pipelines()
-    for name in PIPELINES:
-        compile_pipeline(name, out / f"{name}.yaml", image, resources, made_at)
-        typer.echo(out / f"{name}.yaml")
+    for file in compile_all(out, image, params, commit):
+        typer.echo(file)
 
 
 @pipeline.command(name="run")
@@ -110,21 +100,14 @@ def run_here(
     """Rehearse the training pipeline: the compiled one, on a few phantoms, in a few minutes.
 
     Films lie in a repository of their own and are fetched by their hash; DVC's remote, MLflow's store and all
-    artefacts lie in DIR. Said again, it does only what has changed. Exit code 0: the pipeline came to its end,
+    artefacts lie in DIR. Run again, it does only what has changed. Exit code 0: the pipeline came to its end,
     whatever was decided on its model; 2: a task failed, and which.
     """
     if not local:
         raise typer.BadParameter("give --local; on a cluster it is `osteon pipeline submit`")
-    from components.cli.summary import print_summary
-    from pipelines.arguments import with_values
-    from pipelines.compilation import source_digest
-    from pipelines.containers import find_image
-    from pipelines.rehearsal import rehearse, with_few_films
+    from pipelines.rehearsal import rehearse_here
 
-    # What is asked for goes over what makes it short.
-    values = with_values(with_few_films(load_params(params)), param or [])
-    chosen = find_image(image) if runner == "docker" else source_digest()
-    rehearse(out, values, read_policy(POLICY).model_dump_json(), runner, chosen, print_summary)
+    rehearse_here(out, params, param or [], runner, image)
 
 
 # ---------------------------------------------------------------- submit
@@ -134,7 +117,7 @@ def run_here(
 def submit(
     compiled: Annotated[
         Path, typer.Argument(metavar="PIPELINE_YAML", help="what `osteon pipeline compile` wrote")
-    ] = FOLDER / "training.yaml",
+    ] = COMPILED / "training.yaml",
     host: Host = None,
     namespace: Namespace = None,
     experiment: Experiment = "osteon",
@@ -153,46 +136,10 @@ def submit(
     Parameters and rules are those of this folder's files, checked before anything is sent. With --wait, exit code 0:
     succeeded; 4: failed, with the failed step and the end of its log.
     """
-    from pipelines.arguments import training_arguments, with_values
-    from pipelines.compiled import check_arguments, read_compiled
+    from pipelines.cluster_commands import RunRequest, Server, submit_run
 
-    values = with_values(load_params(params), param or [])
-    arguments = training_arguments(values, read_policy(POLICY), _repository(repository), revision, mode, reason)
-    file = read_compiled(compiled)
-    check_arguments(file, arguments)
-
-    from pipelines import cluster as kfp
-
-    cluster = kfp.connect(host, namespace, ca)
-    version = kfp.upload(cluster, TRAINING, file)
-    run_id = kfp.start(cluster, version, kfp.experiment_of(cluster, experiment, make=True), arguments)
-    typer.echo(f"pipeline  {TRAINING}, version {version.name}" + (" (new)" if version.new else ""))
-    typer.echo(f"run       {run_id}")
-    typer.echo(f"page      {cluster.page(run_id)}")
-    if wait:
-        _wait(cluster, run_id)
-
-
-def _repository(given: str | None) -> str:
-    from pipelines.arguments import origin
-
-    return origin(Path()) if given is None else given
-
-
-def _wait(cluster: "Cluster", run_id: str) -> None:
-    from pipelines.following import failure, follow, run_line
-
-    try:
-        run = follow(cluster, run_id, typer.echo)
-    except KeyboardInterrupt:
-        typer.echo(f"the run goes on: `osteon pipeline status {run_id}`", err=True)
-        raise
-    except OsteonError as error:
-        raise OsteonError(f"{error}; the run goes on: `osteon pipeline status {run_id}`") from None
-    typer.echo(run_line(run))
-    if run.state != "SUCCEEDED":
-        for line in failure(cluster, run):
-            typer.echo(line)
+    request = RunRequest(compiled, params, param or [], repository, revision, mode, experiment)
+    if not submit_run(Server(host, namespace, ca), request, reason, wait=wait):
         raise typer.Exit(FAILED)
 
 
@@ -203,7 +150,7 @@ def _wait(cluster: "Cluster", run_id: str) -> None:
 def schedule(
     compiled: Annotated[
         Path, typer.Argument(metavar="PIPELINE_YAML", help="what `osteon pipeline compile` wrote")
-    ] = FOLDER / "retraining.yaml",
+    ] = COMPILED / "retraining.yaml",
     cron: Annotated[
         str,
         typer.Option(
@@ -212,7 +159,7 @@ def schedule(
     ] = "",
     pause: Annotated[bool, typer.Option("--pause", help="begin no more runs; --cron alone goes on")] = False,
     delete: Annotated[bool, typer.Option("--delete", help="remove it; its runs stay")] = False,
-    name: Annotated[str, typer.Option(help="of the schedule")] = RETRAINING,
+    name: Annotated[str, typer.Option(help="of the schedule")] = "osteon-retraining",
     host: Host = None,
     namespace: Namespace = None,
     experiment: Experiment = "osteon",
@@ -223,7 +170,7 @@ def schedule(
     ca: Ca = None,
     params: commands.ParamsFile = commands.PARAMS_FILE,
 ) -> None:
-    """Run the retraining again and again; said once more, it replaces the schedule of that name.
+    """Run the retraining again and again; a second call replaces the schedule of that name.
 
     Runs never overlap, and those that were missed are left out. Each takes the newest version of osteon-retraining,
     with the parameters and rules of today's files.
@@ -231,45 +178,22 @@ def schedule(
     if (delete and (cron or pause)) or not (cron or pause or delete):
         raise typer.BadParameter("give --cron (and --pause, if you like), or --pause, or --delete")
 
-    from pipelines import cluster as kfp
-    from pipelines import schedules
-    from pipelines.arguments import retraining_arguments, with_values
-    from pipelines.compiled import check_arguments, read_compiled
+    from pipelines.cluster_commands import RunRequest, Server, set_schedule, stop_schedule
 
+    server = Server(host, namespace, ca)
     if not cron:
-        there = kfp.connect(host, namespace, ca)
-        (schedules.delete if delete else schedules.pause)(there, name)
-        typer.echo(f"{name}: deleted" if delete else f"{name}: paused; --cron makes it anew")
+        stop_schedule(server, name, delete=delete)
         return
-
-    checked = schedules.read_cron(cron)
-    values = with_values(load_params(params), param or [])
-    arguments = retraining_arguments(values, read_policy(POLICY), _repository(repository), revision, mode)
-    file = read_compiled(compiled)
-    check_arguments(file, arguments)
-
-    cluster = kfp.connect(host, namespace, ca)
-    version = kfp.upload(cluster, RETRAINING, file)
-    experiment_id = kfp.experiment_of(cluster, experiment, make=True)
-    earlier = schedules.replace(cluster, name, version, experiment_id, checked, arguments, paused=pause)
-    typer.echo(f"{name}: {'replaced' if earlier else 'made'}{', paused' if pause else ''}")
-    newest = version.name if version.new else kfp.newest_version(cluster, version)
-    typer.echo(f"pipeline  {RETRAINING}, version {newest} or, once there is one, a newer")
-    if newest != version.name:
-        typer.echo(f"warning: {compiled} is version {version.name}, which is older and not run", err=True)
-    if not pause:
-        times = ", ".join(f"{time:%Y-%m-%d %H:%M}" for time in schedules.next_times(checked))
-        typer.echo(f"next      {times} UTC")
+    request = RunRequest(compiled, params, param or [], repository, revision, mode, experiment)
+    set_schedule(server, request, name, cron, paused=pause)
 
 
 @pipeline.command(name="schedules")
 def list_schedules(host: Host = None, namespace: Namespace = None, ca: Ca = None) -> None:
     """List the schedules: when, whether they are active, and the next time."""
-    from pipelines.cluster import connect
-    from pipelines.schedules import listed
+    from pipelines.cluster_commands import Server, print_schedules
 
-    found = listed(connect(host, namespace, ca))
-    _table(("schedule", "cron", "state", "next"), found, "no schedule; `osteon pipeline schedule --cron …` makes one")
+    print_schedules(Server(host, namespace, ca))
 
 
 # ---------------------------------------------------------------- look
@@ -283,22 +207,14 @@ def status(
     experiment: Experiment = "osteon",
     ca: Ca = None,
 ) -> None:
-    """Say how a run is, step by step, or list the last ten."""
-    from pipelines import cluster as kfp
-    from pipelines.following import run_line, steps_of
+    """Print the state of a run, step by step, or list the last ten."""
+    from pipelines.cluster_commands import Server, print_runs, print_status
 
-    cluster = kfp.connect(host, namespace, ca)
-    if not run:
-        runs = kfp.last_runs(cluster, kfp.experiment_of(cluster, experiment, make=False))
-        rows = [(one.run_id, f"{one.created_at:%Y-%m-%d %H:%M}", one.display_name, run_line(one)) for one in runs]
-        _table(("run", "begun, UTC", "name", "state"), rows, "no run yet; `osteon pipeline submit` starts one")
-        return
-    found = kfp.get_run(cluster, run)
-    typer.echo(f"run    {run}  {found.display_name}")
-    typer.echo(f"page   {cluster.page(run)}")
-    typer.echo(f"state  {run_line(found)}\n")
-    steps = [(one.name, f"{one.started:%H:%M:%S}" if one.started else "", one.line()) for one in steps_of(found)]
-    _table(("step", "begun, UTC", "state"), steps, "no step yet")
+    server = Server(host, namespace, ca)
+    if run:
+        print_status(server, run)
+    else:
+        print_runs(server, experiment)
 
 
 @pipeline.command()
@@ -311,11 +227,10 @@ def logs(
     namespace: Namespace = None,
     ca: Ca = None,
 ) -> None:
-    """Print what a run's steps have written."""
-    from pipelines.cluster import connect
-    from pipelines.following import logs
+    """Print the output of a run's steps."""
+    from pipelines.cluster_commands import Server, print_run_logs
 
-    logs(connect(host, namespace, ca), run, step or None, typer.echo)
+    print_run_logs(Server(host, namespace, ca), run, step)
 
 
 @pipeline.command()
@@ -326,29 +241,10 @@ def diff(
     namespace: Namespace = None,
     ca: Ca = None,
 ) -> None:
-    """Say what two runs have otherwise: version, parameters, rules, films and figures, these from MLflow."""
-    from pipelines.cluster import connect
-    from pipelines.comparison import compare
+    """Print what differs between two runs: version, parameters, rules, films and figures, these from MLflow."""
+    from pipelines.cluster_commands import Server, print_diff
 
-    found = compare(connect(host, namespace, ca), first, second)
-    if found.different:
-        _table(("", first[:8], second[:8]), found.different, "")
-    typer.echo(
-        f"{found.same} other values are the same" if found.different else f"all {found.same} values are the same"
-    )
-    for note in found.notes:
-        typer.echo(f"note: {note}", err=True)
-
-
-def _table(header: tuple[str, ...], rows: Any, none: str) -> None:
-    """Columns as wide as what is in them: ids are to be copied, so nothing is cut or wrapped."""
-    if not rows:
-        typer.echo(none)
-        return
-    texts = [tuple(str(cell) for cell in row) for row in (header, *rows)]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    for text in texts:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(text, widths, strict=True)).rstrip())
+    print_diff(Server(host, namespace, ca), first, second)
 
 
 def main() -> None:

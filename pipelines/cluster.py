@@ -1,6 +1,6 @@
-"""Kubeflow Pipelines on a cluster: what Osteon asks of it, and its refusals as one line.
+"""Kubeflow Pipelines on a cluster: the requests that Osteon makes, and each refusal as one line.
 
-kfp.Client knows the ways to authenticate; what it prints for notebooks is left out by calling the services it has made.
+kfp.Client knows the ways to authenticate. It also prints for notebooks: so we call the services that it has made.
 """
 
 import base64
@@ -15,14 +15,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import kfp.client
+import kfp_server_api as api
+import urllib3
+from kfp.client import KF_PIPELINES_SA_TOKEN_ENV, ServiceAccountTokenVolumeCredentials
+from kfp_server_api import ApiException
+from urllib3 import exceptions
+
 from osteon.errors import OsteonError, UnreachableError
 from osteon.params import without_password
 from pipelines.arguments import has_password
-from pipelines.compiled import Compiled
+from pipelines.compiled_file import CompiledFile
 
 HOST, TOKEN_FILE, COOKIE = "OSTEON_KFP_HOST", "OSTEON_KFP_TOKEN_FILE", "OSTEON_KFP_COOKIE"
 CONNECT, READ = 10, 60  # seconds until a server counts as one that does not answer
-AGAIN = 2  # times to ask again where no connection could be made
+RETRIES = 2  # where no connection could be made
 SYSTEM = "kubeflow"  # the namespace of KFP itself, and of its runs where it has a single user
 
 
@@ -47,7 +54,7 @@ class Cluster(NamedTuple):
 
 
 def connect(host: str | None, namespace: str | None, ca: Path | None) -> Cluster:
-    """Find the server, with its own ways to authenticate, and see that it answers.
+    """Connect to the server, with its own ways to authenticate, and check that it answers.
 
     Args:
         host: its address; None: OSTEON_KFP_HOST or, inside a cluster, the one there.
@@ -72,10 +79,10 @@ def connect(host: str | None, namespace: str | None, ca: Path | None) -> Cluster
             raise OsteonError(f"{shown}: the address has a password; set {TOKEN_FILE} or {COOKIE} instead")
     if ca and not ca.is_file():
         raise OsteonError(f"--ca {ca}: no such file")
-    # It says each time that it asks again.
+    # It logs each retry.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     # It warns of KFP 1 whenever it is made.
-    with warnings.catch_warnings(action="ignore"), _told(_shown(host)):
+    with warnings.catch_warnings(action="ignore"), _translate(_shown(host)):
         client = _client(host, ca)
         address = str(client.api_client.configuration.host)
         health = client.healthzs.healthz_service_get_healthz()
@@ -87,29 +94,26 @@ def connect(host: str | None, namespace: str | None, ca: Path | None) -> Cluster
     return Cluster(client, address, namespace)
 
 
+class _KfpClient(kfp.client.Client):  # type: ignore[misc]
+    """As KFP's, but it gives up in time, and does not ask for the server's health five times."""
+
+    def _load_config(self, *given: Any) -> Any:
+        config = super()._load_config(*given)
+        # No second time for what may have been heard the first time.
+        config.retries = urllib3.Retry(total=None, connect=RETRIES, read=0, status=0, other=0, redirect=5)
+        return config
+
+    def get_kfp_healthz(self, *_: Any) -> Any:
+        # The client asks while it is made, before there is a time limit; connect() asks afterwards.
+        return api.V2beta1GetHealthzResponse(multi_user=False)
+
+    @property
+    def api_client(self) -> Any:
+        return self._run_api.api_client
+
+
 def _client(host: str | None, ca: Path | None) -> Any:
-    import kfp.client
-    import kfp_server_api
-    import urllib3
-
-    class Client(kfp.client.Client):  # type: ignore[misc]
-        """As KFP's, but it gives up in time, and does not ask for the server's health five times."""
-
-        def _load_config(self, *given: Any) -> Any:
-            config = super()._load_config(*given)
-            # No second time for what may have been heard the first time.
-            config.retries = urllib3.Retry(total=None, connect=AGAIN, read=0, status=0, other=0, redirect=5)
-            return config
-
-        def get_kfp_healthz(self, *_: Any) -> Any:
-            # Asked for while it is made, before there is a time limit; connect() asks afterwards.
-            return kfp_server_api.V2beta1GetHealthzResponse(multi_user=False)
-
-        @property
-        def api_client(self) -> Any:
-            return self._run_api.api_client
-
-    client = Client(
+    client = _KfpClient(
         host=host, credentials=_token(), cookies=os.environ.get(COOKIE) or None, ssl_ca_cert=str(ca) if ca else None
     )
     rest = client.api_client.rest_client
@@ -132,8 +136,6 @@ class _PageError(Exception):
 
 
 def _token() -> Any:
-    from kfp.client import KF_PIPELINES_SA_TOKEN_ENV, ServiceAccountTokenVolumeCredentials
-
     name = next((name for name in (TOKEN_FILE, KF_PIPELINES_SA_TOKEN_ENV) if os.environ.get(name)), None)
     if name is None:
         return None
@@ -159,13 +161,13 @@ def _namespace_of_this_pod(client: Any) -> str:
 
 def _credentials() -> dict[str, str]:
     """What we authenticate with: its name and its content."""
-    found = {COOKIE: os.environ.get(COOKIE, "")}
+    credentials = {COOKIE: os.environ.get(COOKIE, "")}
     for name in (TOKEN_FILE, "KF_PIPELINES_SA_TOKEN_PATH"):
         try:
-            found[name] = Path(os.environ.get(name, "")).read_text(encoding="utf-8").strip()
+            credentials[name] = Path(os.environ.get(name, "")).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError):
             continue
-    return {name: content for name, content in found.items() if content}
+    return {name: content for name, content in credentials.items() if content}
 
 
 def _shown(host: str | None) -> str:
@@ -173,11 +175,11 @@ def _shown(host: str | None) -> str:
 
 
 @contextmanager
-def told(cluster: Cluster, doing: str, missing: str = "") -> Iterator[None]:
+def translate_refusals(cluster: Cluster, doing: str, missing: str = "") -> Iterator[None]:
     """Turn what the server or the network refuses into one line.
 
     Args:
-        cluster: who is asked.
+        cluster: which server.
         doing: what is done, for the beginning of the line.
         missing: what it means where there is no such thing, and what to do.
 
@@ -186,15 +188,12 @@ def told(cluster: Cluster, doing: str, missing: str = "") -> Iterator[None]:
         UnreachableError: nobody answered, or only somebody between us.
 
     """
-    with _told(cluster.address, doing, missing):
+    with _translate(cluster.address, doing, missing):
         yield
 
 
 @contextmanager
-def _told(where: str, doing: str = "", missing: str = "") -> Iterator[None]:
-    from kfp_server_api import ApiException
-    from urllib3 import exceptions
-
+def _translate(where: str, doing: str = "", missing: str = "") -> Iterator[None]:
     begin = f"{doing}: " if doing else ""
     try:
         yield
@@ -212,8 +211,6 @@ def _told(where: str, doing: str = "", missing: str = "") -> Iterator[None]:
 
 
 def _unreachable(where: str, error: Exception, begin: str) -> str:
-    from urllib3 import exceptions
-
     reason = getattr(error, "reason", None) or error
     if isinstance(reason, exceptions.SSLError) or "SSLError" in str(reason)[:40]:
         return f"{where}: its certificate is not trusted; --ca names the file of your own CA"
@@ -224,17 +221,17 @@ def _unreachable(where: str, error: Exception, begin: str) -> str:
 
 
 def _refusal(where: str, error: Any, begin: str, missing: str) -> OsteonError:
-    said = _said(error)
-    reason = f": {said}" if said else ""
+    message = _server_message(error)
+    reason = f": {message}" if message else ""
     if error.status == 401:
         return OsteonError(f"{where} lets nobody in without credentials (401{reason}); {_how_to_authenticate()}")
     if error.status == 403:
-        who, what = _account(said), re.search(r"Verb:(\w+).*?Resource:(\w+)", said)
-        may = f"may not {what[1]} {what[2]}" if what else "has no permission"
-        there = re.search(r"Namespace:([\w-]+)", said)
-        place = f"the namespace {there[1]}" if there else "the namespace"
-        whose = f"ask whoever owns {place} for the role kubeflow-edit there" if who else _how_to_authenticate()
-        return OsteonError(f"{begin}{who or 'who has not authenticated'} {may} at {where} (403); {whose}")
+        account, permission = _account(message), re.search(r"Verb:(\w+).*?Resource:(\w+)", message)
+        may = f"may not {permission[1]} {permission[2]}" if permission else "has no permission"
+        namespace = re.search(r"Namespace:([\w-]+)", message)
+        place = f"the namespace {namespace[1]}" if namespace else "the namespace"
+        whose = f"ask whoever owns {place} for the role kubeflow-edit there" if account else _how_to_authenticate()
+        return OsteonError(f"{begin}{account or 'who has not authenticated'} {may} at {where} (403); {whose}")
     if error.status == 404 and missing:
         return OsteonError(missing)
     if error.status in (502, 503, 504):
@@ -247,7 +244,7 @@ def _refusal(where: str, error: Any, begin: str, missing: str) -> OsteonError:
     return OsteonError(f"{begin}{where} refused ({error.status}{reason})")
 
 
-def _said(error: Any) -> str:
+def _server_message(error: Any) -> str:
     """The server's message, short, and without what we authenticate with."""
     text = error.body or ""
     try:
@@ -260,10 +257,10 @@ def _said(error: Any) -> str:
     return " ".join(str(text).split())[:300]
 
 
-def _account(said: str) -> str:
+def _account(message: str) -> str:
     """Who we are to the server: as it says, or as the token does."""
-    if found := re.search(r"[Uu]ser '([^']+)'", said):
-        return found[1]
+    if user := re.search(r"[Uu]ser '([^']+)'", message):
+        return user[1]
     for name, content in _credentials().items():
         if name == COOKIE:
             return f"who is logged in with {COOKIE}"
@@ -298,19 +295,17 @@ class Version(NamedTuple):
     new: bool
 
 
-def upload(cluster: Cluster, pipeline: str, compiled: Compiled) -> Version:
+def upload(cluster: Cluster, pipeline: str, compiled: CompiledFile) -> Version:
     """The version with this content: the one that is there, or one that is made now, as is its pipeline.
 
     Raises:
         OsteonError: the server refuses.
 
     """
-    from kfp_server_api import ApiException
-
-    with told(cluster, f"pipeline {pipeline}"):
+    with translate_refusals(cluster, f"pipeline {pipeline}"):
         pipeline_id = _pipeline(cluster, pipeline)
-        found = _version(cluster, pipeline_id, compiled.version)
-        if found is None:
+        version = _version(cluster, pipeline_id, compiled.version)
+        if version is None:
             try:
                 made = cluster.client.pipeline_uploads.upload_pipeline_version(
                     str(compiled.path),
@@ -323,17 +318,17 @@ def upload(cluster: Cluster, pipeline: str, compiled: Compiled) -> Version:
                 # Somebody was faster; the content is the same, for its hash is the name.
                 if error.status != 409:
                     raise
-                found = _version(cluster, pipeline_id, compiled.version)
-                if found is None:
+                version = _version(cluster, pipeline_id, compiled.version)
+                if version is None:
                     raise
-    return Version(pipeline, pipeline_id, compiled.version, found.pipeline_version_id, new=False)
+    return Version(pipeline, pipeline_id, compiled.version, version.pipeline_version_id, new=False)
 
 
 def newest_version(cluster: Cluster, version: Version) -> str:
     """The name of the pipeline's newest version."""
-    with told(cluster, f"pipeline {version.pipeline}"):
-        found = cluster.client.list_pipeline_versions(version.pipeline_id, page_size=1, sort_by="created_at desc")
-    return str(found.pipeline_versions[0].display_name) if found.pipeline_versions else version.name
+    with translate_refusals(cluster, f"pipeline {version.pipeline}"):
+        page = cluster.client.list_pipeline_versions(version.pipeline_id, page_size=1, sort_by="created_at desc")
+    return str(page.pipeline_versions[0].display_name) if page.pipeline_versions else version.name
 
 
 def version_name(cluster: Cluster, reference: Any) -> str:
@@ -341,27 +336,25 @@ def version_name(cluster: Cluster, reference: Any) -> str:
     if not reference or not reference.pipeline_version_id:
         return ""
     try:
-        with told(cluster, "version"):
-            found = cluster.client.get_pipeline_version(reference.pipeline_id, reference.pipeline_version_id)
+        with translate_refusals(cluster, "version"):
+            version = cluster.client.get_pipeline_version(reference.pipeline_id, reference.pipeline_version_id)
     except OsteonError:  # deleted, or not for us
         return str(reference.pipeline_version_id)
-    return str(found.display_name)
+    return str(version.display_name)
 
 
 def _pipeline(cluster: Cluster, name: str) -> str:
-    import kfp_server_api as api
-
-    found = cluster.client.list_pipelines(filter=_equals(name), namespace=cluster.namespace).pipelines
-    if found:
-        return str(found[0].pipeline_id)
+    pipelines = cluster.client.list_pipelines(filter=_equals(name), namespace=cluster.namespace).pipelines
+    if pipelines:
+        return str(pipelines[0].pipeline_id)
     # Servers before 2.15 know the one name, later ones want the other.
     wanted = api.V2beta1Pipeline(display_name=name, name=name, namespace=cluster.namespace)
     return str(cluster.client.pipelines.pipeline_service_create_pipeline(pipeline=wanted).pipeline_id)
 
 
 def _version(cluster: Cluster, pipeline_id: str, name: str) -> Any:
-    found = cluster.client.list_pipeline_versions(pipeline_id, filter=_equals(name)).pipeline_versions
-    return found[0] if found else None
+    versions = cluster.client.list_pipeline_versions(pipeline_id, filter=_equals(name)).pipeline_versions
+    return versions[0] if versions else None
 
 
 def _equals(name: str) -> str:
@@ -378,17 +371,15 @@ def experiment_of(cluster: Cluster, name: str, *, make: bool) -> str:
         OsteonError: there is none, and none is to be made.
 
     """
-    import kfp_server_api as api
-
-    with told(cluster, f"experiment {name}"):
-        found = cluster.client.list_experiments(filter=_equals(name), namespace=cluster.namespace).experiments
-        if not found and make:
+    with translate_refusals(cluster, f"experiment {name}"):
+        experiments = cluster.client.list_experiments(filter=_equals(name), namespace=cluster.namespace).experiments
+        if not experiments and make:
             wanted = api.V2beta1Experiment(display_name=name, namespace=cluster.namespace)
-            found = [cluster.client.experiments.experiment_service_create_experiment(experiment=wanted)]
-    if not found:
+            experiments = [cluster.client.experiments.experiment_service_create_experiment(experiment=wanted)]
+    if not experiments:
         place = f" in the namespace {cluster.namespace}" if cluster.namespace else ""
         raise OsteonError(f"no experiment {name}{place}; `osteon pipeline submit` makes it, --experiment names another")
-    return str(found[0].experiment_id)
+    return str(experiments[0].experiment_id)
 
 
 def start(cluster: Cluster, version: Version, experiment_id: str, arguments: dict[str, str]) -> str:
@@ -398,8 +389,6 @@ def start(cluster: Cluster, version: Version, experiment_id: str, arguments: dic
         OsteonError: the server refuses.
 
     """
-    import kfp_server_api as api
-
     wanted = api.V2beta1Run(
         display_name=f"{version.pipeline} {datetime.now(UTC):%Y-%m-%d %H:%M}",
         experiment_id=experiment_id,
@@ -408,7 +397,7 @@ def start(cluster: Cluster, version: Version, experiment_id: str, arguments: dic
         ),
         runtime_config=api.V2beta1RuntimeConfig(parameters=arguments),
     )
-    with told(cluster, "the run was not started"):
+    with translate_refusals(cluster, "the run was not started"):
         return str(cluster.client.runs.run_service_create_run(run=wanted).run_id)
 
 
@@ -420,15 +409,15 @@ def get_run(cluster: Cluster, run_id: str) -> Any:
 
     """
     missing = f"no run {run_id} at {cluster.address}; `osteon pipeline status` lists the last"
-    with told(cluster, f"run {run_id}", missing):
+    with translate_refusals(cluster, f"run {run_id}", missing):
         return cluster.client.get_run(run_id)
 
 
 def last_runs(cluster: Cluster, experiment_id: str, most: int = 10) -> list[Any]:
     """The latest runs of an experiment, the latest first."""
-    with told(cluster, "runs"):
-        found = cluster.client.list_runs(experiment_id=experiment_id, page_size=most, sort_by="created_at desc")
-    return found.runs or []
+    with translate_refusals(cluster, "runs"):
+        page = cluster.client.list_runs(experiment_id=experiment_id, page_size=most, sort_by="created_at desc")
+    return page.runs or []
 
 
 def log_of(cluster: Cluster, run_id: str, pod: str) -> str | None:
@@ -440,8 +429,6 @@ def log_of(cluster: Cluster, run_id: str, pod: str) -> str | None:
         UnreachableError: nobody answers.
 
     """
-    from kfp_server_api import ApiException
-
     api_client = cluster.client.api_client
     node = {"run_id": run_id, "node_id": pod}
     wanted = [("podname", pod), ("runid", run_id), ("podnamespace", cluster.pods_in)]
@@ -449,7 +436,7 @@ def log_of(cluster: Cluster, run_id: str, pod: str) -> str | None:
         ("/apis/v1alpha1/runs/{run_id}/nodes/{node_id}/log", node, []),
         ("/k8s/pod/logs", {}, wanted),
     ):
-        with told(cluster, "log"):
+        with translate_refusals(cluster, "log"):
             try:
                 response = api_client.call_api(
                     path,

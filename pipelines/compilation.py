@@ -2,13 +2,18 @@
 
 import hashlib
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+
+from kfp import compiler
 
 from osteon.errors import OsteonError
 from osteon.files import atomic_file
-from osteon.params import ResourceParams
+from osteon.params import ResourceParams, load_params
 from osteon.records.runs import present_commit
-from pipelines.compiled import DIGEST
+from pipelines.compiled_file import DIGEST
+from pipelines.retraining import retraining_pipeline
+from pipelines.training import Placed, training_pipeline
 
 PIPELINES = ("training", "retraining")
 
@@ -22,10 +27,30 @@ def check_image(image: str) -> str:
     """
     if DIGEST.fullmatch(image):
         return image
-    said = f"{image}: a tag can move, and Kubeflow's cache would not notice" if image else "no image is named"
+    fault = f"{image}: a tag can move, and Kubeflow's cache would not notice" if image else "no image is named"
     raise OsteonError(
-        f"{said}; give NAME@sha256:…, which `docker push` prints at its end (`docker inspect` has it in RepoDigests)"
+        f"{fault}; give NAME@sha256:…, which `docker push` prints at its end (`docker inspect` has it in RepoDigests)"
     )
+
+
+def compile_all(folder: Path, image: str, params: Path, commit: str) -> Iterator[Path]:
+    """Write each pipeline into a folder; yields each file when it is written.
+
+    Args:
+        folder: gets NAME.yaml of each of PIPELINES.
+        image: that its steps run in, by its digest.
+        params: the parameter file; its section resources is compiled in.
+        commit: of this code; empty: that of this folder.
+
+    Raises:
+        OsteonError: the image is named by a tag, or params.yaml is not valid.
+
+    """
+    check_image(image)
+    resources, commit = load_params(params).resources, commit or commit_of_pipelines()
+    for name in PIPELINES:
+        compile_pipeline(name, folder / f"{name}.yaml", image, resources, commit)
+        yield folder / f"{name}.yaml"
 
 
 def compile_pipeline(name: str, out: Path, image: str, resources: ResourceParams, commit: str) -> None:
@@ -39,11 +64,6 @@ def compile_pipeline(name: str, out: Path, image: str, resources: ResourceParams
         commit: of this code.
 
     """
-    from kfp import compiler
-
-    from pipelines.retraining import retraining_pipeline
-    from pipelines.training import Placed, training_pipeline
-
     made = {"training": training_pipeline, "retraining": retraining_pipeline}[name]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,16 +1,16 @@
 """Containers of this machine for the rehearsal, by Docker or Podman.
 
-kfp's own runner takes a container that is gone before it is asked for its end for one that ended well, and looks for an
-image by its tag alone.
+kfp's own runner takes a container that was removed before its end was read for a success, and it looks for an image by
+its tag alone.
 """
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import docker
+from docker.errors import APIError, DockerException, ImageNotFound
 
 from osteon.errors import OsteonError
-
-if TYPE_CHECKING:
-    import docker
 
 
 def find_image(name: str) -> str:
@@ -20,9 +20,6 @@ def find_image(name: str) -> str:
         OsteonError: no engine answers, or it has no such image.
 
     """
-    import docker
-    from docker.errors import DockerException, ImageNotFound
-
     try:
         client = docker.from_env()
     except DockerException:
@@ -40,7 +37,7 @@ def find_image(name: str) -> str:
 
 
 def run_container(
-    client: "docker.DockerClient", image: str, command: list[str], volumes: dict[str, Any], **given: Any
+    client: docker.DockerClient, image: str, command: list[str], volumes: dict[str, Any], **given: Any
 ) -> int:
     """Run a container to its end, with the rights of whoever runs the rehearsal, without a network; its exit code.
 
@@ -50,8 +47,6 @@ def run_container(
         OsteonError: the engine could not start it.
 
     """
-    from docker.errors import APIError
-
     try:
         container = client.containers.run(
             image=image.partition("@")[2] or image,
@@ -68,7 +63,7 @@ def run_container(
         raise OsteonError(f"the container engine could not start a container ({error.explanation or error})") from None
     try:
         for line in container.logs(stream=True):
-            print(line.decode(errors="replace"), end="")  # noqa: T201 – as kfp shows what a task says
+            print(line.decode(errors="replace"), end="")  # noqa: T201 – as kfp shows a task's output
         return int(container.wait()["StatusCode"])
     finally:
         container.remove(force=True)

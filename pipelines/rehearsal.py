@@ -17,20 +17,30 @@ from pathlib import Path
 from typing import Literal
 from uuid import uuid4
 
+import kfp.components
+from kfp import local
+from kfp.local import docker_task_handler, logging_utils
+from kfp.local.cache import LocalCache
+
+from components.cli.summary import print_summary
+from components.phantoms.step import phantoms
+from components.promotion.policy import read_policy
 from components.steps import STEPS
 from osteon.errors import OsteonError
 from osteon.files import dvc_hash, remove
-from osteon.params import Params
+from osteon.params import Params, load_params
 from osteon.records import lineage
 from osteon.records import runs as tracking
-from pipelines.compilation import commit_of_pipelines, compile_pipeline
-from pipelines.containers import run_container
-from pipelines.narration import COLOUR, Narrator
+from pipelines.arguments import with_values
+from pipelines.compilation import commit_of_pipelines, compile_pipeline, source_digest
+from pipelines.containers import find_image, run_container
+from pipelines.local_output import COLOUR, LocalOutput
 
 Runner = Literal["subprocess", "docker"]
+POLICY = Path("mlflow/promotion.yaml")
 FILMS, REMOTE, CACHE, STORE = "films", "remote", "cache", "mlflow.db"
 PACKAGE, LOG = "training.yaml", "pipeline.log"
-# What makes a pass short; anything else is as params.yaml has it.
+# What makes a pipeline run short; anything else is as params.yaml has it.
 FEW: dict[str, dict[str, object]] = {
     "phantoms": {"films": 72, "size": 96, "fractured": 0.5},
     "validation": {"min_side": 32},
@@ -45,10 +55,29 @@ FEW: dict[str, dict[str, object]] = {
 
 
 def with_few_films(params: Params) -> Params:
-    """Parameters for a pass of a few minutes: few and small phantoms, two folds, two epochs."""
+    """Parameters for a pipeline run of a few minutes: few and small phantoms, two folds, two epochs."""
     few = {name: getattr(params, name).model_copy(update=values) for name, values in FEW.items()}
     data = params.data.model_copy(update={"root": "data/phantoms", "layout": "manifest"})
     return params.model_copy(update={**few, "data": data})
+
+
+def rehearse_here(out: Path, params_file: Path, values: list[str], runner: Runner, image: str) -> None:
+    """Run the training pipeline with the parameters and rules of the current folder, and print the evaluation.
+
+    Args:
+        out: folder for all that comes of it; made if it is not there.
+        params_file: the parameter file; with_few_films shortens what it says.
+        values: KEY=VALUE, instead of those.
+        runner: a process or a container for each task.
+        image: the name of the containers' image on this machine.
+
+    Raises:
+        OsteonError: a task failed; the text says which, and where its log is.
+
+    """
+    params = with_values(with_few_films(load_params(params_file)), values)
+    digest = find_image(image) if runner == "docker" else source_digest()
+    rehearse(out, params, read_policy(POLICY).model_dump_json(), runner, digest, print_summary)
 
 
 def rehearse(out: Path, params: Params, policy: str, runner: Runner, image: str, show: Callable[[Path], None]) -> None:
@@ -90,8 +119,6 @@ def rehearse(out: Path, params: Params, policy: str, runner: Runner, image: str,
 
 def make_repository(folder: Path, remote: Path, params: Params) -> None:
     """A git repository with DVC that has the phantoms, pushed to a remote; what is there already is kept."""
-    from components.phantoms.step import phantoms
-
     made_of = folder / "phantoms.json"
     wanted = params.phantoms.model_dump_json()
     if made_of.is_file() and made_of.read_text(encoding="utf-8") == wanted:
@@ -115,8 +142,8 @@ def make_repository(folder: Path, remote: Path, params: Params) -> None:
     do(*dvc, "add", "-q", params.data.root)
     do(*dvc, "push", "-q")
     do("git", "add", "-A")
-    who = ("-c", "user.name=Osteon", "-c", "user.email=osteon@localhost")
-    do("git", *who, "commit", "-q", "--no-verify", "-m", "Phantoms")
+    identity = ("-c", "user.name=Osteon", "-c", "user.email=osteon@localhost")
+    do("git", *identity, "commit", "-q", "--no-verify", "-m", "Phantoms")
     made_of.write_text(wanted, encoding="utf-8")  # last: what was interrupted is made anew
 
 
@@ -128,7 +155,7 @@ def run_compiled(
     Args:
         package: the file.
         arguments: of the pipeline.
-        out: gets the tasks' artefacts, the cache, and a log of all that is said.
+        out: gets the tasks' artefacts, the cache, and a log of all output.
         runner: a process or a container a task.
         variables: that the tasks need; of processes they must be this one's already.
 
@@ -136,11 +163,6 @@ def run_compiled(
         OsteonError: a task failed.
 
     """
-    import kfp.components
-    from kfp import local
-    from kfp.local import docker_task_handler, logging_utils
-    from kfp.local.cache import LocalCache
-
     docker_task_handler.run_docker_container = run_container
     # kfp collects folds in the order in which they end; in another order it would not find what came of them.
     key_of = LocalCache._serialize_value_for_key
@@ -151,24 +173,24 @@ def run_compiled(
         runs = local.SubprocessRunner(use_venv=False) if runner == "subprocess" else in_container
         local.init(runs, pipeline_root=str(out), enable_caching=True, cache_root=str(out / CACHE))
         pipeline = kfp.components.load_component_from_file(str(package))
-        narrator = Narrator(file, sys.stdout, frozenset({"find_films", "fold", "promote", *STEPS}))
+        output = LocalOutput(file, sys.stdout, frozenset({"find_films", "fold", "promote", *STEPS}))
         try:
-            # Without its own context kfp says of no task that it was in the cache.
-            with redirect_stdout(narrator), logging_utils.local_logger_context():
+            # Without its own context kfp does not log which tasks were in the cache.
+            with redirect_stdout(output), logging_utils.local_logger_context():
                 pipeline(**arguments)
         except RuntimeError as error:
-            raise OsteonError(_failure(str(error), narrator.reasons, out / LOG)) from None
+            raise OsteonError(_failure(str(error), output.reasons, out / LOG)) from None
 
 
 def _in_any_order(value: object) -> object:
     return sorted(value, key=json.dumps) if isinstance(value, list) else value
 
 
-def _failure(said: str, reasons: list[str], log: Path) -> str:
-    """Which task failed and why, from what kfp says."""
-    task = re.search(r"Inner task failed: '([^']+)'", COLOUR.sub("", said))
+def _failure(message: str, reasons: list[str], log: Path) -> str:
+    """Which task failed and why, from the message of kfp."""
+    task = re.search(r"Inner task failed: '([^']+)'", COLOUR.sub("", message))
     why = f": {reasons[-1]}" if reasons else ""
-    return f"{task[1].replace('-', '_') if task else 'a task'} failed{why} (all that was said: {log})"
+    return f"{task[1].replace('-', '_') if task else 'a task'} failed{why} (the whole output: {log})"
 
 
 @contextmanager
@@ -186,10 +208,10 @@ def _variables(values: dict[str, str]) -> Iterator[None]:
 
 
 def _evaluation(out: Path) -> Path:
-    """The folder of the evaluation that this pass made, or found in the cache."""
+    """The folder of the evaluation that this pipeline run made or took from the cache."""
     made = tracking.lineage_of_pass()
     wrote = {tag.removeprefix(lineage.WROTE) for node in made if node.step == "evaluate" for tag in node.tags}
     for folder in out.glob("osteon-training-*/evaluate/report"):
         if dvc_hash(folder) in wrote:
             return folder
-    raise OsteonError(f"{out}: no evaluation is there that this pass speaks of; remove the folder and run again")
+    raise OsteonError(f"{out}: has no evaluation of this pipeline run; remove the folder and run again")

@@ -4,7 +4,7 @@ from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
 from pipelines import steps
-from pipelines.training import Placed, end_reported, films_to_registry, never_cached, on
+from pipelines.training import Placed, end_reported, films_to_registry, never_cached, place
 
 
 def retraining_pipeline(placed: Placed) -> BaseComponent:
@@ -24,8 +24,8 @@ def retraining_pipeline(placed: Placed) -> BaseComponent:
         drift: str = "",
     ) -> None:
         with end_reported(placed):
-            asked = steps.ask_why(repository=repository, revision=revision, params=params, drift=drift)
-            why = on(never_cached(asked), placed, placed.resources.finding, looks=True)
+            reason = steps.ask_why(repository=repository, revision=revision, params=params, drift=drift)
+            why = place(never_cached(reason), placed, placed.resources.finding, retried=True)
             with dsl.If(why.output != "", name="there-is-a-reason"):
                 osteon_training_steps(
                     params=params,

@@ -10,8 +10,12 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, NamedTuple
 
+import kfp_server_api as api
+from cronsim import CronSim, CronSimError
+from kfp_server_api import ApiException
+
 from osteon.errors import OsteonError
-from pipelines.cluster import Cluster, Version, told
+from pipelines.cluster import Cluster, Version, translate_refusals
 
 
 def read_cron(text: str) -> str:
@@ -24,8 +28,6 @@ def read_cron(text: str) -> str:
         OsteonError: it is none, such a day never comes, or KFP would not understand it.
 
     """
-    from cronsim import CronSim, CronSimError
-
     fields = text.upper().split()
     if len(fields) != 5:
         raise OsteonError(f"--cron '{text}': give five fields: minute hour day month weekday, such as '0 3 * * 1'")
@@ -42,8 +44,6 @@ def read_cron(text: str) -> str:
 
 def next_times(cron: str, most: int = 3) -> list[datetime]:
     """When a schedule's next runs begin, UTC; none where it is no form that we can read."""
-    from cronsim import CronSim, CronSimError
-
     fields = cron.upper().replace("?", "*").split()
     try:
         return list(islice(CronSim(" ".join(fields[-5:]), datetime.now(UTC)), most))
@@ -67,20 +67,22 @@ def listed(cluster: Cluster) -> list[Schedule]:
         OsteonError: the server refuses.
 
     """
-    found = []
-    for one in _all(cluster):
-        active = one.mode == "ENABLE"
-        if one.trigger and one.trigger.cron_schedule and one.trigger.cron_schedule.cron:
-            cron = str(one.trigger.cron_schedule.cron)
+    schedules = []
+    for run in _all(cluster):
+        active = run.mode == "ENABLE"
+        if run.trigger and run.trigger.cron_schedule and run.trigger.cron_schedule.cron:
+            cron = str(run.trigger.cron_schedule.cron)
             times = next_times(cron, 1)
             upcoming = f"{times[0]:%Y-%m-%d %H:%M} UTC" if times else "?"
             # As one writes it; the seconds are always 0.
             shown = cron.removeprefix("0 ") if len(cron.split()) == 6 else cron
         else:
-            period = one.trigger.periodic_schedule if one.trigger else None
+            period = run.trigger.periodic_schedule if run.trigger else None
             shown, upcoming = f"every {period.interval_second} s" if period else "?", "?"
-        found.append(Schedule(one.display_name, shown, "active" if active else "paused", upcoming if active else "–"))
-    return sorted(found)
+        schedules.append(
+            Schedule(run.display_name, shown, "active" if active else "paused", upcoming if active else "–")
+        )
+    return sorted(schedules)
 
 
 def replace(
@@ -108,9 +110,7 @@ def replace(
         OsteonError: it could not be made, and the earlier one is as it was; or the earlier one could not be deleted.
 
     """
-    import kfp_server_api as api
-
-    earlier = [one.recurring_run_id for one in _all(cluster) if one.display_name == name]
+    earlier = [run.recurring_run_id for run in _all(cluster) if run.display_name == name]
     mode = api.RecurringRunMode.DISABLE if paused else api.RecurringRunMode.ENABLE
     wanted = api.V2beta1RecurringRun(
         display_name=name,
@@ -124,15 +124,17 @@ def replace(
     )
     service = cluster.client.recurring_runs
     stays = ", and the earlier one is as it was" if earlier else ""
-    with told(cluster, f"schedule {name} was not made{stays}"):
+    with translate_refusals(cluster, f"schedule {name} was not made{stays}"):
         made = service.recurring_run_service_create_recurring_run(recurring_run=wanted).recurring_run_id
         kept = service.recurring_run_service_get_recurring_run(recurring_run_id=made)
         if kept.mode != mode or not kept.trigger or kept.trigger.cron_schedule.cron != cron:
             service.recurring_run_service_delete_recurring_run(recurring_run_id=made)
-            raise OsteonError(f"schedule {name}: the server keeps another one than was asked for; removed it{stays}")
-    with told(cluster, f"schedule {name} is made, but an earlier one could not be deleted; say it again"):
-        for one in earlier:
-            _delete(cluster, one)
+            raise OsteonError(f"schedule {name}: the server kept another schedule than was sent; it was removed{stays}")
+    with translate_refusals(
+        cluster, f"schedule {name} is made, but an earlier one could not be deleted; run the command again"
+    ):
+        for recurring_run_id in earlier:
+            _delete(cluster, recurring_run_id)
     return len(earlier)
 
 
@@ -143,9 +145,9 @@ def pause(cluster: Cluster, name: str) -> None:
         OsteonError: there is none with this name, or the server refuses.
 
     """
-    for one in _named(cluster, name):
-        with told(cluster, f"schedule {name} was not paused"):
-            cluster.client.disable_recurring_run(one)
+    for recurring_run_id in _named(cluster, name):
+        with translate_refusals(cluster, f"schedule {name} was not paused"):
+            cluster.client.disable_recurring_run(recurring_run_id)
 
 
 def delete(cluster: Cluster, name: str) -> None:
@@ -155,14 +157,12 @@ def delete(cluster: Cluster, name: str) -> None:
         OsteonError: there is none with this name, or the server refuses.
 
     """
-    for one in _named(cluster, name):
-        with told(cluster, f"schedule {name} was not deleted"):
-            _delete(cluster, one)
+    for recurring_run_id in _named(cluster, name):
+        with translate_refusals(cluster, f"schedule {name} was not deleted"):
+            _delete(cluster, recurring_run_id)
 
 
 def _delete(cluster: Cluster, recurring_run_id: str) -> None:
-    from kfp_server_api import ApiException
-
     try:
         cluster.client.delete_recurring_run(recurring_run_id)
     except ApiException as error:
@@ -171,16 +171,16 @@ def _delete(cluster: Cluster, recurring_run_id: str) -> None:
 
 
 def _named(cluster: Cluster, name: str) -> list[str]:
-    found = [one.recurring_run_id for one in _all(cluster) if one.display_name == name]
-    if not found:
+    named = [run.recurring_run_id for run in _all(cluster) if run.display_name == name]
+    if not named:
         raise OsteonError(f"no schedule {name}; `osteon pipeline schedules` lists them")
-    return found
+    return named
 
 
 def _all(cluster: Cluster) -> Iterator[Any]:
     token = ""
     while True:
-        with told(cluster, "schedules"):
+        with translate_refusals(cluster, "schedules"):
             page = cluster.client.list_recurring_runs(page_token=token, page_size=100, namespace=cluster.namespace)
         yield from page.recurring_runs or ()
         token = page.next_page_token or ""

@@ -166,8 +166,10 @@ def cross_validate(
     from components.tasks import pages, running
 
     paths = {"dataset": dataset.path, "augmented": augmented.path, "features": features.path, "best": best.path}
-    found = running.collect_folds([one.path for one in computed], params, **paths, folds=folds.path, report=report.path)
-    figures.metadata.update(pages.show_figures(found, figures.path))
+    summary = running.collect_folds(
+        [fold.path for fold in computed], params, **paths, folds=folds.path, report=report.path
+    )
+    figures.metadata.update(pages.show_figures(summary, figures.path))
 
 
 @component

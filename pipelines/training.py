@@ -27,7 +27,7 @@ SECRETS = (
     "OSTEON_SEARCH_STORAGE",
     "OSTEON_WEBHOOK",
 )
-BACK_OFF, LONGEST_BACK_OFF = "30s", "600s"  # between two tries, twice as long each time
+BACK_OFF, LONGEST_BACK_OFF = "30s", "600s"  # between two attempts, twice as long each time
 REPORTING = StepResources(cpu=1.0, memory="1G", hours=0.25)
 
 
@@ -40,21 +40,21 @@ class Placed:
     resources: ResourceParams
 
 
-def on(task: PipelineTask, placed: Placed, asked: StepResources, *, looks: bool = False) -> PipelineTask:
-    """Give a task its image, what it asks of the cluster, and what it must know.
+def place(task: PipelineTask, placed: Placed, resources: StepResources, *, retried: bool = False) -> PipelineTask:
+    """Give a task its image, its resources and its environment.
 
     Args:
         task: of any step.
         placed: what is baked in.
-        asked: the step's own resources.
-        looks: it asks the network for more than artefacts; then it is tried again, each time after a longer pause.
+        resources: the step's own.
+        retried: it needs the network for more than artefacts; a failed attempt is retried after a pause, each longer.
 
     """
     task.set_container_image(placed.image)
-    task.set_cpu_request(str(asked.cpu)).set_memory_request(asked.memory).set_memory_limit(asked.memory)
-    if asked.gpu:
+    task.set_cpu_request(str(resources.cpu)).set_memory_request(resources.memory).set_memory_limit(resources.memory)
+    if resources.gpu:
         nodes = placed.resources.gpu_nodes
-        task.set_accelerator_type(nodes.kind).set_accelerator_limit(asked.gpu)
+        task.set_accelerator_type(nodes.kind).set_accelerator_limit(resources.gpu)
         for label, value in nodes.selector.items():
             kubernetes.add_node_selector(task, label, value)
         for key in nodes.tolerations:
@@ -66,15 +66,15 @@ def on(task: PipelineTask, placed: Placed, asked: StepResources, *, looks: bool 
         medium="Memory",
         size_limit=placed.resources.shared_memory,
     )
-    kubernetes.set_timeout(task, int(asked.hours * 3600))
+    kubernetes.set_timeout(task, int(resources.hours * 3600))
     kubernetes.set_security_context(task, run_as_non_root=True)
     task.set_env_variable("OSTEON_IMAGE", placed.image)
     task.set_env_variable("OSTEON_PIPELINE_COMMIT", placed.commit)
-    # As a parameter it would be another one in each run, and nothing would be found in the cache.
+    # As a parameter it would differ in each run, so that the cache would never match.
     kubernetes.use_field_path_as_env(task, "OSTEON_PASS", "metadata.labels['pipeline/runid']")
     for key in SECRETS:
         kubernetes.use_secret_as_env(task, placed.resources.secret, {key: key}, optional=True)
-    if looks and placed.resources.retries:
+    if retried and placed.resources.retries:
         task.set_retry(
             placed.resources.retries,
             backoff_duration=BACK_OFF,
@@ -85,66 +85,70 @@ def on(task: PipelineTask, placed: Placed, asked: StepResources, *, looks: bool 
 
 
 def never_cached(task: PipelineTask) -> PipelineTask:
-    """For a task that looks at what may have changed since."""
+    """For a task whose result depends on what may have changed since."""
     return task.set_caching_options(False)
 
 
 def films_to_registry(
     placed: Placed, params: Any, policy: Any, repository: Any, revision: Any, mode: Any, reason: Any
 ) -> None:
-    """Call every step, in the order in which a film meets them; what they need of each other makes the graph."""
-    asked = placed.resources
-    found = on(
+    """Call every step, in the order in which a film meets them; their inputs and outputs make the graph."""
+    resources = placed.resources
+    films_hash = place(
         never_cached(steps.find_films(repository=repository, revision=revision, params=params, reason=reason)),
         placed,
-        asked.finding,
-        looks=True,
+        resources.finding,
+        retried=True,
     )
-    films = {"repository": repository, "revision": revision, "data": found.output}
-    own = on(steps.share_params(params=params), placed, asked.finding).outputs
+    films = {"repository": repository, "revision": revision, "data": films_hash.output}
+    own = place(steps.share_params(params=params), placed, resources.finding).outputs
 
-    ingest = on(steps.ingest(params=own["ingest"], **films), placed, asked.ingestion, looks=True)
+    ingest = place(steps.ingest(params=own["ingest"], **films), placed, resources.ingestion, retried=True)
     manifest = ingest.outputs["manifest"]
-    validate = on(
-        steps.validate(params=own["validate"], manifest=manifest, **films), placed, asked.validation, looks=True
+    validate = place(
+        steps.validate(params=own["validate"], manifest=manifest, **films), placed, resources.validation, retried=True
     )
     trusted = validate.outputs["trusted"]
-    prepare = on(steps.prepare(params=own["prepare"], trusted=trusted, **films), placed, asked.preparation, looks=True)
+    prepare = place(
+        steps.prepare(params=own["prepare"], trusted=trusted, **films), placed, resources.preparation, retried=True
+    )
     dataset, leaks = prepare.outputs["dataset"], prepare.outputs["leaks"]
-    augment = on(steps.augment(params=own["augment"], dataset=dataset), placed, asked.augmentation)
-    learnt = {"dataset": dataset, "augmented": augment.outputs["augmented"]}
-    features = on(steps.features(params=own["features"], **learnt), placed, asked.features)
-    learnt["features"] = features.outputs["features"]
+    augment = place(steps.augment(params=own["augment"], dataset=dataset), placed, resources.augmentation)
+    training_data = {"dataset": dataset, "augmented": augment.outputs["augmented"]}
+    features = place(steps.features(params=own["features"], **training_data), placed, resources.features)
+    training_data["features"] = features.outputs["features"]
 
-    search = on(steps.search(params=own["search"], **learnt), placed, asked.search, looks=True)
-    for worker in range(1, asked.search_workers):
-        beside = steps.join_search(params=own["search"], worker=worker, **learnt)
-        on(never_cached(beside), placed, asked.search, looks=True)
-    learnt["best"] = search.outputs["best"]
+    search = place(steps.search(params=own["search"], **training_data), placed, resources.search, retried=True)
+    for worker in range(1, resources.search_workers):
+        beside = steps.join_search(params=own["search"], worker=worker, **training_data)
+        place(never_cached(beside), placed, resources.search, retried=True)
+    training_data["best"] = search.outputs["best"]
 
-    shared = on(steps.share_folds(params=params), placed, asked.finding)
-    with dsl.ParallelFor(shared.output, name="folds", parallelism=asked.folds_at_once) as given:
-        fold = on(steps.cross_validate_fold(given=given, **learnt), placed, asked.cross_validation)
+    shared = place(steps.share_folds(params=params), placed, resources.finding)
+    with dsl.ParallelFor(shared.output, name="folds", parallelism=resources.folds_at_once) as given:
+        fold = place(steps.cross_validate_fold(given=given, **training_data), placed, resources.cross_validation)
     collected = dsl.Collected(fold.outputs["fold"])
-    cross_validate = on(
-        steps.cross_validate(params=own["cross_validate"], computed=collected, **learnt), placed, asked.evaluation
+    cross_validate = place(
+        steps.cross_validate(params=own["cross_validate"], computed=collected, **training_data),
+        placed,
+        resources.evaluation,
     )
     folds = cross_validate.outputs["folds"]
 
-    train = on(steps.train(params=own["train"], folds=folds, **learnt), placed, asked.training)
+    train = place(steps.train(params=own["train"], folds=folds, **training_data), placed, resources.training)
     model = train.outputs["model"]
-    evaluate = on(
+    evaluate = place(
         steps.evaluate(
             params=own["evaluate"],
             model=model,
             dataset=dataset,
-            best=learnt["best"],
+            best=training_data["best"],
             folds=folds,
             validation=validate.outputs["report"],
             leaks=leaks,
         ),
         placed,
-        asked.evaluation,
+        resources.evaluation,
     )
     with dsl.If(mode != "off", name="judged"):
         judge = steps.promote(
@@ -157,12 +161,12 @@ def films_to_registry(
             leaks=leaks,
             **films,
         )
-        on(never_cached(judge), placed, asked.promotion, looks=True)
+        place(never_cached(judge), placed, resources.promotion, retried=True)
 
 
 def end_reported(placed: Placed) -> dsl.ExitHandler:
-    """Whatever comes of the tasks within, MLflow and the webhook are told."""
-    end = on(steps.report_end(), placed, REPORTING, looks=True)
+    """Report the end of the tasks within to MLflow and the webhook, whatever it is."""
+    end = place(steps.report_end(), placed, REPORTING, retried=True)
     return dsl.ExitHandler(never_cached(end), name="films-to-registry")
 
 

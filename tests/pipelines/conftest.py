@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from pipelines import cli, following
+from pipelines import cli, run_status
 from tests.pipelines.kfp_server import Kfp, kfp_server
 from tests.unit.conftest import empty_store as empty_store
 
@@ -105,7 +105,7 @@ def kfp_there(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kfp]:
 @pytest.fixture
 def server(kfp_there: Kfp, monkeypatch: pytest.MonkeyPatch) -> Kfp:
     """The same; whoever follows a run asks it often."""
-    monkeypatch.setattr(following, "POLL", 0.01)
+    monkeypatch.setattr(run_status, "POLL", 0.01)
     return kfp_there
 
 

@@ -5,13 +5,15 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
 from osteon.errors import OsteonError
 
-FOLDER = Path("pipelines") / "compiled"
 DIGEST = re.compile(r"[^\s@]+@sha256:[0-9a-f]{64}")
 
 
-class Compiled(NamedTuple):
+class CompiledFile(NamedTuple):
     """A file that KFP's compiler wrote; the version is named after its content."""
 
     path: Path
@@ -21,16 +23,13 @@ class Compiled(NamedTuple):
     needed: frozenset[str]
 
 
-def read_compiled(path: Path) -> Compiled:
+def read_compiled(path: Path) -> CompiledFile:
     """Read a compiled pipeline.
 
     Raises:
         OsteonError: missing, not compiled by KFP, or with an image that is named by a tag or is nowhere.
 
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
     how = "`osteon pipeline compile --image NAME@sha256:…`"
     try:
         content = path.read_bytes()
@@ -40,7 +39,8 @@ def read_compiled(path: Path) -> Compiled:
         documents: list[Any] = list(YAML(typ="safe").load_all(content))
         spec = documents[0]
         executors = spec["deploymentSpec"]["executors"]
-        images = tuple(sorted({str(one["container"]["image"]) for one in executors.values() if "container" in one}))
+        containers = [executor["container"] for executor in executors.values() if "container" in executor]
+        images = tuple(sorted({str(container["image"]) for container in containers}))
         inputs = spec["root"].get("inputDefinitions", {}).get("parameters", {})
     except (YAMLError, UnicodeDecodeError, LookupError, TypeError, AttributeError):
         raise OsteonError(f"{path}: is no compiled pipeline; {how} writes one") from None
@@ -50,11 +50,11 @@ def read_compiled(path: Path) -> Compiled:
         raise OsteonError(f"{path}: the image {tags[0]} is named by a tag, which may move; name its digest: {how}")
     if any(image.endswith("0" * 64) for image in images):
         raise OsteonError(f"{path}: is an example, compiled for an image that is nowhere; {how} writes one for yours")
-    needed = {name for name, one in inputs.items() if "defaultValue" not in one and not one.get("isOptional")}
-    return Compiled(path, hashlib.sha256(content).hexdigest()[:12], images, frozenset(inputs), frozenset(needed))
+    needed = {name for name, spec in inputs.items() if "defaultValue" not in spec and not spec.get("isOptional")}
+    return CompiledFile(path, hashlib.sha256(content).hexdigest()[:12], images, frozenset(inputs), frozenset(needed))
 
 
-def check_arguments(compiled: Compiled, arguments: dict[str, str]) -> None:
+def check_arguments(compiled: CompiledFile, arguments: dict[str, str]) -> None:
     """See that a compiled pipeline takes these arguments and needs no other.
 
     Raises:
@@ -63,6 +63,6 @@ def check_arguments(compiled: Compiled, arguments: dict[str, str]) -> None:
     """
     unknown, missing = set(arguments) - compiled.inputs, compiled.needed - set(arguments)
     if unknown or missing:
-        said = [f"takes no {name}" for name in sorted(unknown)] + [f"needs {name}" for name in sorted(missing)]
-        text = f"{compiled.path}: {', '.join(said)}"
+        faults = [f"takes no {name}" for name in sorted(unknown)] + [f"needs {name}" for name in sorted(missing)]
+        text = f"{compiled.path}: {', '.join(faults)}"
         raise OsteonError(f"{text}; is it the right file? If so, `osteon pipeline compile` again")

@@ -1,4 +1,4 @@
-"""The steps of a run as a person knows them, followed until they end, and what a failed one wrote."""
+"""The status of a run: its steps, followed until the run ends, and the log of a failed step."""
 
 import re
 import time
@@ -10,15 +10,15 @@ from osteon.errors import OsteonError, UnreachableError
 from pipelines.cluster import Cluster, get_run, log_of
 
 POLL = 5.0  # seconds
-PATIENCE = 120  # times in a row that the cluster may not answer: ten minutes
-LINES = 20  # of a failed step's log
+MAX_FAILED_POLLS = 120  # in a row without an answer: ten minutes
+LOG_LINES = 20  # of a failed step's log
 WIDTH = len("cross_validation")
 OF_STEPS = re.compile(r"condition(-branches)?-\d+|for-loop-\d+|exit-handler-\d+|iteration(-item)?")
 ENDED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
 WORDS = {"RUNTIME_STATE_UNSPECIFIED": "waiting", "PENDING": "waiting", "CACHED": "from the cache"}
 
 
-class Step(NamedTuple):
+class RunStep(NamedTuple):
     """A step of a run; its pods are those of its attempts, the last one last."""
 
     name: str
@@ -26,22 +26,22 @@ class Step(NamedTuple):
     started: datetime | None
     ended: datetime | None
     pods: tuple[str, ...] = ()
-    node: str = ""  # tells those apart that run side by side under one name
+    node: str = ""  # distinguishes steps that run side by side under one name
 
     def line(self) -> str:
         """State, and how long it took or has taken."""
         if self.state in ("SUCCEEDED", "FAILED", "RUNNING") and self.started:
-            took = lasted(self.started, self.ended)
-            return f"{word(self.state)}, {took}" if self.state == "RUNNING" else f"{word(self.state)} after {took}"
-        return word(self.state)
+            took = duration(self.started, self.ended)
+            return f"{state_word(self.state)}{', ' if self.state == 'RUNNING' else ' after '}{took}"
+        return state_word(self.state)
 
 
-def word(state: str | None) -> str:
+def state_word(state: str | None) -> str:
     """A state for a person."""
     return WORDS.get(state or "PENDING") or str(state).lower()
 
 
-def lasted(started: datetime, ended: datetime | None) -> str:
+def duration(started: datetime, ended: datetime | None) -> str:
     """How long, in units that suit it."""
     seconds = round(((ended or datetime.now(UTC)) - started).total_seconds())
     if seconds < 60:
@@ -54,13 +54,13 @@ def lasted(started: datetime, ended: datetime | None) -> str:
 def run_line(run: Any) -> str:
     """State of a run, and how long it took or has taken."""
     ended = _time(run.finished_at)
-    return Step("", run.state or "PENDING", _time(run.created_at), ended).line()
+    return RunStep("", run.state or "PENDING", _time(run.created_at), ended).line()
 
 
-def steps_of(run: Any) -> list[Step]:
+def steps_of(run: Any) -> list[RunStep]:
     """The steps, the first that began first.
 
-    KFP tells the nodes of Argo's graph. For a step there are three: NAME-driver, which prepares it and asks the cache;
+    KFP lists the nodes of Argo's graph. For a step there are three: NAME-driver, which prepares it and asks the cache;
     NAME, a graph; and in it the pod that works, executor, or executor(0), executor(1) … where it is tried again.
     Conditions, loops and pipelines in pipelines are graphs too, of other steps; they count where their driver failed.
     """
@@ -71,7 +71,7 @@ def steps_of(run: Any) -> list[Step]:
     # A node's own name has the template's in it, as its pod's has; as a child it has not. Both end in the same number.
     numbered = {_number(node.pod_name): node for node in nodes if node.pod_name}
     drivers = [name for name in named if name.endswith("-driver") and name != "root-driver"]
-    if not drivers:  # other servers tell just the steps
+    if not drivers:  # other servers list only the steps
         alone = [node for node in nodes if node.display_name not in (None, "", "root", "executor")]
         return sorted((_step(node.display_name, node, (node,)) for node in alone), key=_begin)
     steps = []
@@ -85,7 +85,7 @@ def steps_of(run: Any) -> list[Step]:
             graphs = [node for node in graphs if node.state in ("SUCCEEDED", "FAILED", "RUNNING")]
         elif len(graphs) < len(named[driver]):
             waiting = [_step(name, node, ()) for node in named[driver] if node.state != "SUCCEEDED"]
-            steps += [one if one.state == "SKIPPED" else one._replace(state="PENDING") for one in waiting]
+            steps += [step if step.state == "SKIPPED" else step._replace(state="PENDING") for step in waiting]
         steps += [_step(name, node, _executors(node, numbered)) for node in graphs if not _of_steps(node, numbered)]
     return sorted(steps, key=_begin)
 
@@ -98,24 +98,26 @@ def _of_steps(graph: Any, numbered: dict[str, Any]) -> bool:
 
 def _executors(graph: Any, numbered: dict[str, Any]) -> tuple[Any, ...]:
     """The nodes of a step that are its pods."""
-    found = []
+    executors = []
     for child in graph.child_tasks or ():
         node = numbered.get(_number(child.pod_name))
         if node is None:
-            found.append(child)  # a server that does not tell the nodes' own names
+            executors.append(child)  # a server that does not give the nodes' own names
         elif (node.display_name or "").startswith("executor"):
-            attempts = [numbered.get(_number(one.pod_name)) for one in node.child_tasks or ()]
-            found += [one for one in attempts if one and one.display_name.startswith("executor(")] or [node]
-    return tuple(found)
+            attempts = [numbered.get(_number(attempt.pod_name)) for attempt in node.child_tasks or ()]
+            executors += [pod for pod in attempts if pod and pod.display_name.startswith("executor(")] or [node]
+    return tuple(executors)
 
 
-def _step(name: str, node: Any, pods: tuple[Any, ...]) -> Step:
+def _step(name: str, node: Any, pods: tuple[Any, ...]) -> RunStep:
     state = node.state or "PENDING"
-    # What the cache has is not worked on: the pod is left out.
+    # A cached result needs no work: the pod is skipped.
     if state == "SUCCEEDED" and pods and all(getattr(pod, "state", None) == "SKIPPED" for pod in pods):
         state = "CACHED"
     names = tuple(str(pod.pod_name) for pod in pods if pod.pod_name)
-    return Step(name, state, _time(node.start_time), _time(node.end_time), names, node.pod_name or node.task_id or name)
+    return RunStep(
+        name, state, _time(node.start_time), _time(node.end_time), names, node.pod_name or node.task_id or name
+    )
 
 
 def _number(pod: str | None) -> str:
@@ -123,21 +125,21 @@ def _number(pod: str | None) -> str:
 
 
 def _time(value: datetime | None) -> datetime | None:
-    """A time that has come: the server says the year 1 or 1970 for one that has not."""
+    """The timestamp; None for the year 1 or 1970, by which the server means that it has not come yet."""
     return value if value is not None and value.year > 1970 else None
 
 
-def _begin(step: Step) -> tuple[bool, datetime]:
+def _begin(step: RunStep) -> tuple[bool, datetime]:
     return step.started is None, step.started or datetime.now(UTC)
 
 
-def follow(cluster: Cluster, run_id: str, say: Callable[[str], None]) -> Any:
+def follow(cluster: Cluster, run_id: str, echo: Callable[[str], None]) -> Any:
     """Wait until a run has ended, with a line whenever a step's state changes.
 
     Args:
         cluster: where it runs.
         run_id: which.
-        say: takes each line.
+        echo: takes each line.
 
     Returns:
         The run as it is at its end.
@@ -147,67 +149,67 @@ def follow(cluster: Cluster, run_id: str, say: Callable[[str], None]) -> Any:
 
     """
     known: set[tuple[str, str]] = set()
-    silent = 0
+    failed_polls = 0
     while True:
         try:
             run = get_run(cluster, run_id)
         except UnreachableError as error:
-            silent += 1
-            if silent == 1:
-                say(f"{datetime.now(UTC):%H:%M:%S}  {error}; asking again")
-            if silent > PATIENCE:
+            failed_polls += 1
+            if failed_polls == 1:
+                echo(f"{datetime.now(UTC):%H:%M:%S}  {error}; retrying")
+            if failed_polls > MAX_FAILED_POLLS:
                 raise
             time.sleep(POLL)
             continue
-        silent = 0
+        failed_polls = 0
         for step in steps_of(run):
-            if (step.node, step.state) not in known and word(step.state) != "waiting":
+            if (step.node, step.state) not in known and state_word(step.state) != "waiting":
                 known.add((step.node, step.state))
                 when = (step.started if step.state == "RUNNING" else step.ended or step.started) or datetime.now(UTC)
-                text = word(step.state) if step.state == "RUNNING" else step.line()
-                say(f"{when:%H:%M:%S}  {step.name:<{WIDTH}}  {text}")
+                text = state_word(step.state) if step.state == "RUNNING" else step.line()
+                echo(f"{when:%H:%M:%S}  {step.name:<{WIDTH}}  {text}")
         if run.state in ENDED:
             return run
         time.sleep(POLL)
 
 
-def failed_steps(run: Any) -> list[Step]:
+def failed_steps(run: Any) -> list[RunStep]:
     """The steps that failed, those with a pod first: a graph has failed because a step in it has."""
     failed = [step for step in steps_of(run) if step.state == "FAILED"]
     return sorted(failed, key=lambda step: not step.pods)
 
 
-def failure(cluster: Cluster, run: Any) -> list[str]:
-    """What to tell of a run that did not succeed: the step, the end of its log, what to do."""
+def describe_failure(cluster: Cluster, run: Any) -> list[str]:
+    """What a run that did not succeed needs to be shown with: the failed step, the end of its log, what to do."""
     failed = failed_steps(run)
     if not failed:
-        said = f": {' '.join(run.error.message.split())}" if run.error and run.error.message else ""
-        return [f"{word(run.state)}{said}; see {cluster.page(run.run_id)}"]
+        reason = f": {' '.join(run.error.message.split())}" if run.error and run.error.message else ""
+        return [f"{state_word(run.state)}{reason}; see {cluster.page(run.run_id)}"]
     step = failed[0]
     lines = [f"{step.name} {step.line()}"]
     text = log_of(cluster, run.run_id, step.pods[-1]) if step.pods else None
     if text is None:
         return [*lines, no_log(cluster, run.run_id, step)]
     lines[0] += "; the end of its log:"
-    lines += [f"    {line}" for line in text.rstrip().splitlines()[-LINES:]]
+    lines += [f"    {line}" for line in text.rstrip().splitlines()[-LOG_LINES:]]
     return [*lines, f"all of it: `osteon pipeline logs {run.run_id} {step.name}`"]
 
 
-def no_log(cluster: Cluster, run_id: str, step: Step) -> str:
+def no_log(cluster: Cluster, run_id: str, step: RunStep) -> str:
     """What to do where the cluster does not give a log."""
     which = step.pods[-1] if step.pods else f"-l pipeline/runid={run_id} --prefix"
     command = f"kubectl logs -n {cluster.pods_in} {which} -c main"
     return f"the cluster does not keep its log; while the pod is there: `{command}`"
 
 
-def logs(cluster: Cluster, run_id: str, name: str | None, say: Callable[[str], None]) -> None:
+def print_logs(cluster: Cluster, run_id: str, name: str | None, echo: Callable[[str], None]) -> None:
     """Print what steps have written.
 
     Args:
         cluster: where they ran.
         run_id: of which run.
         name: of the step; None: those that failed, else all.
-        say: takes each text.
+        echo: takes each text.
 
     Raises:
         OsteonError: no such run or step, or the cluster does not keep the log.
@@ -228,9 +230,9 @@ def logs(cluster: Cluster, run_id: str, name: str | None, say: Callable[[str], N
                     unkept.append(step)
                 continue
             if len(wanted) > 1 or len(step.pods) > 1:
-                say(f"── {step.name} ({pod})")
-            say(text.rstrip("\n"))
+                echo(f"── {step.name} ({pod})")
+            echo(text.rstrip("\n"))
     if unkept:
         raise OsteonError(f"{unkept[0].name}: {no_log(cluster, run_id, unkept[0])}")
     if name and all(step.state == "CACHED" for step in wanted):
-        say(f"{name} wrote nothing: its result came from the cache")
+        echo(f"{name} wrote nothing: its result came from the cache")

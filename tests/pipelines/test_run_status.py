@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pipelines import following
+from pipelines import run_status
 from tests.pipelines.conftest import Osteon
 from tests.pipelines.kfp_server import Answer, Kfp, at, frame, inside, nodes, refusal
 
@@ -109,7 +109,7 @@ def test_a_cluster_that_is_away_for_a_while_is_asked_again(server: Kfp, osteon: 
     done = osteon("submit", "--wait")
     assert done.code == 0
     (away,) = (line for line in done.lines if "503" in line)
-    assert away.endswith("is not ready (503); try again in a while; asking again")
+    assert away.endswith("is not ready (503); try again in a while; retrying")
 
 
 def test_who_is_not_let_in_any_more_learns_that_the_run_goes_on(server: Kfp, osteon: Osteon) -> None:
@@ -126,7 +126,7 @@ def test_whoever_stops_waiting_learns_that_the_run_goes_on(
     def stop(*given: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(following, "get_run", stop)
+    monkeypatch.setattr(run_status, "get_run", stop)
     done = osteon("submit", "--wait")
     run_id = server.runs[0]["run_id"]
     assert (done.code, done.err) == (130, f"the run goes on: `osteon pipeline status {run_id}`\n")

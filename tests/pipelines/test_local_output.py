@@ -2,7 +2,7 @@
 
 import io
 
-from pipelines.narration import Narrator
+from pipelines.local_output import LocalOutput
 
 PRINTED = """05:21:04.1 - INFO - Executing task \x1b[96m'ingest'\x1b[0m
     [KFP Executor 2026-11-22 04:58:31,483 INFO]: Got executor_input:
@@ -18,14 +18,14 @@ PRINTED = """05:21:04.1 - INFO - Executing task \x1b[96m'ingest'\x1b[0m
 
 
 def test_a_line_a_task_and_the_reasons() -> None:
-    file, person = io.StringIO(), io.StringIO()
-    narrator = Narrator(file, person, frozenset({"ingest", "fold"}))
+    file, terminal = io.StringIO(), io.StringIO()
+    output = LocalOutput(file, terminal, frozenset({"ingest", "fold"}))
     for start in range(0, len(PRINTED), 7):  # as it comes, not line by line
-        narrator.write(PRINTED[start : start + 7])
+        output.write(PRINTED[start : start + 7])
     assert file.getvalue() == PRINTED
-    assert person.getvalue().splitlines() == [
+    assert terminal.getvalue().splitlines() == [
         "ingest: films 96 · positive 38",
         "fold 1: films 38",
         "cross_validate: nothing has changed",
     ]
-    assert narrator.reasons == ["the films cannot be trusted", "ValueError: odd"]
+    assert output.reasons == ["the films cannot be trusted", "ValueError: odd"]

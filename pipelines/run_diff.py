@@ -1,30 +1,33 @@
-"""Two runs beside each other: what they were given, the films they read, the figures they reached."""
+"""What differs between two runs: their arguments, the films they read, the figures they reached."""
 
 import json
 from typing import Any, NamedTuple
 
 from osteon.errors import OsteonError
+from osteon.records.lineage import DATA
+from osteon.records.runs import run_of_pass
+from osteon.records.store import connect
 from pipelines.cluster import Cluster, get_run, version_name
-from pipelines.following import run_line
+from pipelines.run_status import run_line
 
 
 class Difference(NamedTuple):
-    """Something that two runs have otherwise; empty where one of them has none."""
+    """A value that differs between two runs; empty where a run has none."""
 
     name: str
     first: str
     second: str
 
 
-class Compared(NamedTuple):
-    """What differs, how many are the same, and what could not be looked at."""
+class RunDiff(NamedTuple):
+    """What differs, how many values are the same, and what could not be compared."""
 
     different: list[Difference]
     same: int
     notes: list[str]
 
 
-def compare(cluster: Cluster, first: str, second: str) -> Compared:
+def diff_runs(cluster: Cluster, first: str, second: str) -> RunDiff:
     """Compare two runs by their arguments and by what MLflow has of them.
 
     Raises:
@@ -32,35 +35,33 @@ def compare(cluster: Cluster, first: str, second: str) -> Compared:
 
     """
     runs = [get_run(cluster, run_id) for run_id in (first, second)]
-    told = [_told_of(cluster, run) for run in runs]
+    values_by_run = [_values_of(cluster, run) for run in runs]
     notes: list[str] = []
     try:
-        from osteon.records.store import connect
-
         client, experiment = connect()
-        for run, values in zip(runs, told, strict=True):
-            values |= _recorded(client, experiment, run.run_id, notes)
+        for run, values in zip(runs, values_by_run, strict=True):
+            values |= _mlflow_values(client, experiment, run.run_id, notes)
     except OsteonError as error:
         notes.append(f"data and figures are not compared: {error}")
-    names = list(dict.fromkeys([*told[0], *told[1]]))
-    pairs = [Difference(name, told[0].get(name, ""), told[1].get(name, "")) for name in names]
+    names = list(dict.fromkeys([*values_by_run[0], *values_by_run[1]]))
+    pairs = [Difference(name, values_by_run[0].get(name, ""), values_by_run[1].get(name, "")) for name in names]
     different = [pair for pair in pairs if pair.first != pair.second]
-    return Compared(different, len(pairs) - len(different), notes)
+    return RunDiff(different, len(pairs) - len(different), notes)
 
 
-def _told_of(cluster: Cluster, run: Any) -> dict[str, str]:
+def _values_of(cluster: Cluster, run: Any) -> dict[str, str]:
     """State, version and arguments of a run; arguments that are JSON key by key."""
-    found = {"run": run_line(run), "version": version_name(cluster, run.pipeline_version_reference)}
+    values = {"run": run_line(run), "version": version_name(cluster, run.pipeline_version_reference)}
     for name, value in ((run.runtime_config.parameters if run.runtime_config else None) or {}).items():
         try:
             content = json.loads(value)
         except (TypeError, ValueError):
             content = None
         if isinstance(content, dict):
-            found |= _flat(content, "" if name == "params" else name)
+            values |= _flat(content, "" if name == "params" else name)
         else:
-            found[name] = str(value)
-    return found
+            values[name] = str(value)
+    return values
 
 
 def _flat(content: dict[str, Any], prefix: str) -> dict[str, str]:
@@ -71,14 +72,11 @@ def _flat(content: dict[str, Any], prefix: str) -> dict[str, str]:
     return flat
 
 
-def _recorded(client: Any, experiment: str, run_id: str, notes: list[str]) -> dict[str, str]:
+def _mlflow_values(client: Any, experiment: str, run_id: str, notes: list[str]) -> dict[str, str]:
     """What MLflow has of a run: it is tagged with the run's id."""
-    from osteon.records.lineage import DATA
-    from osteon.records.runs import run_of_pass
-
-    found = run_of_pass(client, experiment, run_id)
-    if found is None:
+    run = run_of_pass(client, experiment, run_id)
+    if run is None:
         notes.append(f"MLflow has nothing of run {run_id}")
         return {}
-    data = found.data
+    data = run.data
     return {"data": data.tags.get(DATA, ""), **{name: f"{value:.4g}" for name, value in sorted(data.metrics.items())}}
