@@ -28,7 +28,7 @@ import pandas as pd
 
 from benchmarks.fresh_clone import ROOT, Clone, fresh_clone
 from components.promotion.decision import signed
-from components.validation.step import count_reasons
+from components.validation.report import count_reasons
 from osteon.audit.audit import RESULT
 from osteon.audit.findings import Audit
 from osteon.files import atomic_file

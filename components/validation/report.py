@@ -1,53 +1,67 @@
 """What validate found, as one page: report.html."""
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+
+import pandas as pd
 
 from osteon.films.shortcut_audit import ShortcutAudit
 from osteon.pages.page import render_page
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 LOWEST = 0.3  # AUROC at the left end of its scale
 DETAILED = 6  # attributes whose shares are drawn
 
 
-def render_report(
-    films: int,
-    usable: "pd.DataFrame",
-    quarantine: "pd.DataFrame",
-    counts: dict[str, int],
-    faults: list[str],
-    notes: list[str],
-    audit: ShortcutAudit,
-) -> str:
-    """The page as HTML text.
+@dataclass(frozen=True)
+class Verdict:
+    """What validate found of a set.
 
-    Args:
-        films: in the manifest.
-        usable: those that may be used.
-        quarantine: the others, with their reason.
-        counts: films for each reason.
-        faults: why the run stops; empty where it does not.
-        notes: what is only said.
-        audit: what of the label can be told without looking at bone.
-
+    usable: the films that may be used, manifest columns. quarantine: the others: film_id, path, label, reason.
+    faults: why the run stops; empty where it does not. notes: what does not stop it. audit: what of the label can be
+    told without looking at bone.
     """
+
+    usable: pd.DataFrame
+    quarantine: pd.DataFrame
+    faults: list[str]
+    notes: list[str]
+    audit: ShortcutAudit
+
+    @property
+    def films(self) -> int:
+        """Films in the manifest."""
+        return len(self.usable) + len(self.quarantine)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Reason → films in quarantine, the commonest first."""
+        return count_reasons(self.quarantine)
+
+
+def count_reasons(quarantine: pd.DataFrame) -> dict[str, int]:
+    """How many films there are for each reason, the commonest first; numbers and ids do not tell reasons apart."""
+    alike = quarantine["reason"].str.replace(r"(?<=has the pixels of ).+?(?=, labelled)", "…", regex=True)
+    alike = alike.str.replace(r"\d+(\.\d+)?", "…", regex=True)
+    return {str(reason): int(count) for reason, count in alike.value_counts().items()}
+
+
+def render_report(verdict: Verdict) -> str:
+    """The page as HTML text."""
     # What tells most comes first; of the rest, those that have a value with a share of its own.
-    first = audit.attributes[:DETAILED]
-    odd = [one for one in audit.attributes[DETAILED:] if one.furthest()]
-    shares = [share.share.high or 0.0 for one in (*first, *odd) for share in one.shares]
+    attributes, usable = verdict.audit.attributes, verdict.usable
+    detailed = attributes[:DETAILED]
+    detailed += [attribute for attribute in attributes[DETAILED:] if attribute.furthest()]
+    highest_shares = [share.share.high or 0.0 for attribute in detailed for share in attribute.shares]
     return render_page(
         "components.validation",
-        films=films,
+        films=verdict.films,
         trusted=len(usable),
-        quarantined=len(quarantine),
+        quarantined=len(verdict.quarantine),
         positive=int(usable["label"].sum()) if len(usable) else 0,
-        counts=counts,
-        faults=faults,
-        notes=notes,
-        audit=audit,
-        detailed=[*first, *odd],
+        counts=verdict.counts,
+        faults=verdict.faults,
+        notes=verdict.notes,
+        audit=verdict.audit,
+        detailed=detailed,
         lowest=LOWEST,
-        widest=max([*shares, 0.01]),
+        widest=max([*highest_shares, 0.01]),
     )

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from components.ingestion.step import ingest
-from components.validation.step import DOCS, QUARANTINE, REPORT, count_reasons, validate
+from components.validation.report import count_reasons
+from components.validation.step import DOCS, QUARANTINE, REPORT, validate
 from osteon.errors import OsteonError
 from osteon.films.manifest import read_manifest, write_manifest
 from osteon.films.shortcut_audit import SHORTCUTS, read_audit

@@ -1,0 +1,70 @@
+"""Read a folder by its layout, each file's header and tags, and write the manifest."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from components.ingestion.step import IngestSummary
+from osteon.errors import UnreadableFilmError
+from osteon.films.layouts import read_layout
+from osteon.films.manifest import COLUMNS, typed_frame, write_manifest
+from osteon.films.reading.decoding import over_cores, read_header
+from osteon.films.reading.dicom_tags import read_tags
+from osteon.params import DataParams
+from osteon.progress import progress
+
+
+def run_ingest(source: Path, manifest: Path, params: DataParams) -> IngestSummary:
+    """Read the folder; arguments as of the step `ingest`."""
+    rows = read_layout(source, params)
+
+    def read_block(numbers: Sequence[int]) -> list[FileFacts]:
+        return [_read_facts(source / path) for path in rows["path"].iloc[numbers[0] : numbers[-1] + 1]]
+
+    file_facts = over_cores(read_block, range(len(rows)), params.cores)
+    types = {column: COLUMNS[column] for column in FileFacts._fields}
+    facts = typed_frame(progress(file_facts, "ingest", total=len(rows)), types)
+    for column in ("region", "view"):  # what the set itself says takes precedence
+        facts[column] = rows[column].fillna(facts[column])
+    doubts = rows["doubt"].str.cat(facts["doubt"], sep="; ")
+    facts["doubt"] = doubts.fillna(rows["doubt"]).fillna(facts["doubt"])
+    rows = rows.assign(**{str(column): facts[column] for column in facts})
+    write_manifest(rows, manifest)
+    return IngestSummary(
+        films=len(rows),
+        positive=int((rows["label"] == 1).sum()),
+        unlabelled=int(rows["label"].isna().sum()),
+        unreadable=int(facts["width"].isna().sum()),
+    )
+
+
+class FileFacts(NamedTuple):
+    """What a file says before it is decoded; a tuple, for there is one for each film of the set.
+
+    The fields from region on are those of FilmTags.
+    """
+
+    sha256: str | None = None
+    md5: str | None = None
+    width: int | None = None
+    height: int | None = None
+    mode: str | None = None
+    region: str | None = None
+    view: str | None = None
+    pixel_spacing: str | None = None
+    doubt: str | None = None
+
+
+def _read_facts(path: Path) -> FileFacts:
+    """Hashes, header and tags of one file; what cannot be read stays null, and validate says why."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return FileFacts()
+    hashes = hashlib.sha256(data).hexdigest(), hashlib.md5(data, usedforsecurity=False).hexdigest()
+    try:
+        header = read_header(data)
+    except UnreadableFilmError:
+        return FileFacts(*hashes)
+    return FileFacts(*hashes, header.width, header.height, header.mode, *read_tags(data))

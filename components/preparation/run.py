@@ -1,0 +1,67 @@
+"""Decode the trusted films, group and split them, and write the prepared folder and the report of copies."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from components.preparation.splits import split_films
+from components.preparation.squares import FACTS, standardise_films
+from components.preparation.step import PreparationSummary
+from osteon.files import atomic_dir, remove
+from osteon.films.copies.near_copies import FilmStack
+from osteon.films.copies.pairs import find_pairs, joined_rows, write_pairs
+from osteon.films.groups import components, group_films
+from osteon.films.manifest import boxes_to_text, read_manifest, text_to_boxes
+from osteon.films.prepared.array import FILMS, PIXELS, open_pixels, write_rows
+from osteon.films.reading.decoding import fit_into_square
+from osteon.params import PreparationParams
+
+
+def run_prepare(
+    source: Path, trusted: Path, dataset: Path, leaks: Path, params: PreparationParams
+) -> PreparationSummary:
+    """Prepare the films; arguments as of the step `prepare`."""
+    films = read_manifest(trusted)
+    with atomic_dir(dataset, keep=True) as folder:
+        films = films.join(standardise_films(films, source, folder, params.image_size, params.cores))
+        sizes = list(zip(films["shown_width"], films["shown_height"], strict=True))
+        stack = FilmStack(open_pixels(folder / PIXELS), sizes)
+        pairs = find_pairs(films, stack, params.cores)
+        with atomic_dir(leaks) as report:
+            write_pairs(report, pairs, films, stack)
+        joined = joined_rows(pairs)
+        films["group"] = group_films(films, joined)
+        films = films.drop(columns=["path", "pixel_sha256"])  # read for the last time, and long
+        films = films.join(split_films(films, params.test_share, params.folds, params.seed))
+        films = films.assign(
+            copy=0,
+            boxes=_fitted_boxes(films, params.image_size),
+            width=films["shown_width"],
+            height=films["shown_height"],
+        )
+        write_rows(folder / FILMS, films)
+        remove(folder / FACTS)
+    return PreparationSummary(
+        films=len(films),
+        groups=int(films["group"].nunique()),
+        test_films=int(films["test"].sum()),
+        test_positive=int(films.loc[films["test"], "label"].sum()),
+        copies=len(films) - len(set(components(len(films), joined).tolist())),
+        largest_group=int(films["group"].value_counts().max()),
+    )
+
+
+def _fitted_boxes(films: pd.DataFrame, side: int) -> list[str]:
+    """The films' boxes in pixels of the square.
+
+    The sizes are those of the decoded films: a film that EXIF turns is not as wide as its header says.
+    """
+    texts = []
+    for text, width, height in zip(films["boxes"], films["shown_width"], films["shown_height"], strict=True):
+        fit = fit_into_square(width, height, side)
+        moved = [
+            (x * fit.factor + fit.left, y * fit.factor + fit.top, w * fit.factor, h * fit.factor)
+            for x, y, w, h in text_to_boxes(text)
+        ]
+        texts.append(boxes_to_text(moved))
+    return texts
