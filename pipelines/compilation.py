@@ -78,7 +78,14 @@ def source_digest() -> str:
     """SHA-256 of the code that steps run, which stands for an image where there is none."""
     root = Path(__file__).parents[1]
     hashed = hashlib.sha256()
-    patterns = ("osteon/**/*.py", "osteon/**/*.j2", "components/**/*.py", "components/**/*.j2", "mlflow/*.j2")
+    patterns = (
+        "osteon/**/*.py",
+        "osteon/**/*.j2",
+        "components/**/*.py",
+        "components/**/*.j2",
+        "components/**/*.yaml",
+        "mlflow/*.j2",
+    )
     for file in sorted(file for pattern in patterns for file in root.glob(pattern)):
         hashed.update(f"{file.relative_to(root)} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
     return f"python-of-this-folder@sha256:{hashed.hexdigest()}"

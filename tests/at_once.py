@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from components.cli.commands import commands
+from components.cli.commands import main
 from osteon.records.registry import Registry
 
 whole, signal = Registry.append, Path(sys.argv.pop(1))
@@ -25,4 +25,4 @@ def append(*words: Any) -> bool:
 
 if __name__ == "__main__":
     Registry.append = append  # type: ignore[method-assign]
-    commands.main()
+    main()

@@ -184,7 +184,7 @@ def _decisions(run_id: str) -> "list[Entry]":
     """What was decided on the versions whose model a run made."""
     from osteon.records.registry import Registry
 
-    registry = Registry.look()
+    registry = Registry.open_existing()
     versions = registry.versions_of_run(run_id) if registry else []
     return [entry for entry in registry.entries() if entry.version in versions] if registry and versions else []
 
@@ -317,7 +317,7 @@ def print_history(as_json: bool) -> None:
 
     from osteon.records.registry import MODEL, Registry
 
-    registry = Registry.look()
+    registry = Registry.open_existing()
     entries = registry.entries() if registry else []
     if as_json:
         print(json.dumps([json.loads(entry.text()) | {"digest": entry.digest()} for entry in entries], indent=2))  # noqa: T201

@@ -5,7 +5,7 @@ from tempfile import TemporaryDirectory
 
 from osteon.errors import OsteonError
 from osteon.models.package.package import example_film, open_package
-from osteon.records.registry import MODEL, Entry, Registry, now, who
+from osteon.records.registry import MODEL, Entry, Registry, current_user, timestamp
 from osteon.records.store import reason
 
 
@@ -22,9 +22,9 @@ def roll_back(version: str | None, why: str) -> str:
 
     """
     if not why.strip():
-        raise OsteonError("say why: the reason is kept with the decision")
+        raise OsteonError("give a reason with --why: it is kept with the decision")
     registry = Registry.connect()
-    state = registry.state() if version else registry.agree()
+    state = registry.state() if version else registry.reconcile_aliases()
     version = version or state.previous
     if version is None:
         raise OsteonError("no version was in use before; osteon registry history shows the decisions")
@@ -43,8 +43,8 @@ def roll_back(version: str | None, why: str) -> str:
             ) from None
     entry = Entry(
         before=state.last,
-        at=now(),
-        who=who(),
+        at=timestamp(),
+        who=current_user(),
         action="rolled back",
         version=version,
         was=state.champion,
@@ -52,7 +52,7 @@ def roll_back(version: str | None, why: str) -> str:
     )
     if not registry.append(entry):
         raise OsteonError(
-            "another decision was made at the same time; look at osteon registry history and say it again"
+            "another decision was made at the same time; look at osteon registry history and run the command again"
         )
-    registry.carry_out()
+    registry.apply_log()
     return f"{MODEL} version {version} is in use again, in place of {state.champion or 'none'}"

@@ -66,7 +66,7 @@ def promote(
     from osteon.models.package.package import open_package
     from osteon.pages.page import render_page
     from osteon.records import lineage, runs, store
-    from osteon.records.registry import CHALLENGER, MODEL, Entry, Registry, State, now, who
+    from osteon.records.registry import CHALLENGER, MODEL, Entry, Registry, State, current_user, timestamp
 
     rules = read_policy(policy)
     if rules.mode == "off":
@@ -75,10 +75,10 @@ def promote(
         return PromotionSummary(decision="not judged: the policy's mode is off", version="", rules=0, failing=[])
     package, prepared = open_package(model), open_prepared(dataset)
     # A dry run makes nothing, not even the registry.
-    registry = Registry.connect() if rules.mode == "enforce" else Registry.look()
+    registry = Registry.connect() if rules.mode == "enforce" else Registry.open_existing()
     state = State()
     if registry:
-        state = registry.agree() if rules.mode == "enforce" else registry.state()
+        state = registry.reconcile_aliases() if rules.mode == "enforce" else registry.state()
     made = lineage.lineage_of_file(model)
     version = ""
     if registry and rules.mode == "enforce":
@@ -88,7 +88,7 @@ def promote(
                 if not registry.decision_of(version, folder):
                     (folder / DECISION).write_text(json.dumps({"champion": version}) + "\n", encoding="utf-8")
             return PromotionSummary(decision="is in use already", version=version, rules=0, failing=[])
-        registry.point(CHALLENGER, version)
+        registry.set_alias(CHALLENGER, version)
 
     films = prepared.films[prepared.films["test"].to_numpy(bool)]
     candidate = scored(package, version or "candidate", _trained_on(model), films, dataset, source, trusted)
@@ -108,7 +108,7 @@ def promote(
     evidence = _evidence(package, prepared, candidate, report, leaks, made, fault)
     found = decide(candidate, champion, evidence, rules)
 
-    text, at = found.model_dump_json(indent=2) + "\n", now()
+    text, at = found.model_dump_json(indent=2) + "\n", timestamp()
     nodes = list(made.walk()) if made else []
     told = render_card(
         card,
@@ -121,11 +121,11 @@ def promote(
         origin=_origin(model, made),
         params={key: value for node in nodes for key, value in sorted(node.params.items())},
         at=f"{at:%Y-%m-%d %H:%M} UTC",
-        who=who(),
+        who=current_user(),
     )
     with atomic_dir(decision) as folder:
         (folder / DECISION).write_text(text, encoding="utf-8")
-        page = render_page("components.promotion", found=found, model=MODEL, at=at, who=who())
+        page = render_page("components.promotion", found=found, model=MODEL, at=at, who=current_user())
         (folder / PAGE).write_text(page, encoding="utf-8")
         (folder / CARD).write_text(told, encoding="utf-8")
     failing = [f"{rule.rule}: {rule.reason}" for rule in found.failing()]
@@ -138,7 +138,7 @@ def promote(
     entry = Entry(
         before=state.last,
         at=at,
-        who=who(),
+        who=current_user(),
         action="promoted" if found.promote else "refused",
         version=version,
         was=state.champion,
@@ -148,7 +148,7 @@ def promote(
     )
     if not registry.append(entry):
         raise OsteonError("another decision was made while this one was; run promote again, against what is in use now")
-    registry.carry_out()
+    registry.apply_log()
     registry.describe(version, _about(found, kept))
     return PromotionSummary(
         decision="is in use now" if found.promote else "is not good enough",

@@ -23,7 +23,7 @@ from osteon.errors import OsteonError
 from osteon.files import dvc_hash
 from osteon.films.identity import KEY_FILE, VARIABLE
 from osteon.records import lineage, store
-from osteon.records.registry import MODEL, PACKAGE, Registry, answering
+from osteon.records.registry import MODEL, PACKAGE, Registry, translate_errors
 
 if TYPE_CHECKING:
     from osteon.models.package.package import PackageInfo
@@ -158,7 +158,7 @@ def find_original(version: str) -> Original:
         OsteonError: there is no such version, or it is not known from what it was made.
 
     """
-    registry = Registry.look()
+    registry = Registry.open_existing()
     if registry is None:
         raise OsteonError(f"this store has no version of {MODEL} that `osteon promote` made")
     number = registry.aliases().get(version, version)
@@ -167,7 +167,7 @@ def find_original(version: str) -> Original:
     name, run_id = f"{MODEL}/{number}", registry.run_of(number)
     if run_id is None or PACKAGE not in registry.tags(number):
         raise OsteonError(f"{name} was registered by hand: what it was made from is not known")
-    with answering():
+    with translate_errors():
         made = _evaluation(name, run_id)
     commit = made.tags[lineage.COMMIT]
     _git("rev-parse", "--show-toplevel")
@@ -226,7 +226,7 @@ def _reported(name: str, measured: "Lineage") -> dict[str, float | None]:
     wrote = {tag.removeprefix(lineage.WROTE) for tag, kind in measured.tags.items() if kind == "report"}
     with TemporaryDirectory() as temporary:
         try:
-            with answering():
+            with translate_errors():
                 report = Path(client.download_artifacts(measured.run_id, "report", temporary))
         except (OSError, OsteonError) as error:
             raise OsteonError(f"{name}: the report of its evaluation cannot be fetched ({error})") from None

@@ -37,7 +37,7 @@ def ask_why(repository: str, revision: str, params: str, drift: str = "") -> str
 
 
 def _judged() -> list[Judged]:
-    registry = Registry.look()
+    registry = Registry.open_existing()
     if registry is None:
         return []
     entries = [entry for entry in registry.entries() if entry.action != "rolled back"]

@@ -1,9 +1,9 @@
 """Which model is in use, in MLflow's registry: versions, aliases, and a log of how it came to be so.
 
 MLflow keeps no history of aliases and changes nothing atomically but the number of a new version. So every decision is
-a version of a second registered model, LOG, and carries the hash of the decision before it. The log is what counts; the
-aliases follow it. Of two decisions that build on the same one, the first that was numbered holds, and the other knows.
-A process that dies between two calls leaves the log with or without its decision; the next call moves the aliases.
+a version of a second registered model, LOG, and carries the hash of the decision before it. The log counts; the aliases
+follow it. Of two decisions that follow the same one, the one with the lower number holds, and the other process knows.
+A process that dies between two calls leaves the log with or without its decision; the next call sets the aliases.
 """
 
 import getpass
@@ -20,6 +20,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from botocore.exceptions import BotoCoreError, ClientError
+from mlflow.artifacts import download_artifacts, list_artifacts
+from mlflow.exceptions import MlflowException
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from osteon.errors import OsteonError, UnreachableError
@@ -35,7 +38,7 @@ MODEL, LOG = "osteon-fracture", "osteon-fracture-log"
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
 PACKAGE, ENTRY = "osteon.package", "osteon.entry"  # tags of a version
 BEGINNING = "0" * 64
-FETCHING = 60  # seconds to wait for the next bytes of a package
+FETCH_TIMEOUT = 60  # seconds to wait for the next bytes of a package
 DESCRIPTION = 5000  # characters that a database keeps of a version's description
 Action = Literal["promoted", "refused", "rolled back"]
 
@@ -100,30 +103,28 @@ class Registry:
         """
         client, _ = store.connect()
         registry = cls(client)
-        with answering():
-            for name, about in (
+        with translate_errors():
+            for name, description in (
                 (MODEL, "Finds fractures on radiographs. The alias champion is the version in use."),
                 (
                     LOG,
                     "Why a version of osteon-fracture is in use: every decision, each with the hash of the one before.",
                 ),
             ):
-                registry._make(name, about)
+                registry._create_if_missing(name, description)
         return registry
 
     @classmethod
-    def look(cls) -> Self | None:
+    def open_existing(cls) -> Self | None:
         """The registry, if the store has one; nothing is made."""
         client, _ = store.connect()
-        with answering():
-            there = {one.name for one in client.search_registered_models(f"name LIKE '{MODEL}%'")}
-        return cls(client) if {MODEL, LOG} <= there else None
+        with translate_errors():
+            names = {model.name for model in client.search_registered_models(f"name LIKE '{MODEL}%'")}
+        return cls(client) if {MODEL, LOG} <= names else None
 
-    def _make(self, name: str, about: str) -> None:
-        from mlflow.exceptions import MlflowException
-
+    def _create_if_missing(self, name: str, description: str) -> None:
         try:
-            self.client.create_registered_model(name, description=about)
+            self.client.create_registered_model(name, description=description)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -137,21 +138,21 @@ class Registry:
             OsteonError: the log was changed.
 
         """
-        found: list[Entry] = []
+        entries: list[Entry] = []
         digests = {BEGINNING}
-        with answering():
+        with translate_errors():
             numbered = sorted(self._versions(LOG), key=lambda version: int(version.version))
         for version in numbered:
             try:
                 entry = Entry.model_validate_json(version.tags.get(ENTRY, ""))
             except ValidationError:
                 raise OsteonError(f"{LOG}/{version.version} is no entry of Osteon's: the log was changed") from None
-            if entry.before == (found[-1].digest() if found else BEGINNING):
-                found.append(entry)
+            if entry.before == (entries[-1].digest() if entries else BEGINNING):
+                entries.append(entry)
                 digests.add(entry.digest())
             elif entry.before not in digests:
                 raise OsteonError(f"{LOG}/{version.version} does not follow what stands before it: the log was changed")
-        return found
+        return entries
 
     def state(self) -> State:
         """What the log says."""
@@ -166,7 +167,7 @@ class Registry:
 
     def append(self, entry: Entry) -> bool:
         """Write an entry; False if another was written first since `entry.before`."""
-        with answering():
+        with translate_errors():
             # Of no run: MLflow's server takes none but the run that made the model. The entry names its own.
             self.client.create_model_version(
                 LOG,
@@ -174,38 +175,38 @@ class Registry:
                 tags={ENTRY: entry.text()},
                 description=f"{entry.action}: version {entry.version}. {entry.why}"[:DESCRIPTION],
             )
-        return any(one.digest() == entry.digest() for one in self.entries())
+        return any(kept.digest() == entry.digest() for kept in self.entries())
 
     # ---------------------------------------------------------------- versions and aliases
 
     def aliases(self) -> dict[str, str]:
         """Alias → version."""
-        with answering():
+        with translate_errors():
             return {alias: str(number) for alias, number in self.client.get_registered_model(MODEL).aliases.items()}
 
-    def agree(self) -> State:
-        """Make the aliases say what the log says, where a process died before it could.
+    def reconcile_aliases(self) -> State:
+        """Set the aliases as the log says, where a process died before it could.
 
         Raises:
             OsteonError: the alias champion was set by hand to a version that no process that died can have left there.
 
         """
         states = self._states()
-        state, there = states[-1], self.aliases().get(CHAMPION)
-        left = next((one.champion for one in reversed(states) if one.champion != state.champion), None)
-        if there not in (state.champion, left):
+        state, alias = states[-1], self.aliases().get(CHAMPION)
+        before = next((past.champion for past in reversed(states) if past.champion != state.champion), None)
+        if alias not in (state.champion, before):
             raise OsteonError(
-                f"the alias {CHAMPION} of {MODEL} is at version {there or 'none'}, the last decision says "
+                f"the alias {CHAMPION} of {MODEL} is at version {alias or 'none'}, the last decision says "
                 f"{state.champion or 'none'}: somebody moved it; move it back, or decide so: osteon rollback --to …"
             )
-        if there != state.champion:
+        if alias != state.champion:
             log.warning("the last decision was not carried out; version %s is in use now", state.champion)
-        return self.carry_out()
+        return self.apply_log()
 
-    def carry_out(self) -> State:
+    def apply_log(self) -> State:
         """Set the aliases as the log says.
 
-        The old one first: whoever asks between two calls finds a champion, the old or the new.
+        The alias previous first: whoever reads between two calls finds a champion, the old or the new one.
         """
         state = self.state()
         self._set_aliases(state)
@@ -224,19 +225,19 @@ class Registry:
             if aliases.get(alias) == version:
                 continue
             if version is not None:
-                self.point(alias, version)
+                self.set_alias(alias, version)
             else:
-                with answering():
+                with translate_errors():
                     self.client.delete_registered_model_alias(MODEL, alias)
 
-    def point(self, alias: str, version: str) -> None:
+    def set_alias(self, alias: str, version: str) -> None:
         """Set an alias, which alone decides nothing."""
-        with answering():
+        with translate_errors():
             store.retry_once_on_conflict(lambda: self.client.set_registered_model_alias(MODEL, alias, version))
 
     def describe(self, version: str, text: str) -> None:
         """What MLflow's page of a version says."""
-        with answering():
+        with translate_errors():
             self.client.update_model_version(MODEL, version, description=text[:DESCRIPTION])
 
     def register(self, package: str, model_id: str, run_id: str, tags: dict[str, str]) -> str:
@@ -249,15 +250,15 @@ class Registry:
             tags: of a new version.
 
         """
-        with answering():
-            found = self._of_package(package)
-            if not found:
+        with translate_errors():
+            versions = self._of_package(package)
+            if not versions:
                 self.client.create_model_version(
                     MODEL, f"models:/{model_id}", run_id=run_id, model_id=model_id, tags={PACKAGE: package, **tags}
                 )
                 # Two may have done so at once: the first counts.
-                found = self._of_package(package)
-        return min(found, key=int)
+                versions = self._of_package(package)
+        return min(versions, key=int)
 
     def decision_of(self, version: str, folder: Path) -> bool:
         """Fetch what the run that judged a version kept of it into a folder; False where no run did.
@@ -269,29 +270,29 @@ class Registry:
         runs = [entry.run for entry in self.entries() if entry.version == version and entry.run]
         if not runs:
             return False
-        with _fetching(f"the decision on {MODEL}/{version}"), TemporaryDirectory() as temporary:
-            there = self.client.list_artifacts(runs[-1], "decision")
-            for one in there:
-                shutil.move(self.client.download_artifacts(runs[-1], one.path, temporary), folder)
-        return bool(there)
+        with _translate_fetch_errors(f"the decision on {MODEL}/{version}"), TemporaryDirectory() as temporary:
+            files = self.client.list_artifacts(runs[-1], "decision")
+            for file in files:
+                shutil.move(self.client.download_artifacts(runs[-1], file.path, temporary), folder)
+        return bool(files)
 
     def versions_of_run(self, run_id: str) -> list[str]:
         """Those whose model a run logged."""
-        with answering():
-            return [str(one.version) for one in self._versions(MODEL) if one.run_id == run_id]
+        with translate_errors():
+            return [str(version.version) for version in self._versions(MODEL) if version.run_id == run_id]
 
     def _of_package(self, package: str) -> list[str]:
-        return [str(one.version) for one in self._versions(MODEL) if one.tags.get(PACKAGE) == package]
+        return [str(version.version) for version in self._versions(MODEL) if version.tags.get(PACKAGE) == package]
 
     def _versions(self, name: str) -> list[Any]:
-        found: list[Any] = []
+        versions: list[Any] = []
         token: str | None = None
         while True:
             page = self.client.search_model_versions(f"name = '{name}'", page_token=token)
-            found += page
+            versions += page
             token = page.token
             if not token:
-                return found
+                return versions
 
     def package_of(self, version: str, folder: Path) -> Path:
         """Fetch the package of a version into a folder.
@@ -301,21 +302,19 @@ class Registry:
             OsteonError: no such version, not one of Osteon's, or its files are not those that were registered.
 
         """
-        from mlflow.artifacts import download_artifacts, list_artifacts
-
         expected = self.tags(version).get(PACKAGE)
         if expected is None:
             raise OsteonError(f"{MODEL}/{version} was registered by hand: what its files should be is not known")
         # Without the code that MLflow keeps beside them, a hundred files.
         files = f"models:/{MODEL}/{version}/artifacts"
-        found: list[Path] = []
-        with _fetching(f"{MODEL}/{version}: its files"):
+        packages: list[Path] = []
+        with _translate_fetch_errors(f"{MODEL}/{version}: its files"):
             if list_artifacts(files):
-                there = Path(download_artifacts(files, dst_path=str(folder)))
-                found = [path.parent for path in there.rglob("package.json")]
-        if len(found) != 1 or dvc_hash(found[0]) != expected:
+                fetched = Path(download_artifacts(files, dst_path=str(folder)))
+                packages = [path.parent for path in fetched.rglob("package.json")]
+        if len(packages) != 1 or dvc_hash(packages[0]) != expected:
             raise OsteonError(f"{MODEL}/{version}: its files are missing or not those that were registered")
-        return found[0]
+        return packages[0]
 
     def run_of(self, version: str) -> str | None:
         """The run that logged the model of a version; None where it was registered by hand from no run.
@@ -324,7 +323,7 @@ class Registry:
             OsteonError: there is none of this number.
 
         """
-        with answering():
+        with translate_errors():
             return self.client.get_model_version(MODEL, version).run_id or None
 
     def tags(self, version: str) -> dict[str, str]:
@@ -334,15 +333,13 @@ class Registry:
             OsteonError: there is none of this number.
 
         """
-        with answering():
+        with translate_errors():
             return dict(self.client.get_model_version(MODEL, version).tags)
 
 
 @contextmanager
-def answering() -> Iterator[None]:
-    """Say what MLflow says in one line, and soon: a decision can be said again."""
-    from mlflow.exceptions import MlflowException
-
+def translate_errors() -> Iterator[None]:
+    """Turn an error of MLflow's into one line, and soon: whoever decides can run the command again."""
     try:
         with store.http_limits(store.A_RESTART):
             yield
@@ -351,25 +348,22 @@ def answering() -> Iterator[None]:
 
 
 @contextmanager
-def _fetching(what: str) -> Iterator[None]:
-    """Say in one line that files in the store do not come."""
-    from botocore.exceptions import BotoCoreError, ClientError
-    from mlflow.exceptions import MlflowException
-
+def _translate_fetch_errors(what: str) -> Iterator[None]:
+    """Turn the errors of fetching files from the store into one line."""
     try:
-        with store.http_limits(store.A_RESTART, FETCHING):
+        with store.http_limits(store.A_RESTART, FETCH_TIMEOUT):
             yield
     # MLflow lets through what it meets on the way to the artifacts: OSError is that of requests, too.
     except (MlflowException, OSError, BotoCoreError, ClientError) as error:
         raise UnreachableError(f"{what} cannot be fetched ({store.reason(error)}); try again") from None
 
 
-def who() -> str:
+def current_user() -> str:
     """Who decides: the name that MLflow knows, or the user of this machine."""
     name = os.environ.get("OSTEON_WHO") or os.environ.get("MLFLOW_TRACKING_USERNAME")
     return name or f"{getpass.getuser()}@{platform.node()}"
 
 
-def now() -> datetime:
-    """The present time; not rounded, so that two who decide the same in one second write two entries."""
+def timestamp() -> datetime:
+    """The present time, UTC; not rounded, so that two who decide the same in one second write two entries."""
     return datetime.now(UTC)

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment
 
-# MLflow counts its users by calling home unless it is told not to; it reads this while it is imported.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-
 STORE = Path("mlflow") / "store"
 EXPERIMENT = "osteon"
 

@@ -329,7 +329,7 @@ def test_two_promotions_at_once(either_bench: Bench, tmp_path: Path) -> None:
     )
     registry = Registry.connect()
     assert [(one.action, one.version) for one in registry.entries()] == [("promoted", version)]
-    assert registry.agree().champion == version
+    assert registry.reconcile_aliases().champion == version
     assert aliases()[CHAMPION] == version
     # And the other is judged against it when it is said again.
     other = "middling" if registry.tags(version)[PACKAGE] == dvc_hash(bench.folder / "good") else "good"
@@ -356,7 +356,7 @@ def test_a_server_that_goes_away_while_a_model_is_judged(
             assert "sesame" not in str(caught.value)
             assert len(str(caught.value).splitlines()) == 1
             line.mend()
-            state = Registry.connect().agree()
+            state = Registry.connect().reconcile_aliases()
             assert aliases()[CHAMPION] == state.champion
             if state.champion != before:
                 break

@@ -30,8 +30,8 @@ from osteon.records.registry import (
     Entry,
     Registry,
     State,
-    now,
-    who,
+    current_user,
+    timestamp,
 )
 from tests.command import osteon, waiting
 from tests.making import failing_graph, packaged
@@ -96,7 +96,7 @@ def entry(registry: Registry, version: str, action: Any = "promoted", **changes:
     state = registry.state()
     usual = {
         "before": state.last,
-        "at": now(),
+        "at": timestamp(),
         "who": "a test",
         "action": action,
         "version": version,
@@ -109,7 +109,7 @@ def entry(registry: Registry, version: str, action: Any = "promoted", **changes:
 def promoted(registry: Registry, *versions: str) -> State:
     for version in versions:
         assert registry.append(entry(registry, version))
-        registry.agree()
+        registry.reconcile_aliases()
     return registry.state()
 
 
@@ -157,7 +157,7 @@ def test_a_package_whose_files_were_altered_or_lost(registry: Registry, store: S
         promoted(registry, "1", "2")
         with pytest.raises(OsteonError, match="its files are missing"):
             roll_back(None, "it was better")
-        assert registry.agree().champion == "2"
+        assert registry.reconcile_aliases().champion == "2"
         store.put(model, name, whole[:-1] + b"x")
         with pytest.raises(OsteonError, match=refused):
             registry.package_of("1", tmp_path / "altered")
@@ -183,13 +183,13 @@ def test_no_such_version(registry: Registry, tmp_path: Path) -> None:
 
 
 def test_nothing_is_in_use_at_first(registry: Registry) -> None:
-    assert registry.agree() == State()
+    assert registry.reconcile_aliases() == State()
     assert registry.entries() == []
     assert registry.aliases() == {}
 
 
 def test_promotions_and_their_history(registry: Registry) -> None:
-    registry.point(CHALLENGER, "1")
+    registry.set_alias(CHALLENGER, "1")
     assert promoted(registry, "1").champion == "1"
     assert registry.aliases() == {CHAMPION: "1"}
     state = promoted(registry, "2", "3")
@@ -201,9 +201,9 @@ def test_promotions_and_their_history(registry: Registry) -> None:
 
 def test_a_refused_one_changes_nothing_but_the_history(registry: Registry) -> None:
     promoted(registry, "1")
-    registry.point(CHALLENGER, "2")
+    registry.set_alias(CHALLENGER, "2")
     assert registry.append(entry(registry, "2", "refused"))
-    registry.agree()
+    registry.reconcile_aliases()
     assert registry.aliases() == {CHAMPION: "1", CHALLENGER: "2"}
     assert [one.action for one in registry.entries()] == ["promoted", "refused"]
 
@@ -220,7 +220,7 @@ def test_of_two_decisions_on_one_state_the_first_holds_and_the_other_knows(regis
     one, other = entry(registry, "2"), entry(registry, "3")
     assert registry.append(one)
     assert not registry.append(other)
-    assert registry.agree().champion == "2"
+    assert registry.reconcile_aliases().champion == "2"
     # And life goes on.
     assert promoted(registry, "3").champion == "3"
     assert [one.version for one in registry.entries()] == ["1", "2", "3"]
@@ -250,9 +250,9 @@ def test_a_log_of_many_pages(registry: Registry, monkeypatch: pytest.MonkeyPatch
 
 
 def test_an_alias_that_is_new_is_set_by_several_at_once(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("osteon.records.registry.answering", nullcontext)  # it is not for threads
+    monkeypatch.setattr("osteon.records.registry.translate_errors", nullcontext)  # it is not for threads
     for number in range(5):
-        in_threads(4, lambda alias=f"pilot{number}": registry.point(alias, "2"))
+        in_threads(4, lambda alias=f"pilot{number}": registry.set_alias(alias, "2"))
     assert registry.aliases() == {f"pilot{number}": "2" for number in range(5)}
 
 
@@ -265,7 +265,7 @@ def test_two_processes_that_decide_the_same_at_once(registry: Registry, tmp_path
     assert [code for code, _, _ in both] == [0, 2], both
     assert both[0][1] == f"{MODEL} version 1 is in use again, in place of 2\n"
     assert both[1][2].splitlines()[-1] == (
-        "error: another decision was made at the same time; look at osteon registry history and say it again"
+        "error: another decision was made at the same time; look at osteon registry history and run the command again"
     )
     assert [one.action for one in registry.entries()] == ["promoted", "promoted", "rolled back"]
     assert registry.aliases() == {CHAMPION: "1", PREVIOUS: "2"}
@@ -311,19 +311,19 @@ def test_killed_between_any_two_calls_it_is_the_old_state_or_the_new(
     registry: Registry, at: int, after: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     promoted(registry, "1", "2")
-    registry.point(CHALLENGER, "3")
+    registry.set_alias(CHALLENGER, "3")
     decision = entry(registry, "3")
     with monkeypatch.context() as patch:
         called = dying(registry.client, at, after=after, monkeypatch=patch)
         with pytest.raises(Died):
             registry.append(decision)
-            registry.agree()
+            registry.reconcile_aliases()
     assert len(called) == at
     # At every moment somebody who asks finds a model that was decided on.
     assert registry.aliases()[CHAMPION] in ("2", "3")
 
     again = Registry.connect()
-    state = again.agree()
+    state = again.reconcile_aliases()
     if at == 1 and not after:
         assert (state.champion, state.previous) == ("2", "1")
         assert again.aliases() == {CHAMPION: "2", PREVIOUS: "1", CHALLENGER: "3"}
@@ -334,10 +334,10 @@ def test_killed_between_any_two_calls_it_is_the_old_state_or_the_new(
 
 def test_there_are_no_more_calls_to_die_at(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     promoted(registry, "1", "2")
-    registry.point(CHALLENGER, "3")
+    registry.set_alias(CHALLENGER, "3")
     called = dying(registry.client, 99, after=False, monkeypatch=monkeypatch)
     registry.append(entry(registry, "3"))
-    registry.agree()
+    registry.reconcile_aliases()
     assert len(called) == 4
 
 
@@ -368,7 +368,7 @@ def test_an_alias_that_was_moved_by_hand_stops_until_somebody_decides(registry: 
     promoted(registry, "1", "2", "3")
     registry.client.set_registered_model_alias(MODEL, CHAMPION, "1")
     with pytest.raises(OsteonError, match="is at version 1, the last decision says 3: somebody moved it"):
-        registry.agree()
+        registry.reconcile_aliases()
     assert roll_back("1", "3 misses wrists") == f"{MODEL} version 1 is in use again, in place of 3"
     assert registry.aliases() == {CHAMPION: "1", PREVIOUS: "3"}
 
@@ -386,7 +386,7 @@ def test_back_and_forth(registry: Registry) -> None:
         "1",
         "2",
         "it misses wrists",
-        who(),
+        current_user(),
     )
     assert roll_back("1", "again") == "version 1 is in use already"
     assert roll_back("2", "it was the scanner").endswith("version 2 is in use again, in place of 1")
@@ -399,7 +399,7 @@ def test_back_and_forth(registry: Registry) -> None:
         ("3", "better", "version 3 was never in use"),
         ("99", "better", "version 99 was never in use"),
         ("abc", "better", "version abc was never in use"),
-        ("1", "  ", "say why"),
+        ("1", "  ", "give a reason"),
     ],
 )
 def test_back_to_where_there_is_nothing(registry: Registry, version: str | None, why: str, reason: str) -> None:
@@ -418,11 +418,11 @@ def test_a_decision_that_is_made_while_the_aliases_are_set_is_followed_too(
     def slowly(state: State) -> None:
         if state.champion == "2":
             assert other.append(entry(other, "3"))
-            other.carry_out()
+            other.apply_log()
         set_aliases(state)
 
     monkeypatch.setattr(registry, "_set_aliases", slowly)
-    assert registry.carry_out().champion == "3"
+    assert registry.apply_log().champion == "3"
     assert registry.aliases() == {CHAMPION: "3", PREVIOUS: "2"}
 
 
@@ -465,13 +465,13 @@ def test_a_server_that_goes_away_at_any_call_leaves_the_old_state_or_the_new(
 ) -> None:
     """The call does not arrive, or it does and its answer is lost."""
     promoted(registry, "1", "2")
-    registry.point(CHALLENGER, "3")
+    registry.set_alias(CHALLENGER, "3")
     store.postgres.keep("decided")
     decision = entry(registry, "3")
 
     def decide() -> None:
         registry.append(decision)
-        registry.agree()
+        registry.reconcile_aliases()
 
     with line_to(store.server.address) as line:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", line.address.replace("://", "://ada:sesame@"))
@@ -494,7 +494,7 @@ def test_a_server_that_goes_away_at_any_call_leaves_the_old_state_or_the_new(
                 assert "sesame" not in said
                 assert len(said.splitlines()) == 1
                 assert registry.aliases()[CHAMPION] in ("2", "3")
-                state = registry.agree()
+                state = registry.reconcile_aliases()
                 new = number > 0 or heard
                 assert (state.champion, state.previous) == (("3", "2") if new else ("2", "1")), (call, heard)
                 aliases = registry.aliases()
@@ -517,7 +517,7 @@ def test_an_answer_that_is_lost_and_asked_for_again_is_one_decision(
         line.cut(0, heard=True, once=True)
         assert registry.append(decision)
         assert len(registry.client.search_model_versions(f"name = '{LOG}'")) == 3
-        assert registry.carry_out().champion == "2"
+        assert registry.apply_log().champion == "2"
         assert [one.version for one in registry.entries()] == ["1", "2"]
         assert promoted(registry, "3").previous == "2"
 
@@ -545,7 +545,7 @@ def test_a_server_that_is_killed_in_the_middle_and_comes_back(
     (line,) = said.splitlines()
     assert line.startswith(f"error: the MLflow server {store.server.address} does not answer any more (")
     assert line.endswith("run the command again when it does: nothing is left half done")
-    assert registry.agree().champion == "2"
+    assert registry.reconcile_aliases().champion == "2"
     assert roll_back(None, "it misses wrists").endswith("version 1 is in use again, in place of 2")
 
 
@@ -560,7 +560,7 @@ def test_artifacts_that_cannot_be_reached(
         with pytest.raises(UnreachableError, match=f"{MODEL}/1: its files cannot be fetched ") as caught:
             roll_back(None, "it was better")
         assert len(str(caught.value).splitlines()) == 1
-        assert registry.agree().champion == "2"
+        assert registry.reconcile_aliases().champion == "2"
     assert roll_back(None, "it was better").endswith("version 1 is in use again, in place of 2")
 
 

@@ -22,7 +22,7 @@ from osteon.files import dvc_hash
 from osteon.films.identity import VARIABLE
 from osteon.records import lineage, runs
 from osteon.records import store as mlflow_store
-from osteon.records.registry import MODEL, PACKAGE, Entry, Registry, now
+from osteon.records.registry import MODEL, PACKAGE, Entry, Registry, timestamp
 from tests.command import python
 from tests.unit.conftest import use_store
 
@@ -502,7 +502,7 @@ def test_an_evaluation_that_somebody_only_tried_does_not_count(project: Project)
 def test_a_version_can_be_named_by_its_alias(project: Project) -> None:
     version = project.version()
     registry = Registry.connect()
-    about: dict[str, Any] = {"before": registry.state().last, "at": now(), "who": "a test", "action": "promoted"}
+    about: dict[str, Any] = {"before": registry.state().last, "at": timestamp(), "who": "a test", "action": "promoted"}
     assert registry.append(Entry(**about, version=version, was=None, why="so it is"))
-    registry.carry_out()
+    registry.apply_log()
     assert find_original("champion").version == version
