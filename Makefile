@@ -22,8 +22,13 @@ run: $(VENV)/made ## run the pipeline (dvc repro), judge the model, and print wh
 	@osteon promote || [ $$? -eq 4 ]  # 4: not good enough, which is no fault
 	@osteon summary
 
+# For a newcomer: all that needs no container, no server, no real films and no minutes of training.
 .PHONY: test
-test: $(VENV)/made ## run the tests
+test: $(VENV)/made ## run the tests that need minutes at most (six on two cores)
+	@pytest -n 2 --dist loadgroup --durations 10 --durations-min 5 -m "not slow and not e2e and not container and not real"
+
+.PHONY: test-all
+test-all: $(VENV)/made ## run all tests, as CI does
 	@pytest -n 2 --dist loadgroup --durations 30 --durations-min 5
 
 .PHONY: lint
@@ -49,7 +54,7 @@ bench: $(VENV)/made ## measure speed and memory (an hour and a half with real fi
 
 .PHONY: lock
 lock: $(VENV)/made ## resolve pyproject.toml anew into requirements.lock
-	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --fork-strategy fewest \
+	@$(BIN)/uv pip compile pyproject.toml --extra dev --extra docs --universal --python-version 3.11 --fork-strategy fewest \
 	  --generate-hashes --no-emit-index-url --no-annotate --upgrade --quiet \
 	  --custom-compile-command "make lock" --output-file requirements.lock
 	@$(MAKE) --no-print-directory lock-image

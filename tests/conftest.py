@@ -22,6 +22,8 @@ from osteon.params import (
     ValidationParams,
 )
 
+TESTS = Path(__file__).parent
+
 # A worker comes to hold millions of objects, networks and all that was imported.
 collect_garbage_rarely()
 # Nothing a test does may land in the project's own store, or at a server the user has set.
@@ -29,6 +31,36 @@ for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "OSTEON_PASS", "DV
     os.environ.pop(name, None)
 # Nor may a random key of patient ids.
 os.environ["OSTEON_IDENTITY_KEY"] = "the tests' own key"
+
+
+# What a test needs that a newcomer's `make test` goes without, by the folder it is in and by the fixtures it asks for.
+MARK_OF_FOLDER = {"e2e": "e2e", "real": "real"}
+MARK_OF_FIXTURE = {
+    "image": "container",
+    "real_data": "real",
+    # Programs of their own: MLflow's server, PostgreSQL, moto's S3.
+    "mlflow_address": "slow",
+    "shared_store": "slow",
+    "shared_bench": "slow",
+    "s3": "slow",
+}
+# What a test or its fixture is run with: a store on a server, a network that takes long to build and to compile.
+SLOW_PARAMS = {"server", "PostgreSQL", "vgg", "resnet50", "densenet121", "efficientnetv2b0"}
+
+
+def marks_of(item: pytest.Item) -> set[str]:
+    """The marks that follow from where a test is and what it asks for; pyproject.toml says what each means."""
+    fixtures = set(getattr(item, "fixturenames", ()))
+    params = getattr(getattr(item, "callspec", None), "params", {}).values()
+    marks = {mark for name, mark in MARK_OF_FIXTURE.items() if name in fixtures}
+    marks |= {mark for folder, mark in MARK_OF_FOLDER.items() if folder in item.path.relative_to(TESTS).parts}
+    return marks | ({"slow"} if any(isinstance(param, str) and param in SLOW_PARAMS for param in params) else set())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for mark in marks_of(item):
+            item.add_marker(mark)
 
 
 def pytest_collection_finish() -> None:
@@ -129,10 +161,11 @@ class Experiment:
 
 @pytest.fixture(scope="session")
 def experiment(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    """What the step train reads, for the films of `pipeline`."""
+    """What the step train reads, for the films of `pipeline`; its networks are tiny ones."""
     from components.cross_validation.step import cross_validate
     from components.features.step import features
     from osteon.models.best_hyperparameters import BestHyperparameters, write_best_hyperparameters
+    from tests.tiny_network import tiny_networks
 
     folder = tmp_path_factory.mktemp("experiment")
     made = Experiment(
@@ -143,17 +176,18 @@ def experiment(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> 
     features(pipeline.dataset, pipeline.augmented, made.features, FeatureParams(image_size=64))
     made.best.mkdir()
     write_best_hyperparameters(made.best, BestHyperparameters())
-    cross_validate(
-        pipeline.dataset,
-        pipeline.augmented,
-        made.features,
-        made.best,
-        made.folds,
-        made.report,
-        CrossValidationParams(models=["svm", "logistic_regression"], at_once=1),
-        made.training,
-        ClassicalParams(components=8),
-    )
+    with tiny_networks():
+        cross_validate(
+            pipeline.dataset,
+            pipeline.augmented,
+            made.features,
+            made.best,
+            made.folds,
+            made.report,
+            CrossValidationParams(models=["svm", "logistic_regression"], at_once=1),
+            made.training,
+            ClassicalParams(components=8),
+        )
     return made
 
 

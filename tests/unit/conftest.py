@@ -26,7 +26,7 @@ def use_store(folder: Path, empty: Path, monkeypatch: pytest.MonkeyPatch) -> Mlf
 
 
 @pytest.fixture
-def server(tmp_path: Path, empty_store: Path) -> Iterator[str]:
+def mlflow_address(tmp_path: Path, empty_store: Path) -> Iterator[str]:
     """The address of an MLflow server."""
     shutil.copy(empty_store, tmp_path / "server.db")
     kept = {
@@ -39,7 +39,7 @@ def server(tmp_path: Path, empty_store: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedServer]:
+def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedServer]:
     """An MLflow server with PostgreSQL and S3, once for all tests of a worker; skips where there is no PostgreSQL."""
     with shared_server(tmp_path_factory.mktemp("shared")) as running:
         yield running
@@ -50,5 +50,5 @@ def store(request: pytest.FixtureRequest, empty_store: Path) -> Store:
     """Each of the two places where MLflow may keep things; a test that asks for it runs with both."""
     if request.param == "sqlite":
         return SqliteFile(empty_store)
-    running: SharedServer = request.getfixturevalue("shared")
+    running: SharedServer = request.getfixturevalue("shared_store")
     return running

@@ -5,6 +5,7 @@ import json
 import shutil
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -34,6 +35,7 @@ from osteon.params import ClassicalParams, CrossValidationParams
 from osteon.records import runs, store
 from tests.command import python
 from tests.conftest import Experiment
+from tests.tiny_network import tiny_networks
 from tests.unit.conftest import use_store
 
 # One worker makes the experiment's folds for all tests that look at them.
@@ -41,6 +43,13 @@ pytestmark = pytest.mark.xdist_group("experiment")
 
 MODELS = ["network", "svm", "logistic_regression", "soft_vote"]
 CLASSICAL = ClassicalParams(components=8)
+
+
+@pytest.fixture(autouse=True)
+def no_network_of_a_size() -> Iterator[None]:
+    """In this process. Folds side by side have processes of their own."""
+    with tiny_networks():
+        yield
 
 
 def run(experiment: Experiment, folder: Path, at_once: int = 1, **changes: object) -> None:
@@ -338,8 +347,17 @@ def side_by_side(
     return folder / "folds", client, run_id
 
 
+@pytest.fixture(scope="module")
+def one_after_the_other(experiment: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folds with the networks that processes of their own have."""
+    folder = tmp_path_factory.mktemp("one_after_the_other")
+    run(experiment, folder)
+    return folder / "folds"
+
+
+@pytest.mark.slow
 def test_folds_side_by_side_are_the_folds_one_after_the_other(
-    experiment: Experiment, side_by_side: tuple[Path, MlflowClient, str]
+    one_after_the_other: Path, side_by_side: tuple[Path, MlflowClient, str]
 ) -> None:
     """But for rounding, and the seconds: each process has fewer threads.
 
@@ -350,15 +368,16 @@ def test_folds_side_by_side_are_the_folds_one_after_the_other(
     order = ["model", "film_id"]
     ours, theirs = (
         pd.read_parquet(folder / PREDICTIONS).sort_values(order, ignore_index=True)
-        for folder in (folds, experiment.folds)
+        for folder in (folds, one_after_the_other)
     )
     learnt = ours["model"].isin(["network", "soft_vote"])
     for rows, allowed in ((learnt, 0.1), (~learnt, 1e-3)):
         pd.testing.assert_frame_equal(ours[rows], theirs[rows], rtol=0, atol=allowed)
-    for one, other in zip(read_folds(folds), read_folds(experiment.folds), strict=True):
+    for one, other in zip(read_folds(folds), read_folds(one_after_the_other), strict=True):
         assert one.model_dump(exclude={"seconds"}) == other.model_dump(exclude={"seconds"})
 
 
+@pytest.mark.slow
 def test_the_process_of_a_fold_that_is_killed_ends_the_step_with_advice(experiment: Experiment, tmp_path: Path) -> None:
     """The system kills the largest process when memory is out. What was done is kept, and the next call goes on."""
     partial = tmp_path / ".folds.partial"
@@ -378,6 +397,7 @@ def test_the_process_of_a_fold_that_is_killed_ends_the_step_with_advice(experime
     assert partial.is_dir()
 
 
+@pytest.mark.slow
 def test_folds_side_by_side_are_runs_below_the_step(side_by_side: tuple[Path, MlflowClient, str]) -> None:
     _, client, run_id = side_by_side
     below = client.search_runs([client.get_run(run_id).info.experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'")
@@ -438,6 +458,7 @@ def test_a_process_does_not_outlive_the_step_it_works_for(tmp_path: Path) -> Non
     raise AssertionError("it goes on working")
 
 
+@pytest.mark.slow
 def test_no_fold_is_waited_for_when_another_cannot_be_computed(experiment: Experiment, tmp_path: Path) -> None:
     (tmp_path / ".folds.partial").mkdir()
     (tmp_path / ".folds.partial" / ".fold-1.partial").write_text("no folder")

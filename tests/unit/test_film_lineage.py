@@ -250,10 +250,10 @@ def test_the_command_wants_one_thing(store: Store, words: tuple[str, ...]) -> No
 
 
 def test_a_server_keeps_the_list_too(
-    server: str, pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mlflow_address: str, pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From another folder than the one where the model was made."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_address)
     monkeypatch.chdir(tmp_path)
     runs.run_step(describe(pack), {"dataset": pipeline.dataset, "model": tmp_path / "model"}, PARAMS)
     shutil.rmtree(tmp_path / "model")

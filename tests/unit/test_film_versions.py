@@ -194,6 +194,7 @@ def test_a_private_repository_is_cloned_and_its_password_is_not_said(films: Film
         assert "mellon" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_films_come_from_s3_with_the_keys_of_the_environment(tmp_path: Path) -> None:
     with s3_server() as s3:
         s3.client.create_bucket(Bucket="films")

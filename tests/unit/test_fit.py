@@ -2,8 +2,10 @@
 
 import logging
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from osteon.films.prepared.folds import rows_in, rows_outside
 from osteon.models.networks.backend import load_keras
 from osteon.params import AugmentationParams, TrainingParams
 from tests.conftest import Pipeline
+from tests.tiny_network import tiny_network
 
 keras = load_keras()
 
@@ -139,6 +142,7 @@ def run_fit(
     killed_after: int | None = None,
     watched: bool = True,
     epochs: int | None = None,
+    build: Callable[[int, TrainingParams], Any] = tiny_network,
 ) -> tuple[list[np.ndarray], TrainingState]:
     """Weights and history; killed_after raises at the end of that epoch, as a kill would."""
 
@@ -153,7 +157,7 @@ def run_fit(
     asked = FilmBatches(prepared, rows_in(prepared.films, 0)) if watched else None
     try:
         network, state = fit(
-            lambda: build_network(64, params),
+            lambda: build(64, params),
             batches_of(prepared, AugmentationParams(), params=params),
             asked,
             params,
@@ -214,7 +218,7 @@ def test_the_best_epochs_weights_are_kept_and_are_the_averaged_ones(prepared: Pr
     """The AUROC of the returned network on the validation fold is the history's best."""
     params = SMALL.model_copy(update={"epochs": 4, "learning_rate": 0.02})
     weights, state = run_fit(prepared, tmp_path / "a", params)
-    network = build_network(64, params)
+    network = tiny_network(64, params)
     network.set_weights(weights)
     rows = rows_in(prepared.films, 0)
     logits = network.predict(prepared.pixels[rows][..., None], verbose=0)["finding"][:, 0]
@@ -258,7 +262,7 @@ def test_weights_to_start_from_are_not_learnt_away_while_the_heads_learn(
         update={"weights": str(tmp_path / "teacher.keras"), "head_epochs": 2, "fine_tuning": 1e-9, "epochs": 1}
     )
     params = params.model_copy(update={"weight_decay": 0.0})
-    weights, _ = run_fit(prepared, tmp_path / "a", params, watched=False)
+    weights, _ = run_fit(prepared, tmp_path / "a", params, watched=False, build=build_network)
     network = build_network(64, params)
     network.set_weights(weights)
     for layer, was in zip(body_layers(network), body_layers(teacher), strict=True):
@@ -295,7 +299,7 @@ def test_a_network_learns_what_is_easy_to_see(prepared: PreparedFilms, tmp_path:
         boxes.append(f"[[{x}, {y}, 8, 8]]" if label else "[]")
     marked = PreparedFilms(pixels, prepared.films.assign(boxes=boxes))
     params = SMALL.model_copy(update={"epochs": 20})
-    weights, state = run_fit(marked, tmp_path / "a", params)
+    weights, state = run_fit(marked, tmp_path / "a", params, build=build_network)
     assert max(one["watched_auroc"] for one in state.history) > 0.9
     network = build_network(64, params)
     network.set_weights(weights)
@@ -307,7 +311,7 @@ def test_a_network_learns_what_is_easy_to_see(prepared: PreparedFilms, tmp_path:
 
 def test_precision_is_probed_only_when_asked(prepared: PreparedFilms) -> None:
     def build() -> object:
-        return build_network(64, SMALL)
+        return tiny_network(64, SMALL)
 
     def never() -> object:
         raise AssertionError("built a network to probe")
@@ -318,7 +322,7 @@ def test_precision_is_probed_only_when_asked(prepared: PreparedFilms) -> None:
 
 
 def test_a_checkpoint_of_other_films_or_parameters_is_not_taken(tmp_path: Path) -> None:
-    network = build_network(64, SMALL)
+    network = tiny_network(64, SMALL)
     compile_network(network, SMALL, 5)
     state = TrainingState(fingerprint="mine", precision="float32", history=[{"watched_auroc": 0.5}])
     save_checkpoint(tmp_path / "c", network, network.get_weights(), state)
@@ -332,7 +336,7 @@ def test_a_checkpoint_of_other_films_or_parameters_is_not_taken(tmp_path: Path) 
 def test_a_kill_while_the_checkpoint_gets_its_name_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network = build_network(64, SMALL)
+    network = tiny_network(64, SMALL)
     compile_network(network, SMALL, 5)
     old, new = (
         TrainingState(fingerprint="f", precision="float32", history=[{"watched_auroc": 0.5}] * n) for n in (1, 2)

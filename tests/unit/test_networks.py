@@ -304,6 +304,7 @@ def test_imagenet_weights_in_every_kind_of_file(tmp_path: Path, kind: str) -> No
     assert_same_features(network, oracle)
 
 
+@pytest.mark.slow
 def test_imagenet_weights_with_their_classifier(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     whole = published("densenet121", 224, include_top=True)
     whole.save(tmp_path / "imagenet.h5")

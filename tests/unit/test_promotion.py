@@ -159,10 +159,10 @@ def bench(made: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench
 
 
 @pytest.fixture
-def shared_bench(made: Bench, shared: SharedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+def shared_bench(made: Bench, shared_store: SharedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """The same models in a store on a server; the reports are those that were made beside the sqlite file."""
     own = dataclasses.replace(made, folder=tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", shared.begin(tmp_path))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", shared_store.begin(tmp_path))
     monkeypatch.chdir(tmp_path)
     for name, seed in made.seeds.items():
         shutil.copytree(made.folder / f"{name} report", tmp_path / f"{name} report")
@@ -338,12 +338,12 @@ def test_two_promotions_at_once(either_bench: Bench, tmp_path: Path) -> None:
 
 
 def test_a_server_that_goes_away_while_a_model_is_judged(
-    shared_bench: Bench, shared: SharedServer, monkeypatch: pytest.MonkeyPatch
+    shared_bench: Bench, shared_store: SharedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever fails first: one line, no password, and the run that was begun does not hide it."""
     bench = shared_bench
     bench.promote("middling")
-    with line_to(shared.server.address) as line:
+    with line_to(shared_store.server.address) as line:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", line.address.replace("://", "://ada:sesame@"))
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
         line.cut(10**6)

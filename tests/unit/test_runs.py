@@ -615,7 +615,7 @@ def test_by_default_the_store_is_in_the_projects_folder(
 
 
 def test_a_step_recorded_by_a_server(
-    server: str,
+    mlflow_address: str,
     pipeline: Pipeline,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -624,7 +624,7 @@ def test_a_step_recorded_by_a_server(
     """A report too, which the server keeps; from a folder that has no store."""
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.replace("://", "://me:sesame@"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_address.replace("://", "://me:sesame@"))
     paths = {
         "source": pipeline.source,
         "manifest": pipeline.manifest,
@@ -633,7 +633,7 @@ def test_a_step_recorded_by_a_server(
     }
     tracking.run_step(STEPS["validate"], paths, PARAMS)
     assert "sesame" not in "".join(capfd.readouterr())
-    client = MlflowClient(server)
+    client = MlflowClient(mlflow_address)
     (run,) = runs_of(client)
     assert run.info.status == "FINISHED"
     assert run.data.metrics["films"] == 120

@@ -29,6 +29,7 @@ from osteon.records import runs as tracking
 from tests.command import ROOT
 from tests.conftest import Pipeline
 from tests.making import search_space
+from tests.tiny_network import tiny_networks
 from tests.unit.conftest import use_store
 
 # One worker makes the search and the features for all tests that look at them.
@@ -66,7 +67,8 @@ def store(
         client = use_store(folder, empty_store, monkeypatch)
         paths = {"dataset": pipeline.dataset, "augmented": pipeline.augmented, "features": features}
         params = Params(search=SMALL, training=TRAINING, classical=CLASSICAL)
-        tracking.run_step(STEPS["search"], {**paths, "best": folder / "best"}, params)
+        with tiny_networks():
+            tracking.run_step(STEPS["search"], {**paths, "best": folder / "best"}, params)
         yield folder / "best", client
 
 
@@ -203,6 +205,7 @@ LONG = TRAINING.model_copy(update={"epochs": 3})
 TWICE = SMALL.model_copy(update={"trials": 2, "classical_trials": 0, "folds": 2})
 
 
+@pytest.mark.slow
 @searched
 def test_a_killed_search_goes_on_in_the_middle_of_its_trial(
     pipeline: Pipeline,

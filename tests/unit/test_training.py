@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from osteon.models.networks.backend import load_keras
 from osteon.params import CertaintyParams, ClassicalParams, PackageParams, TrainingParams, ValidationParams
 from osteon.records import runs
 from tests.conftest import Experiment
+from tests.tiny_network import tiny_networks
 
 keras = load_keras()
 
@@ -48,6 +50,13 @@ CERTAINTY = CertaintyParams(
     calibration="isotonic", sensitivity=0.9, specificity=0.8, confidence=0.85, in_distribution_quantile=0.8
 )
 VALIDATION = ValidationParams(max_chroma=33)
+
+
+@pytest.fixture(autouse=True)
+def no_network_of_a_size() -> Iterator[None]:
+    """In this process; other backends and devices have processes of their own."""
+    with tiny_networks():
+        yield
 
 
 def pack(
@@ -144,14 +153,16 @@ def alone(
     """One network from all films. Where it is made lie the checkpoint and the files of a call for another model."""
     model = tmp_path_factory.mktemp("alone") / "model"
     partial = model.with_name(".model.partial")
-    network = build_network(64, experiment.training)
+    with tiny_networks():
+        network = build_network(64, experiment.training)
     compile_network(network, experiment.training, 5)
     state = TrainingState(fingerprint="another", precision="float32", history=[{"loss": 1.0}] * 50)
     partial.mkdir()
     save_checkpoint(partial / "checkpoint", network, network.get_weights(), state)
     for name in ("svm.skops", "network-1.keras", "notes.txt"):
         (partial / name).write_text("left over")
-    return model, pack(experiment, model, folds=folds_122, best=searched, epochs=4)
+    with tiny_networks():
+        return model, pack(experiment, model, folds=folds_122, best=searched, epochs=4)
 
 
 # ---------------------------------------------------------------- what is packed
@@ -511,6 +522,7 @@ def in_process(experiment: Experiment, model: Path, before: str = "", after: str
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_same_code_trains_on_another_backend(experiment: Experiment, tmp_path: Path) -> None:
     pytest.importorskip("jax")
     out = in_process(
@@ -529,6 +541,7 @@ def test_the_same_code_trains_on_another_backend(experiment: Experiment, tmp_pat
     assert info.parity.kept
 
 
+@pytest.mark.slow
 def test_training_spreads_over_several_devices(experiment: Experiment, tmp_path: Path) -> None:
     """Two logical CPUs stand in for two GPUs: the same strategy, the same code path."""
     before = (
