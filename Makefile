@@ -31,6 +31,15 @@ test: $(VENV)/made ## run the tests that need minutes at most (six on two cores)
 test-all: $(VENV)/made ## run all tests, as CI does
 	@pytest -n 2 --dist loadgroup --durations 30 --durations-min 5
 
+.PHONY: coverage
+coverage: $(VENV)/made ## run the tests of `make test` and show which branches of osteon/ they take
+	@pytest -n 2 --dist loadgroup -m "not slow and not e2e and not container and not real" \
+	  --cov=osteon --cov-branch --cov-report=term:skip-covered --cov-fail-under=90
+
+.PHONY: mutants
+mutants: $(VENV)/made ## change the files that decide, one operator at a time, and count what no test notices
+	@mutmut run && mutmut results
+
 .PHONY: lint
 lint: $(VENV)/made ## ruff, mypy, import-linter
 	ruff check
@@ -89,7 +98,7 @@ image: ## build the container image: make image [TARGET=gpu] [IMAGE=NAME] [ENGIN
 .PHONY: clean
 clean: ## remove what the pipeline made and the environment; DVC's cache and MLflow's store stay
 	rm -rf $(VENV) data/phantoms data/*.parquet data/prepared data/augmented reports artifacts build
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info mutants site .coverage*
 
 # uv installs in seconds what takes pip minutes; its own hash comes from the lock.
 $(VENV)/made: requirements.lock pyproject.toml

@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -269,7 +270,7 @@ def test_every_direct_dependency_is_locked_within_its_bounds() -> None:
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
-    for text in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
+    for text in [*project["dependencies"], *chain(*project["optional-dependencies"].values())]:
         wanted = Requirement(text)
         locked = re.findall(rf"^{re.escape(canonicalize_name(wanted.name))}==([\w.]+)", lock, re.MULTILINE)
         assert locked, text
@@ -293,7 +294,7 @@ def test_every_dependency_has_its_reason() -> None:
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    for text in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
+    for text in [*project["dependencies"], *chain(*project["optional-dependencies"].values())]:
         assert Requirement(text).name in page, text
 
 
