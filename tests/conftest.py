@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from osteon.environment import collect_garbage_rarely
 from osteon.params import (
@@ -22,6 +23,9 @@ from osteon.params import (
     ValidationParams,
 )
 
+# How long an example takes says how busy the machine is.
+settings.register_profile("osteon", deadline=None)
+settings.load_profile("osteon")
 TESTS = Path(__file__).parent
 
 # A worker comes to hold millions of objects, networks and all that was imported.

@@ -18,7 +18,8 @@ def tiny_network(side: int, params: TrainingParams, types: int = 0) -> Any:
     from keras import Model, initializers, layers, ops
 
     films = layers.Input((side, side, 1), dtype="uint8", name="films")
-    x = layers.LayerNormalization(axis=(1, 2, 3), center=False, scale=False, dtype="float32")(ops.cast(films, "float32"))
+    standardised = layers.LayerNormalization(axis=(1, 2, 3), center=False, scale=False, dtype="float32")
+    x = standardised(ops.cast(films, "float32"))
     x = layers.Conv2D(params.width, 8, 8, use_bias=False, kernel_initializer="he_normal")(x)
     x = layers.Activation("relu")(layers.BatchNormalization(momentum=0.9)(x))
     x = layers.Add()([layers.Conv2D(params.width, 2, 2)(x), layers.AveragePooling2D(2)(x)])
