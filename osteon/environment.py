@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from osteon.params import without_password
+from osteon.redaction import redact_url
 
 # Another version of one of these may give other figures; the rest is in the record too.
 DECISIVE = (
@@ -136,5 +136,5 @@ def dvc_remote() -> str | None:
     for section in parser.sections():
         # DVC writes ['remote "NAME"'].
         if (found := re.search(r'remote "(.+?)"', section)) and found[1] == name:
-            return without_password(parser.get(section, "url", fallback="").strip("'\"")) or None
+            return redact_url(parser.get(section, "url", fallback="").strip("'\"")) or None
     return None

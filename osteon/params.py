@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from osteon.errors import OsteonError
+from osteon.redaction import redact, redact_url
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32, description="seed of every random choice in this step")]
@@ -608,7 +609,7 @@ def describe_keys(kind: type[BaseModel], prefix: str = "") -> dict[str, str]:
 
 
 def flatten(section: BaseModel, prefix: str = "") -> dict[str, Any]:
-    """A section as flat 'key.subkey' → value, the form MLflow's page shows; no URL has its password.
+    """A section as flat 'key.subkey' → value, the form MLflow's page shows; redacted.
 
     Keys that stand in the file alone (those of a search space) stay together, as JSON.
     """
@@ -618,13 +619,7 @@ def flatten(section: BaseModel, prefix: str = "") -> dict[str, Any]:
         if isinstance(value, BaseModel):
             flat |= flatten(value, f"{prefix}{key}.")
         elif isinstance(value, dict):
-            flat[f"{prefix}{key}"] = json.dumps(value, default=dict)
+            flat[f"{prefix}{key}"] = json.dumps(redact(value), default=dict)
         else:
-            flat[f"{prefix}{key}"] = without_password(value) if isinstance(value, str) else value
+            flat[f"{prefix}{key}"] = redact_url(value) if isinstance(value, str) else redact(value)
     return flat
-
-
-def without_password(url: str) -> str:
-    """A URL without user, password and query; any other text as it is. This form may be shown, logged and stored."""
-    scheme, mark, rest = url.partition("://")
-    return f"{scheme}{mark}{rest.rpartition('@')[2].partition('?')[0]}" if mark else url

@@ -5,14 +5,25 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from osteon.redaction import RedactingFormatter
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 T = TypeVar("T")
 
 
-def log_our_progress() -> None:
-    """Show what Osteon logs from INFO on; other libraries keep the level of the root logger."""
+def configure_logging(form: str = "%(message)s", *, anew: bool = False) -> None:
+    """Log to stderr, redacted: what Osteon logs from INFO on, other libraries from WARNING on.
+
+    Args:
+        form: of a line, as logging.Formatter takes it.
+        anew: replace the handlers that are there; otherwise they stay.
+
+    """
+    handler = logging.StreamHandler()
+    handler.setFormatter(RedactingFormatter(form))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=anew)
     for name in ("osteon", "components"):
         logging.getLogger(name).setLevel(logging.INFO)
 

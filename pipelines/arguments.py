@@ -4,17 +4,16 @@ Every argument is a string: KFP turns the 2 of a dict into 2.0. Whoever sees a r
 may hold a password; such an address belongs into the Kubernetes secret that the steps read.
 """
 
-import re
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from osteon.errors import OsteonError
-from osteon.params import Params, checked, without_password
+from osteon.params import Params, checked
+from osteon.redaction import has_password, redact_url
 
 if TYPE_CHECKING:
     from components.promotion.policy import Mode, Policy
@@ -113,27 +112,9 @@ def origin(folder: Path) -> str:
     return "" if has_password(address) else address
 
 
-def has_password(address: str) -> bool:
-    """Whether an address holds what nobody else may see: user:password@, a token before the @, or one in the query.
-
-    git@host:path and ssh://git@host/path hold none: the key is elsewhere.
-    """
-    scheme, mark, rest = address.partition("://")
-    if not mark:
-        before, at, _ = address.partition("@")
-        return bool(at) and ":" in before
-    before, at, _ = rest.rpartition("@")  # the last one: passwords may hold others
-    query = parse_qsl(rest.partition("?")[2], keep_blank_values=True)
-    return (
-        (bool(at) and (":" in before or scheme.lower() in ("http", "https")))
-        # Databases and object stores take it there.
-        or any(re.search("pass|pwd|token|secret|sig", name, re.IGNORECASE) for name, _ in query)
-    )
-
-
 def _refuse_password(name: str, address: str, variable: str, instead: str) -> None:
     if has_password(address):
-        shown = without_password(address) if "://" in address else address.rpartition("@")[2]
+        shown = redact_url(address)
         raise OsteonError(
             f"{name} {shown}: has a password, and everyone who sees a run sees its arguments; put the address into the "
             f"Kubernetes secret under {variable} and {instead}"

@@ -23,8 +23,7 @@ from kfp_server_api import ApiException
 from urllib3 import exceptions
 
 from osteon.errors import OsteonError, UnreachableError
-from osteon.params import without_password
-from pipelines.arguments import has_password
+from osteon.redaction import has_password, redact_url
 from pipelines.compiled_file import CompiledFile
 
 HOST, TOKEN_FILE, COOKIE = "OSTEON_KFP_HOST", "OSTEON_KFP_TOKEN_FILE", "OSTEON_KFP_COOKIE"
@@ -75,7 +74,7 @@ def connect(host: str | None, namespace: str | None, ca: Path | None) -> Cluster
     if host:
         host = (host if "://" in host else f"https://{host}").partition("#")[0].rstrip("/")
         if has_password(host):
-            shown = without_password(host)
+            shown = redact_url(host)
             raise OsteonError(f"{shown}: the address has a password; set {TOKEN_FILE} or {COOKIE} instead")
     if ca and not ca.is_file():
         raise OsteonError(f"--ca {ca}: no such file")

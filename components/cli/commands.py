@@ -5,9 +5,9 @@ Nothing heavy is imported here: `osteon --help` answers at once.
 
 import inspect
 import json
-import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,7 +19,8 @@ from osteon.contract import Output, Step, Summary, describe
 from osteon.environment import collect_garbage_rarely
 from osteon.errors import OsteonError
 from osteon.params import Params, describe_keys, flatten, layout_names, load_params
-from osteon.progress import log_our_progress
+from osteon.progress import configure_logging
+from osteon.redaction import redact
 
 if TYPE_CHECKING:
     from osteon.remotes.bucket import Finding
@@ -330,25 +331,29 @@ def _say(findings: "Iterator[Finding]") -> None:
         raise OsteonError(f"{said}, marked ✗ above")
 
 
+def _end_with_traceback() -> None:
+    """With --debug, print the traceback of the present error, redacted, and end."""
+    if os.environ.get("OSTEON_DEBUG"):
+        typer.echo(redact(traceback.format_exc().rstrip()), err=True)
+        sys.exit(1)
+
+
 def main() -> None:
     """Run the command; an error the user can mend is one line and exit code 2."""
     collect_garbage_rarely()
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    log_our_progress()
+    configure_logging()
     try:
         app()
     except OsteonError as error:
-        if os.environ.get("OSTEON_DEBUG"):
-            raise
-        typer.echo(f"error: {error}", err=True)
+        _end_with_traceback()
+        typer.echo(redact(f"error: {error}"), err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         sys.exit(130)
     except Exception as error:
-        if os.environ.get("OSTEON_DEBUG"):
-            raise
-        typer.echo(f"error: {type(error).__name__}: {error}", err=True)
+        _end_with_traceback()
+        typer.echo(redact(f"error: {type(error).__name__}: {error}"), err=True)
         typer.echo("This is a fault of Osteon or its machine; `osteon --debug …` shows where.", err=True)
         sys.exit(1)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from osteon.errors import OsteonError
+from osteon.redaction import redact_url
 
 if TYPE_CHECKING:
     from components.reproduction.reproduce import Comparison
@@ -70,7 +71,7 @@ def print_summary(report: Path) -> None:
     console.print()
     console.print(f"report  {report / 'report.html'}", highlight=False, soft_wrap=True)
     console.print(
-        f"MLflow  {store.tracking_uri().rsplit('@', 1)[-1]}  (`make ui` opens it)",
+        f"MLflow  {redact_url(store.tracking_uri())}  (`make ui` opens it)",
         highlight=False,
         soft_wrap=True,
     )

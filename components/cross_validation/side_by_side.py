@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from osteon.errors import OsteonError
 from osteon.params import ClassicalName, ClassicalParams, TrainingParams
-from osteon.progress import log_our_progress
+from osteon.progress import configure_logging
 from osteon.records import runs
 
 if TYPE_CHECKING:
@@ -153,8 +153,7 @@ def _compute_elsewhere(work: FoldWork, fold: int, cores: int, recorded: runs.Rec
 
     films = open_training_data(work.dataset, work.augmented, work.training, read_best_hyperparameters(work.best))
     # Lines of several folds come in turns.
-    logging.basicConfig(format=f"fold {fold} · %(message)s", level=logging.WARNING, force=True)
-    log_our_progress()
+    configure_logging(f"fold {fold} · %(message)s", anew=True)
     with threadpool_limits(cores), runs.joined(recorded):
         return _compute(work, fold, films, open_features(work.features))
 

@@ -15,6 +15,7 @@ from markupsafe import escape
 
 from components.promotion.checklists import CHECKLISTS, CLAIM, STARD, TRIPOD
 from osteon.errors import OsteonError
+from osteon.redaction import redact
 from osteon.statistics.estimate import Estimate, shown
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def render_card(
 
     """
     items = Items()
-    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)  # noqa: S701 – Markdown; names are escaped by the filter
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=redact)  # noqa: S701 – Markdown; names are escaped by the filter
     environment.filters |= {"shown": lambda one: shown(Estimate(**one)), "name": name_in_table}
     test = films["test"].to_numpy(bool)
     try:

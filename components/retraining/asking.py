@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from pydantic import ValidationError
 
 from components.retraining.reasons import DriftReport, Judged, reason_to_train
-from components.tasks.running import read_params, speak
+from components.tasks.running import read_params
 from osteon.errors import OsteonError
+from osteon.progress import configure_logging
 from osteon.records.registry import Registry
 from osteon.remotes.film_versions import find_version, repository_address
 
@@ -27,7 +28,7 @@ def ask_why(repository: str, revision: str, params: str, drift: str = "") -> str
         OsteonError: the films or the registry cannot be looked at, or the report is none.
 
     """
-    speak()
+    configure_logging()
     values = read_params(params)
     found = find_version(repository_address(repository), revision, values.data.root)
     report = _report(drift) if drift else None

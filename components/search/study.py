@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, cast
-from urllib.parse import unquote
 
 import numpy as np
 import optuna
@@ -18,7 +17,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from osteon.errors import OsteonError
-from osteon.params import without_password
+from osteon.redaction import redact, redact_url
 
 log = logging.getLogger(__name__)
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # the steps speak for themselves
@@ -95,12 +94,9 @@ def _begin_nothing(connection: Any, *_: object) -> None:
 
 
 def _unreachable(url: str, error: Exception) -> OsteonError:
-    reason = f"{error.__cause__ or error}".splitlines()[0][:200]
-    user, _, password = url.partition("://")[2].rpartition("@")[0].partition(":")
-    for secret in (url, f"{user}:{password}@", password, unquote(password), url.partition("?")[2]):
-        reason = reason.replace(secret, "…") if secret else reason
+    reason = str(redact(error.__cause__ or error, url)).splitlines()[0][:200]
     return OsteonError(
-        f"search.storage: the database {without_password(url)} cannot be used ({reason}); "
+        f"search.storage: the database {redact_url(url)} cannot be used ({reason}); "
         "check the address, that it runs, and that its driver is installed; empty, a file is taken"
     )
 
@@ -127,7 +123,7 @@ def open_study(storage: RDBStorage, name: str, fingerprint: str, steps: int, *, 
     if known not in (None, fingerprint):
         if not alone:
             raise OsteonError(
-                f"search.study: '{name}' in {without_password(storage.url)} was begun with other films, parameters or "
+                f"search.study: '{name}' in {redact_url(storage.url)} was begun with other films, parameters or "
                 "versions, and its figures cannot be compared; give another name, or delete it"
             )
         optuna.delete_study(study_name=name, storage=storage)

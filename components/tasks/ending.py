@@ -6,8 +6,9 @@ import os
 import urllib.error
 import urllib.request
 
-from components.tasks.running import speak
+from osteon.progress import configure_logging
 from osteon.records import lineage, runs
+from osteon.redaction import redact
 
 WEBHOOK = "OSTEON_WEBHOOK"  # an address, which may hold a key
 WAITING = 20  # seconds for an answer
@@ -24,7 +25,7 @@ def report_end(state: str, message: str | None) -> None:
         message: what failed, as Kubeflow says it.
 
     """
-    speak()
+    configure_logging()
     status = "FINISHED" if state == "SUCCEEDED" else "KILLED" if state == "CANCELLED" else "FAILED"
     tags = {MESSAGE: message[:1000]} if message and status != "FINISHED" else {}
     run = runs.end_pass(status, tags)
@@ -40,7 +41,7 @@ def report_end(state: str, message: str | None) -> None:
             "message": message or None,
             "figures": run.data.metrics if run else {},
         }
-        tell(address, told)
+        tell(address, redact(told))
 
 
 def tell(address: str, content: dict[str, object]) -> None:

@@ -17,7 +17,7 @@ from osteon.contract import Step, Summary, describe
 from osteon.environment import collect_garbage_rarely
 from osteon.errors import OsteonError
 from osteon.params import Params, checked, section_of
-from osteon.progress import log_our_progress
+from osteon.progress import configure_logging
 from osteon.records import lineage, runs
 from osteon.remotes.film_versions import fetched, find_version, repository_address
 
@@ -68,7 +68,7 @@ def params_of_steps(params: str) -> dict[str, str]:
 
 def find_films(films: Films, params: str, reason: str) -> str:
     """Begin a pass: DVC's hash of the films at a revision, looked up anew each time."""
-    speak()
+    configure_logging()
     values = read_params(params)
     found = find_version(repository_address(films.repository), films.revision, values.data.root)
     tags = {lineage.REASON: reason, lineage.REVISION: films.revision, lineage.FILMS_COMMIT: found.commit}
@@ -99,7 +99,7 @@ def search(params: str, worker: int = 0, **paths: str) -> None:
         paths: of the step; a worker other than 0 has none to write to.
 
     """
-    speak()
+    configure_logging()
     values = read_params(params)
     storage = values.search.storage or os.environ.get(SEARCH_STORAGE, "")
     if worker and not storage:
@@ -157,14 +157,8 @@ def _run(
 ) -> Summary:
     """Run and record a step; its last line goes to the log."""
     collect_garbage_rarely()
-    speak()
+    configure_logging()
     given = {key: Path(path) for key, path in paths.items()}
     summary = runs.run_step(step, given, params, patient=patient, name=name)
     log.info("%s: %s", name or step.name, summary.line())
     return summary
-
-
-def speak() -> None:
-    """Steps say what they do, as on the command line."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    log_our_progress()

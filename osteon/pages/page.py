@@ -3,7 +3,9 @@
 from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
+from osteon.redaction import redact
 from osteon.statistics.estimate import shown
 
 
@@ -12,7 +14,7 @@ def render_page(package: str, **values: Any) -> str:
 
     Args:
         package: of the step, where its template is.
-        values: what the template names; text in them is escaped.
+        values: what the template names; text in them is redacted and escaped.
 
     """
     environment = Environment(
@@ -21,6 +23,12 @@ def render_page(package: str, **values: Any) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=redact_shown,
     )
     environment.filters["shown"] = shown
     return environment.get_template("report.html.j2").render(**values)
+
+
+def redact_shown(value: Any) -> Any:
+    """What a template shows, redacted; what is HTML already was made of values that were."""
+    return value if isinstance(value, Markup) else redact(value)

@@ -47,6 +47,7 @@ from osteon.records.store import (
     tracking_uri,
     translate_outage,
 )
+from osteon.redaction import redact
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -105,7 +106,7 @@ def log_params(values: dict[str, Any]) -> None:
     if os.environ.get(_RECORDING):
         import mlflow
 
-        mlflow.log_params(values)
+        mlflow.log_params(redact(values))
 
 
 def set_tag(name: str, value: str) -> None:
@@ -113,7 +114,7 @@ def set_tag(name: str, value: str) -> None:
     if os.environ.get(_RECORDING):
         import mlflow
 
-        mlflow.set_tag(name, value)
+        mlflow.set_tag(name, redact(value))
 
 
 def log_report(folder: Path, name: str) -> str | None:
@@ -202,7 +203,7 @@ class _Recorder:
     def log_params(self, section_name: str, section: Any) -> None:
         import mlflow
 
-        mlflow.log_params(flatten(section, f"{section_name}."))
+        mlflow.log_params(redact(flatten(section, f"{section_name}.")))
 
     def log_results(self, summary: Summary, paths: dict[str, Path]) -> None:
         """Figures, outputs' hashes, reports, models and datasets; then the parent's view of them."""
@@ -264,7 +265,7 @@ def _recording(
     # A file, for MLflow cuts a tag after 8,000 characters without a word, and the names and versions of all packages
     # come near to that. The tag with its hash tells the steps apart that ran elsewhere, without reading each file.
     environment = json.dumps(describe_environment(), indent=1) + "\n"
-    tags = {
+    tags: dict[str, str] = {
         STEP: step.name,
         PROCESS: _process_tag(),
         ENVIRONMENT: hashlib.sha256(environment.encode()).hexdigest(),
@@ -361,7 +362,7 @@ def begin_pass(params: Params, tags: dict[str, str]) -> None:
     client, experiment = connect()
     with translate_outage():
         run = _parent_run(client, experiment, key, params)
-        for name, value in tags.items():
+        for name, value in redact(tags).items():
             client.set_tag(run.info.run_id, name, value)
 
 
@@ -383,7 +384,7 @@ def end_pass(status: str, tags: dict[str, str]) -> "Run | None":
         if found is None:
             return None
         run_id = str(found.info.run_id)
-        for name, value in tags.items():
+        for name, value in redact(tags).items():
             client.set_tag(run_id, name, value)
         client.set_terminated(run_id, status)
         return client.get_run(run_id)
@@ -429,7 +430,7 @@ def _origin() -> dict[str, str]:
             tags[name] = value
     if remote := dvc_remote():
         tags[REMOTE] = remote
-    return tags
+    return redact(tags)
 
 
 def present_commit() -> tuple[str, str]:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from osteon.errors import OsteonError, UnreachableError
+from osteon.redaction import redact, redact_url
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -46,7 +46,7 @@ def connect() -> "tuple[MlflowClient, str]":
             found = _made(client, name, (file.parent / "artifacts").resolve().as_uri() if local else None)
     except (MlflowException, SQLAlchemyError, ImportError) as error:  # the last: no driver for this database
         raise UnreachableError(
-            f"the MLflow server {_without_password(uri)} does not answer ({reason(error)}); "
+            f"the MLflow server {redact_url(uri)} does not answer ({reason(error)}); "
             "check MLFLOW_TRACKING_URI, or unset it to use a local file"
         ) from None
     if found.lifecycle_stage == "deleted":
@@ -94,15 +94,9 @@ def retry_once_on_conflict(ask: Callable[[], object]) -> None:
         ask()
 
 
-def _without_password(text: str) -> str:
-    """The address may hold one, and so may what MLflow says."""
-    secret = urlsplit(tracking_uri()).netloc.rpartition("@")[0]
-    return text.replace(f"{secret}@", "") if secret else text
-
-
 def reason(error: Exception) -> str:
-    """What an error says: one line, no password."""
-    line = (_without_password(str(error)).splitlines() or [type(error).__name__])[0]
+    """The first line of an error's message, redacted."""
+    line = (redact(str(error), tracking_uri()).splitlines() or [type(error).__name__])[0]
     # Of what requests says the end tells why; the rest are addresses.
     _, caused, why = line.rpartition("(Caused by ")
     return (why.removesuffix(")") if caused else line)[:200]
@@ -115,7 +109,7 @@ def gone(error: Exception) -> UnreachableError | None:
     if not away and getattr(error, "error_code", None) != "TEMPORARILY_UNAVAILABLE":
         return None
     return UnreachableError(
-        f"the MLflow server {_without_password(tracking_uri())} does not answer any more ({reason(error)}); "
+        f"the MLflow server {redact_url(tracking_uri())} does not answer any more ({reason(error)}); "
         "run the command again when it does: nothing is left half done"
     )
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from osteon.errors import OsteonError, UnreachableError
 from osteon.files import dvc_hash
-from osteon.params import without_password
+from osteon.redaction import redact, redact_url
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -75,7 +75,7 @@ def find_version(repository: str, revision: str, root: str) -> FilmVersion:
         data = known.get("md5") or ""
         if not data.endswith(".dir"):
             raise OsteonError(
-                f"{without_password(repository)} at {revision}: DVC tracks no folder {root} (data.root); "
+                f"{redact_url(repository)} at {revision}: DVC tracks no folder {root} (data.root); "
                 "`dvc add` it there, commit and push"
             )
         return FilmVersion(str(repo.get_rev()), data, len(_listed(repo, data)))
@@ -103,7 +103,7 @@ def fetched(repository: str, revision: str, data: str, name: str = "films") -> I
             _fetch(repo, data, folder)
         if (found := dvc_hash(folder)) != data:
             raise OsteonError(
-                f"the films that DVC's remote of {without_password(repository)} gave are not those asked for: their "
+                f"the films that DVC's remote of {redact_url(repository)} gave are not those asked for: their "
                 f"hash is {found}, not {data}; a file of the remote is damaged: `dvc push` it anew"
             )
         yield folder
@@ -132,7 +132,7 @@ def _opened(repository: str, revision: str) -> "Iterator[Repo]":
     from dvc.repo.open_repo import open_repo
     from dvc.scm import CloneError, RevError
 
-    shown = without_password(repository)
+    shown = redact_url(repository)
     # open_repo takes a folder as it is, with what was not committed; as an address it is cloned.
     address = f"file://{Path(repository).resolve()}" if Path(repository).is_dir() else repository
     try:
@@ -146,13 +146,13 @@ def _opened(repository: str, revision: str) -> "Iterator[Repo]":
         cause: BaseException | None = error.__cause__
         while cause is not None and cause.__cause__ is not None:
             cause = cause.__cause__
-        why = f" ({str(cause).splitlines()[0].replace(repository, shown)[:200]})" if cause and str(cause) else ""
+        why = f" ({redact(str(cause), repository).splitlines()[0][:200]})" if cause and str(cause) else ""
         raise UnreachableError(f"{shown} cannot be cloned{why}; check the address, and what may read it") from None
     except OsteonError:
         raise
     # Whatever the remote's own library raises: each kind of remote has one.
     except Exception as error:
-        said = (str(error).replace(repository, shown).splitlines() or [""])[0][:200]
+        said = (redact(str(error), repository).splitlines() or [""])[0][:200]
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         kind = OsteonError if full else UnreachableError
         raise kind(f"the films of {shown} cannot be fetched ({type(error).__name__}: {said})") from None

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from components.promotion.policy import Policy, read_policy
 from osteon.errors import OsteonError
 from osteon.params import Params, Range
-from pipelines.arguments import has_password, origin, retraining_arguments, training_arguments, with_values
+from osteon.redaction import has_password
+from pipelines.arguments import origin, retraining_arguments, training_arguments, with_values
 
 ROOT = Path(__file__).parents[2]
 POLICY = read_policy(ROOT / "mlflow" / "promotion.yaml")

@@ -39,7 +39,8 @@ def project(tmp_path: Path) -> Path:
 
 def patched(folder: Path, patch: str, *words: str) -> subprocess.CompletedProcess[str]:
     """The command with something replaced before it starts."""
-    code = f"import sys; from components import cli, tracking\nsys.argv[0] = 'osteon'\n{patch}\ncli.main()"
+    imports = "import sys\nfrom components.cli import commands\nfrom osteon.records import runs as tracking\n"
+    code = f"{imports}sys.argv[0] = 'osteon'\n{patch}\ncommands.main()"
     return python(folder, "-c", code, *words)
 
 

@@ -19,7 +19,8 @@ from components.search.report import Searched, describe, draw_plots, trials_tabl
 from components.search.space import distributions, suggest
 from components.search.study import OWN, best_trial, finished, open_study, opened, report, retry, work
 from osteon.errors import OsteonError
-from osteon.params import Params, Range, SvmParams, flatten, without_password
+from osteon.params import Params, Range, SvmParams, flatten
+from osteon.redaction import redact_url
 from tests.command import ROOT
 from tests.postgres import postgres_server
 from tests.stores import free_port
@@ -46,7 +47,7 @@ def url(tmp_path: Path) -> str:
     ],
 )
 def test_a_password_is_never_shown(url: str, shown: str) -> None:
-    assert without_password(url) == shown
+    assert redact_url(url) == shown
     flat = flatten(Params.model_validate({"search": {"storage": url}}))
     assert flat["search.storage"] == shown
     assert "s3" not in str(flat)
