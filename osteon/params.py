@@ -1,4 +1,4 @@
-"""params.yaml as types: every knob of every step, with its unit and its bounds.
+"""params.yaml as types: every parameter of every step, with its unit and its bounds.
 
 An unknown key, a wrong type or a value out of range stops before anything runs, with an error that names
 the file, the key, the value and what is allowed.
@@ -17,12 +17,12 @@ from osteon.errors import OsteonError
 from osteon.redaction import redact, redact_url
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**32, description="seed of every random choice in this step")]
-Cores = Annotated[int, Field(ge=0, description="worker threads; 0 takes one for each core")]
+Seed = Annotated[int, Field(ge=0, lt=2**32, description="seed of every random choice of this step")]
+Cores = Annotated[int, Field(ge=0, description="worker threads; 0: one for each core")]
 
 
 class Section(BaseModel):
-    """One step's parameters: unchangeable, and closed to keys nobody reads."""
+    """One step's parameters: frozen, and closed to unknown keys."""
 
     # validate_default: a section left out of the file is checked like one that is there.
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
@@ -63,19 +63,19 @@ class Columns(Section):
     """Names of the columns in a label file (layouts annotations and dicom)."""
 
     film: Annotated[str, Field(description="file name, path, or SOPInstanceUID")] = "filename"
-    label: Annotated[str, Field(description="the yes/no column")] = "fractured"
-    fracture_type: Annotated[str, Field(description="column with the type; may be absent from the file")] = (
-        "fracture_type"
-    )
-    region: Annotated[str, Field(description="column with the body region; may be absent")] = "region"
-    view: Annotated[str, Field(description="column with the view; may be absent")] = "view"
+    label: Annotated[str, Field(description="column with yes or no")] = "fractured"
+    fracture_type: Annotated[str, Field(description="column with the fracture type; optional")] = "fracture_type"
+    region: Annotated[str, Field(description="column with the body region; optional")] = "region"
+    view: Annotated[str, Field(description="column with the view; optional")] = "view"
 
 
 class DataParams(Section):
     """Where the films are and how they are laid out."""
 
     root: Annotated[str, Field(min_length=1, description="folder with the films")] = "data/phantoms"
-    layout: Annotated[str, Field(description="how the folder is laid out; one of osteon/films/layouts")] = "manifest"
+    layout: Annotated[
+        str, Field(description="how the folder arranges films and labels: a file name in osteon/films/layouts")
+    ] = "manifest"
     classes: ClassNames = ClassNames()
     label_file: Annotated[str, Field(min_length=1, description="label file of the layout dicom")] = "labels.csv"
     columns: Columns = Columns()
@@ -104,19 +104,23 @@ class ValidationParams(Section):
 
     finding: Annotated[
         Literal["fractured", "abnormal"],
-        Field(description="what label 1 must mean; a set labelled for another finding is refused"),
+        Field(description="what label 1 must mean; a set with another finding is refused"),
     ] = "fractured"
-    min_side: Annotated[int, Field(ge=1, description="shorter side at least, pixels")] = 64
-    max_megapixels: Annotated[float, Field(gt=0, le=1000, description="no film larger, million pixels")] = 80.0
+    min_side: Annotated[int, Field(ge=1, description="shorter side of a film at least, pixels")] = 64
+    max_megapixels: Annotated[float, Field(gt=0, le=1000, description="size of a film at most, million pixels")] = 80.0
     max_aspect: Annotated[float, Field(ge=1, description="longer side / shorter side at most")] = 6.0
     min_contrast: Annotated[
         float,
-        Field(ge=0, lt=256, description="grey levels of 256 between percentile 1 and 99; less is blank"),
+        Field(
+            ge=0,
+            lt=256,
+            description="grey levels of 256 between percentiles 1 and 99 at least; with fewer the film is blank",
+        ),
     ] = 10.0
     max_chroma: Annotated[
-        float, Field(ge=0, le=255, description="colour left after removing an even tint, grey levels of 256")
+        float, Field(ge=0, le=255, description="colour left after an even tint is removed, at most, grey levels of 256")
     ] = 12.0
-    max_quarantined: Annotated[Share, Field(description="share of films in quarantine that stops the run")] = 0.1
+    max_quarantined: Annotated[Share, Field(description="a larger share of films in quarantine stops the run")] = 0.1
     min_positive: Annotated[Share, Field(description="share of positive films at least")] = 0.02
     max_positive: Annotated[Share, Field(description="share of positive films at most")] = 0.98
     max_shortcut: Annotated[
@@ -124,7 +128,7 @@ class ValidationParams(Section):
         Field(
             ge=0.5,
             le=1,
-            description="AUROC of attributes without bone; where its interval lies above, every report warns",
+            description="AUROC of attributes other than bone; if its whole interval lies above, every report warns",
         ),
     ] = 0.6
     seed: Seed = 20
@@ -134,36 +138,40 @@ class ValidationParams(Section):
 class PreparationParams(Section):
     """Groups, split and the pixel array."""
 
-    image_size: Annotated[int, Field(ge=32, le=1024, multiple_of=32, description="side of a film, pixels")] = 128
-    test_share: Annotated[float, Field(gt=0, le=0.5, description="share of films in the test set")] = 0.2
-    folds: Annotated[int, Field(ge=2, le=20, description="folds of the development films")] = 5
+    image_size: Annotated[int, Field(ge=32, le=1024, multiple_of=32, description="side of a prepared film, pixels")] = (
+        128
+    )
+    test_share: Annotated[float, Field(gt=0, le=0.5, description="share of films that become test films")] = 0.2
+    folds: Annotated[int, Field(ge=2, le=20, description="number of folds of the development films")] = 5
     seed: Seed = 20
     cores: Cores = 0
 
 
 class AugmentationParams(Section):
-    """How a film may be varied and stay the same film. Ranges are ± around no change, drawn evenly."""
+    """Random changes that keep a film's label. Ranges are ± around no change, drawn evenly."""
 
-    copies: Annotated[int, Field(ge=0, le=100, description="copies of a film of the commoner class")] = 1
-    copies_rarer: Annotated[int, Field(ge=0, le=100, description="copies of a film of the rarer class")] = 1
-    online: Annotated[bool, Field(description="vary every film anew each time the training sees it")] = True
+    copies: Annotated[int, Field(ge=0, le=100, description="varied copies of each film of the commoner class")] = 1
+    copies_rarer: Annotated[int, Field(ge=0, le=100, description="varied copies of each film of the rarer class")] = 1
+    online: Annotated[bool, Field(description="vary every film again each time training uses it")] = True
     rotation: Annotated[float, Field(ge=0, le=180, description="± degrees")] = 10.0
     scale: Annotated[float, Field(ge=0, lt=0.9, description="± share of the size")] = 0.1
     shift: Annotated[float, Field(ge=0, lt=0.5, description="± share of the side")] = 0.05
     shear: Annotated[float, Field(ge=0, le=45, description="± degrees")] = 4.0
-    mirror: Annotated[bool, Field(description="left–right mirror image, half of the time")] = True
-    gamma: Annotated[float, Field(ge=0, lt=0.9, description="± on the exponent, around 1")] = 0.15
+    mirror: Annotated[bool, Field(description="mirror left and right, half of the time")] = True
+    gamma: Annotated[float, Field(ge=0, lt=0.9, description="± on the exponent of the grey levels, around 1")] = 0.15
     gain: Annotated[float, Field(ge=0, lt=0.9, description="± share of the contrast")] = 0.15
-    noise: Annotated[float, Field(ge=0, le=64, description="standard deviation at most, grey levels of 256")] = 3.0
+    noise: Annotated[
+        float, Field(ge=0, le=64, description="standard deviation of the noise at most, grey levels of 256")
+    ] = 3.0
     seed: Seed = 20
     cores: Cores = 0
 
 
 class FeatureParams(Section):
-    """What a classical model sees of a film."""
+    """The features of the classical models."""
 
     image_size: Annotated[
-        int, Field(ge=32, le=512, multiple_of=16, description="films are shrunk to this side first, pixels")
+        int, Field(ge=32, le=512, multiple_of=16, description="films are resized to this side first, pixels")
     ] = 128
     cores: Cores = 0
 
@@ -173,44 +181,55 @@ ClassicalName = Literal["svm", "random_forest", "k_nearest", "logistic_regressio
 
 
 class TrainingParams(Section):
-    """A network and how it learns."""
+    """A network and its training."""
 
-    network: Annotated[NetworkName, Field(description="a name in osteon/models/networks/architectures.py")] = "compact"
-    width: Annotated[int, Field(ge=8, le=128, multiple_of=8, description="channels of the first block")] = 8
-    dropout: Annotated[float, Field(ge=0, lt=1, description="share dropped before the last layer")] = 0.2
+    network: Annotated[NetworkName, Field(description="one of the networks of docs/training.md")] = "compact"
+    width: Annotated[int, Field(ge=8, le=128, multiple_of=8, description="channels of the first block of compact")] = 8
+    dropout: Annotated[float, Field(ge=0, lt=1, description="share of features dropped before the last layer")] = 0.2
     weights: Annotated[
-        str, Field(description="file to start from (.weights.h5, .h5 or .keras); empty: from nothing")
+        str, Field(description="file with starting weights (.weights.h5, .h5 or .keras); empty: none")
     ] = ""
     head_epochs: Annotated[
-        int, Field(ge=0, description="with weights: epochs in which only the head learns, before all does")
+        int,
+        Field(
+            ge=0, description="with starting weights: epochs in which only the heads are trained, before all layers are"
+        ),
     ] = 2
     fine_tuning: Annotated[
-        float, Field(gt=0, le=1, description="with weights: share of learning_rate when all of the network learns")
+        float,
+        Field(gt=0, le=1, description="with starting weights: share of learning_rate when all layers are trained"),
     ] = 0.2
     task: Annotated[
-        Literal["fracture", "fracture_type"], Field(description="fracture_type: a second head for the type")
+        Literal["fracture", "fracture_type"], Field(description="fracture_type: predict the type of fracture too")
     ] = "fracture"
-    type_weight: Annotated[float, Field(ge=0, description="how much the type counts beside whether")] = 0.5
+    type_weight: Annotated[float, Field(ge=0, description="weight of the type's loss beside the finding's")] = 0.5
     map_weight: Annotated[
-        float, Field(ge=0, description="how much where the boxes are counts beside whether; 0 ignores boxes")
+        float, Field(ge=0, description="weight of the map's loss (boxes) beside the finding's; 0 ignores boxes")
     ] = 1.0
-    epochs: Annotated[int, Field(ge=1, le=10_000, description="at most")] = 20
+    epochs: Annotated[int, Field(ge=1, le=10_000, description="epochs at most")] = 20
     patience: Annotated[
-        int, Field(ge=0, description="epochs without a better AUROC before it stops; 0: all epochs, no film set aside")
+        int,
+        Field(
+            ge=0, description="stop after so many epochs without a better AUROC on validation films; 0: run all epochs"
+        ),
     ] = 0
     stopping_share: Annotated[
         float,
-        Field(gt=0, lt=0.5, description="share of the films to learn from that is set aside to decide when to stop"),
+        Field(gt=0, lt=0.5, description="with patience: share of the training films that become validation films"),
     ] = 0.125
-    batch_size: Annotated[int, Field(ge=2, le=4096, multiple_of=2, description="half of it is positive")] = 32
-    learning_rate: Annotated[float, Field(gt=0, le=1, description="highest rate of AdamW")] = 8e-3
-    weight_decay: Annotated[float, Field(ge=0, le=1, description="of AdamW")] = 0.05
-    warmup_epochs: Annotated[float, Field(ge=0, description="epochs until the highest rate is reached")] = 2.0
-    label_smoothing: Annotated[float, Field(ge=0, lt=0.5, description="share of certainty taken off the labels")] = 0.05
-    ema: Annotated[float, Field(ge=0, lt=1, description="momentum of the averaged weights; 0 averages none")] = 0.98
+    batch_size: Annotated[
+        int, Field(ge=2, le=4096, multiple_of=2, description="films in a batch; half of them are positive")
+    ] = 32
+    learning_rate: Annotated[float, Field(gt=0, le=1, description="highest learning rate of AdamW")] = 8e-3
+    weight_decay: Annotated[float, Field(ge=0, le=1, description="weight decay of AdamW")] = 0.05
+    warmup_epochs: Annotated[float, Field(ge=0, description="epochs until the highest learning rate is reached")] = 2.0
+    label_smoothing: Annotated[
+        float, Field(ge=0, lt=0.5, description="share of certainty that is taken off the labels")
+    ] = 0.05
+    ema: Annotated[float, Field(ge=0, lt=1, description="momentum of the averaged weights; 0: no averaging")] = 0.98
     precision: Annotated[
         Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"],
-        Field(description="auto tries float32 and mixed_bfloat16 for a few steps and takes the faster"),
+        Field(description="auto: time float32 and mixed_bfloat16 for a few steps and take the faster"),
     ] = "float32"
     seed: Seed = 20
 
@@ -220,11 +239,13 @@ class PackageParams(Section):
 
     model: Annotated[
         Literal["network", "svm", "random_forest", "k_nearest", "logistic_regression", "soft_vote"],
-        Field(description="soft_vote is the mean of the network's and the classical probabilities"),
+        Field(description="soft_vote: the mean of the probabilities of the network and the classical models"),
     ] = "network"
     final: Annotated[
         Literal["all_films", "ensemble"],
-        Field(description="all_films: one network, learnt anew from all; ensemble: those of the folds, averaged"),
+        Field(
+            description="all_films: one network trained on all development films; ensemble: the folds' networks, averaged"
+        ),
     ] = "all_films"
 
 
@@ -232,20 +253,20 @@ class SvmParams(Section):
     """A support vector machine with a radial kernel."""
 
     c: Annotated[float, Field(gt=0, description="cost of a film on the wrong side")] = 1.0
-    gamma: Annotated[float, Field(gt=0, description="width of the kernel, times 1 / number of components")] = 1.0
+    gamma: Annotated[float, Field(gt=0, description="of the kernel, times 1 / (components × variance)")] = 1.0
 
 
 class RandomForestParams(Section):
     """A forest of decision trees."""
 
-    trees: Annotated[int, Field(ge=1, le=10_000, description="trees")] = 100
+    trees: Annotated[int, Field(ge=1, le=10_000, description="number of trees")] = 100
     min_leaf: Annotated[int, Field(ge=1, description="films in a leaf at least")] = 3
 
 
 class KNearestParams(Section):
     """The nearest films' labels."""
 
-    neighbours: Annotated[int, Field(ge=1, description="films that are asked, the nearer the louder")] = 25
+    neighbours: Annotated[int, Field(ge=1, description="number of nearest films that vote, weighted by nearness")] = 25
 
 
 class LogisticRegressionParams(Section):
@@ -257,7 +278,7 @@ class LogisticRegressionParams(Section):
 class ClassicalParams(Section):
     """The classical models: PCA of the features, then one of four."""
 
-    components: Annotated[int, Field(ge=2, le=2048, description="of the PCA")] = 64
+    components: Annotated[int, Field(ge=2, le=2048, description="components of the PCA of the features")] = 64
     svm: Annotated[SvmParams, Field(description="keys of the support vector machine")] = SvmParams()
     random_forest: Annotated[RandomForestParams, Field(description="keys of the forest")] = RandomForestParams()
     k_nearest: Annotated[KNearestParams, Field(description="key of the nearest neighbours")] = KNearestParams()
@@ -268,7 +289,7 @@ class ClassicalParams(Section):
         int,
         Field(
             ge=100,
-            description="films and copies to learn from at most, drawn at random beyond; an SVM's time is quadratic",
+            description="training films and copies at most, drawn at random from more; an SVM's time is quadratic",
         ),
     ] = 20_000
     seed: Seed = 20
@@ -278,9 +299,9 @@ class ClassicalParams(Section):
 class Range(Section):
     """Values between two, both included."""
 
-    low: Annotated[float, Field(description="the least")]
-    high: Annotated[float, Field(description="the most")]
-    log: Annotated[bool, Field(description="as many between 0.1 and 1 as between 1 and 10")] = False
+    low: Annotated[float, Field(description="lowest value")]
+    high: Annotated[float, Field(description="highest value")]
+    log: Annotated[bool, Field(description="as many values between 0.1 and 1 as between 1 and 10")] = False
 
     @model_validator(mode="after")
     def _ordered(self) -> "Range":
@@ -307,7 +328,7 @@ _SEARCHED: dict[str, type[Section]] = {
     "k_nearest": KNearestParams,
     "logistic_regression": LogisticRegressionParams,
 }
-# These say how is measured, or were used before the search began.
+# These say how to measure, or are used before the search begins.
 _NOT_SEARCHED: dict[str, tuple[str, ...]] = {
     "training": ("task", "epochs", "patience", "stopping_share", "precision", "seed"),
     "augmentation": ("copies", "copies_rarer", "seed", "cores"),
@@ -322,7 +343,7 @@ class SearchSpace(Section):
         "weight_decay": Range(low=1e-3, high=0.3, log=True),
         "map_weight": Range(low=0.3, high=3.0, log=True),
     }
-    augmentation: Annotated[Space, Field(description="keys of augmentation, for the variation while it trains")] = {
+    augmentation: Annotated[Space, Field(description="keys of augmentation, for the online augmentation")] = {
         "rotation": Range(low=0.0, high=20.0),
         "gamma": Range(low=0.0, high=0.4),
     }
@@ -367,21 +388,26 @@ def _check_values(name: str, section: type[Section], key: str, values: "Range | 
 
 
 class SearchParams(Section):
-    """How the best parameters are looked for."""
+    """How the search looks for better hyperparameters."""
 
-    trials: Annotated[int, Field(ge=0, description="of the network; 0 takes the values of this file")] = 4
+    trials: Annotated[
+        int, Field(ge=0, description="trials of the network; 0: no search, use the values of this file")
+    ] = 4
     classical_trials: Annotated[
-        int, Field(ge=0, description="of each classical model; 0 takes the values of this file")
+        int, Field(ge=0, description="trials of each classical model; 0: no search, use the values of this file")
     ] = 2
     folds: Annotated[
-        int, Field(ge=1, le=20, description="a network is measured on so many folds, unless it is pruned")
+        int, Field(ge=1, le=20, description="folds on which a network's trial is measured, unless it is pruned")
     ] = 1
-    epochs: Annotated[int, Field(ge=0, description="of a network on each fold; 0: training.epochs")] = 6
+    epochs: Annotated[
+        int, Field(ge=0, description="epochs of a network's trial on each fold; 0: as many as training.epochs")
+    ] = 6
     storage: Annotated[
-        str, Field(description="database of the study, an SQLAlchemy URL; several workers may share it. Empty: a file")
+        str,
+        Field(description="SQLAlchemy URL of a database for the study, which several workers may share; empty: a file"),
     ] = ""
     study: Annotated[str, Field(min_length=1, description="name of the study in the database")] = "osteon"
-    space: Annotated[SearchSpace, Field(description="what is tried")] = SearchSpace()
+    space: Annotated[SearchSpace, Field(description="keys and values to try")] = SearchSpace()
     seed: Seed = 20
 
 
@@ -389,70 +415,77 @@ class CrossValidationParams(Section):
     """Which models are compared on the same folds."""
 
     models: Annotated[
-        list[ClassicalName], Field(description="classical models beside the network; they also vote with it")
+        list[ClassicalName],
+        Field(description="classical models to compare with the network; they are in the soft vote too"),
     ] = ["svm", "random_forest", "k_nearest", "logistic_regression"]
-    confidence: Annotated[float, Field(gt=0.5, lt=1, description="of every interval")] = 0.95
+    confidence: Annotated[float, Field(gt=0.5, lt=1, description="confidence of every interval")] = 0.95
     at_once: Annotated[
         int,
         Field(
             ge=0,
-            description="folds computed side by side; 0: one on a GPU, else as many as are done soonest here",
+            description="folds computed side by side; 0: one on a GPU, else as many as cores and memory allow",
         ),
     ] = 0
 
 
 class CertaintyParams(Section):
-    """From out-of-fold scores to probabilities and answers."""
+    """Calibration, operating points and the out-of-distribution limit, from held-out films."""
 
     calibration: Annotated[
         Literal["auto", "temperature", "isotonic", "none"],
-        Field(description="auto takes the better of temperature and isotonic by log loss"),
+        Field(description="auto: temperature or isotonic, the better by log loss"),
     ] = "auto"
     sensitivity: Annotated[
-        float, Field(gt=0.5, lt=1, description="of 'rule out': below its point the answer is not fractured")
+        float, Field(gt=0.5, lt=1, description="target of rule-out: below this point the answer is not fractured")
     ] = 0.95
     specificity: Annotated[
-        float, Field(gt=0.5, lt=1, description="of 'rule in': from its point the answer is fractured")
+        float, Field(gt=0.5, lt=1, description="target of rule-in: from this point on the answer is fractured")
     ] = 0.95
-    confidence: Annotated[float, Field(gt=0.5, lt=1, description="with which each point keeps its target")] = 0.9
+    confidence: Annotated[
+        float, Field(gt=0.5, lt=1, description="confidence with which each point keeps its target")
+    ] = 0.9
     in_distribution_quantile: Annotated[
         float,
-        Field(gt=0.5, lt=1, description="share of films like the training films that is not taken for unlike them"),
+        Field(
+            gt=0.5,
+            lt=1,
+            description="share of held-out development films below the out-of-distribution limit",
+        ),
     ] = 0.985
 
 
 class EvaluationParams(Section):
-    """How sure the figures must be."""
+    """The figures and their intervals."""
 
-    confidence: Annotated[float, Field(gt=0.5, lt=1, description="of every interval")] = 0.95
+    confidence: Annotated[float, Field(gt=0.5, lt=1, description="confidence of every interval")] = 0.95
     resamples: Annotated[int, Field(ge=100, le=100_000, description="bootstrap resamples of groups")] = 2000
     fusion: Annotated[
-        Literal["max", "mean", "noisy_or"], Field(description="a study's probability from those of its views")
+        Literal["max", "mean", "noisy_or"], Field(description="how a study's probability comes from those of its films")
     ] = "max"
     seed: Seed = 20
 
 
 class StepResources(Section):
-    """What a step asks for on a cluster."""
+    """A step's resources on a cluster."""
 
     cpu: Annotated[float, Field(gt=0, le=1024, description="cores")] = 2.0
     memory: Annotated[str, Field(pattern=r"^[1-9][0-9]*(M|G|Mi|Gi)$", description="such as 4G")] = "4G"
-    gpu: Annotated[int, Field(ge=0, le=64, description="GPUs; a node with one is asked for where it is not 0")] = 0
-    hours: Annotated[float, Field(gt=0, le=10_000, description="after which it is ended")] = 4.0
+    gpu: Annotated[int, Field(ge=0, le=64, description="GPUs; with more than 0 the step runs on a GPU node")] = 0
+    hours: Annotated[float, Field(gt=0, le=10_000, description="the step is stopped after this time")] = 4.0
 
 
 class GpuNodes(Section):
     """Which nodes have GPUs."""
 
-    kind: Annotated[str, Field(min_length=1, description="the resource that they offer")] = "nvidia.com/gpu"
-    selector: Annotated[dict[str, str], Field(description="labels that a node must have")] = {}
-    tolerations: Annotated[list[str], Field(description="keys of taints that keep others off such nodes")] = [
+    kind: Annotated[str, Field(min_length=1, description="resource name of their GPUs")] = "nvidia.com/gpu"
+    selector: Annotated[dict[str, str], Field(description="labels that a GPU node must have")] = {}
+    tolerations: Annotated[list[str], Field(description="keys of taints on these nodes that the steps tolerate")] = [
         "nvidia.com/gpu"
     ]
 
 
 class ResourceParams(Section):
-    """What the steps ask of Kubeflow; one machine takes what it has."""
+    """The steps' resources on Kubeflow; on one machine they use what it has."""
 
     finding: StepResources = StepResources(cpu=1.0, memory="2G", hours=0.5)
     ingestion: StepResources = StepResources()
@@ -470,21 +503,21 @@ class ResourceParams(Section):
         "1G"
     )
     search_workers: Annotated[
-        int, Field(ge=1, le=1000, description="of one study side by side; more than one need search.storage")
+        int, Field(ge=1, le=1000, description="workers of one search, side by side; more than one need search.storage")
     ] = 1
     folds_at_once: Annotated[int, Field(ge=0, le=100, description="folds side by side; 0: all")] = 0
-    retries: Annotated[int, Field(ge=0, le=10, description="of a step that reads films or looks at the registry")] = 3
+    retries: Annotated[int, Field(ge=0, le=10, description="retries of a step that reads films or the registry")] = 3
     secret: Annotated[
         str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", description="Kubernetes secret with addresses and keys")
     ] = "osteon"  # noqa: S105 – its name
 
 
 class RetrainingParams(Section):
-    """When a model is trained again, apart from new films."""
+    """Reasons to train again, besides new films."""
 
-    max_age_days: Annotated[float, Field(gt=0, description="the model in use may be so old")] = 90.0
+    max_age_days: Annotated[float, Field(gt=0, description="age of the model in use at most, days")] = 90.0
     max_drift: Annotated[
-        float, Field(ge=0, le=1, description="share of drifted figures in a drift report that asks for training")
+        float, Field(ge=0, le=1, description="share of drifted figures in a drift report that is tolerated")
     ] = 0.3
 
 
