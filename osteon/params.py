@@ -243,9 +243,7 @@ class PackageParams(Section):
     ] = "network"
     final: Annotated[
         Literal["all_films", "ensemble"],
-        Field(
-            description="all_films: one network trained on all development films; ensemble: the folds' networks, averaged"
-        ),
+        Field(description="all_films: one network trained on all development films; ensemble: the mean of the folds'"),
     ] = "all_films"
 
 
