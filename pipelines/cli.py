@@ -17,11 +17,11 @@ FAILED = 4  # exit code
 
 pipeline = typer.Typer(
     help="The pipeline on Kubeflow: start it, follow it, schedule it.\n\n"
-    "The address of Kubeflow Pipelines is --host or OSTEON_KFP_HOST. Who we are is told by the file with a token that "
-    "OSTEON_KFP_TOKEN_FILE names, or by a session cookie in OSTEON_KFP_COOKIE; inside a cluster the pod's own token "
-    "is used. Arguments of runs are seen by everyone who sees the run: addresses with a password belong into the "
-    "Kubernetes secret, as OSTEON_REPOSITORY, OSTEON_SEARCH_STORAGE and OSTEON_WEBHOOK. Exit code 2: misuse, or the "
-    "cluster refuses; 4: the run failed; 1: a fault of Osteon.",
+    "Give the address of Kubeflow Pipelines as --host or OSTEON_KFP_HOST. To log in, set OSTEON_KFP_TOKEN_FILE to a "
+    "token file, or OSTEON_KFP_COOKIE to a session cookie; inside a cluster the pod's own token is used. Everyone "
+    "who sees a run sees its arguments: put addresses with a password into the Kubernetes secret, as "
+    "OSTEON_REPOSITORY, OSTEON_SEARCH_STORAGE and OSTEON_WEBHOOK. Exit code 2: misuse, or the cluster refuses; "
+    "4: the run failed; 1: a fault of Osteon.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -29,35 +29,35 @@ commands.app.add_typer(pipeline, name="pipeline")
 
 Host = Annotated[
     str | None,
-    typer.Option(metavar="URL", help="of Kubeflow Pipelines; left out: OSTEON_KFP_HOST", show_default=False),
+    typer.Option(metavar="URL", help="address of Kubeflow Pipelines; left out: OSTEON_KFP_HOST", show_default=False),
 ]
 Namespace = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="yours, where Kubeflow has several users", show_default=False),
+    typer.Option(metavar="NAME", help="your namespace, if Kubeflow has several users", show_default=False),
 ]
 Ca = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="certificates of your own CA", show_default=False),
+    typer.Option(metavar="FILE", help="certificate file of your own CA", show_default=False),
 ]
 Experiment = Annotated[str, typer.Option(metavar="NAME", help="of the runs")]
 Values = Annotated[
     list[str] | None,
-    typer.Option("--param", metavar="KEY=VALUE", help="instead of that in the parameter file; again for more"),
+    typer.Option("--param", metavar="KEY=VALUE", help="replaces a value of the parameter file; may be repeated"),
 ]
-Revision = Annotated[str, typer.Option(help="of the repository: branch, tag or commit")]
+Revision = Annotated[str, typer.Option(help="branch, tag or commit of the films' repository")]
 Repository = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
-        help="git's, whose DVC tracks the films; left out: this folder's origin, if it has no password; "
+        help="git repository whose DVC tracks the films; left out: this folder's origin, if it has no password; "
         "'': OSTEON_REPOSITORY of the Kubernetes secret",
         show_default=False,
     ),
 ]
 PromotionMode = Annotated[
-    Mode | None, typer.Option(help="of the promotion; left out: that of mlflow/promotion.yaml", show_default=False)
+    Mode | None, typer.Option(help="mode of the promotion; left out: as in mlflow/promotion.yaml", show_default=False)
 ]
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="its id", show_default=False)]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="id of a run", show_default=False)]
 
 
 # ---------------------------------------------------------------- compile, and run here
@@ -67,15 +67,17 @@ RunId = Annotated[str, typer.Argument(metavar="RUN", help="its id", show_default
 def compile_pipelines(
     image: Annotated[
         str,
-        typer.Option(metavar="NAME@sha256:…", help="that every step runs in, by its digest: a tag can move"),
+        typer.Option(metavar="NAME@sha256:…", help="image of every step, by its digest, because a tag can move"),
     ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="gets training.yaml and retraining.yaml")] = COMPILED,
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="output folder for training.yaml and retraining.yaml")
+    ] = COMPILED,
     commit: Annotated[
-        str, typer.Option(help="of the pipelines' code, kept with every run; left out: this folder's")
+        str, typer.Option(help="commit of the pipelines' code, kept with every run; left out: this folder's")
     ] = "",
     params: commands.ParamsFile = commands.PARAMS_FILE,
 ) -> None:
-    """Write the pipelines as Kubeflow reads them.
+    """Compile the pipelines into files for Kubeflow.
 
     Image, commit and the section resources are compiled in; all other parameters are arguments of a run. The same
     input gives the same bytes.
@@ -88,20 +90,21 @@ def compile_pipelines(
 
 @pipeline.command(name="run")
 def run_here(
-    local: Annotated[bool, typer.Option("--local", help="on this machine; `submit` is for a cluster")] = False,
+    local: Annotated[bool, typer.Option("--local", help="run on this machine; for a cluster use `submit`")] = False,
     runner: Annotated[
-        Literal["subprocess", "docker"], typer.Option(help="a process or a container a task; docker is Podman too")
+        Literal["subprocess", "docker"],
+        typer.Option(help="a process or a container for each task; docker may be Podman"),
     ] = "subprocess",
-    image: Annotated[str, typer.Option(help="of the containers; `make image` makes it")] = "osteon:cpu",
-    out: Annotated[Path, typer.Option(metavar="DIR", help="gets all that comes of it")] = Path("build/rehearsal"),
+    image: Annotated[str, typer.Option(help="image of the containers; `make image` builds it")] = "osteon:cpu",
+    out: Annotated[Path, typer.Option(metavar="DIR", help="output folder")] = Path("build/rehearsal"),
     param: Values = None,
     params: commands.ParamsFile = commands.PARAMS_FILE,
 ) -> None:
-    """Rehearse the training pipeline: the compiled one, on a few phantoms, in a few minutes.
+    """Rehearse the compiled training pipeline on a few phantoms, in a few minutes.
 
-    Films lie in a repository of their own and are fetched by their hash; DVC's remote, MLflow's store and all
-    artefacts lie in DIR. Run again, it does only what has changed. Exit code 0: the pipeline came to its end,
-    whatever was decided on its model; 2: a task failed, and which.
+    The films are in a repository of their own and are fetched by their hash; DVC's remote, MLflow's store and all
+    artefacts are in DIR. Run it again, and it does only what has changed. Exit code 0: the pipeline ended,
+    whatever the decision on its model; 2: a task failed, and which.
     """
     if not local:
         raise typer.BadParameter("give --local; on a cluster it is `osteon pipeline submit`")
@@ -116,7 +119,7 @@ def run_here(
 @pipeline.command()
 def submit(
     compiled: Annotated[
-        Path, typer.Argument(metavar="PIPELINE_YAML", help="what `osteon pipeline compile` wrote")
+        Path, typer.Argument(metavar="PIPELINE_YAML", help="a file of `osteon pipeline compile`")
     ] = COMPILED / "training.yaml",
     host: Host = None,
     namespace: Namespace = None,
@@ -125,16 +128,16 @@ def submit(
     revision: Revision = "main",
     repository: Repository = None,
     mode: PromotionMode = None,
-    reason: Annotated[str, typer.Option(help="why; kept with the run")] = "asked for",
-    wait: Annotated[bool, typer.Option("--wait", help="follow it to its end, a line for each step")] = False,
+    reason: Annotated[str, typer.Option(help="the reason, kept with the run")] = "asked for",
+    wait: Annotated[bool, typer.Option("--wait", help="follow the run to its end, a line for each step")] = False,
     ca: Ca = None,
     params: commands.ParamsFile = commands.PARAMS_FILE,
 ) -> None:
     """Start a training on the cluster.
 
-    The compiled pipeline becomes a version of osteon-training, named after its content, unless it is there already.
-    Parameters and rules are those of this folder's files, checked before anything is sent. With --wait, exit code 0:
-    succeeded; 4: failed, with the failed step and the end of its log.
+    The compiled pipeline becomes a version of osteon-training, named after its content, unless that exists already.
+    Parameters and rules come from this folder's files and are checked before anything is sent. With --wait, exit code
+    0: succeeded; 4: failed, with the failed step and the end of its log.
     """
     from pipelines.cluster_commands import RunRequest, Server, submit_run
 
@@ -149,7 +152,7 @@ def submit(
 @pipeline.command()
 def schedule(
     compiled: Annotated[
-        Path, typer.Argument(metavar="PIPELINE_YAML", help="what `osteon pipeline compile` wrote")
+        Path, typer.Argument(metavar="PIPELINE_YAML", help="a file of `osteon pipeline compile`")
     ] = COMPILED / "retraining.yaml",
     cron: Annotated[
         str,
@@ -157,9 +160,9 @@ def schedule(
             metavar="'M H D M W'", help="minute, hour, day, month, weekday, UTC: '0 3 * * 1'", show_default=False
         ),
     ] = "",
-    pause: Annotated[bool, typer.Option("--pause", help="begin no more runs; --cron alone goes on")] = False,
-    delete: Annotated[bool, typer.Option("--delete", help="remove it; its runs stay")] = False,
-    name: Annotated[str, typer.Option(help="of the schedule")] = "osteon-retraining",
+    pause: Annotated[bool, typer.Option("--pause", help="start no more runs; --cron alone starts them again")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="delete the schedule; its runs stay")] = False,
+    name: Annotated[str, typer.Option(help="name of the schedule")] = "osteon-retraining",
     host: Host = None,
     namespace: Namespace = None,
     experiment: Experiment = "osteon",
@@ -170,7 +173,7 @@ def schedule(
     ca: Ca = None,
     params: commands.ParamsFile = commands.PARAMS_FILE,
 ) -> None:
-    """Run the retraining again and again; a second call replaces the schedule of that name.
+    """Schedule the retraining; a second call replaces the schedule of that name.
 
     Runs never overlap, and those that were missed are left out. Each takes the newest version of osteon-retraining,
     with the parameters and rules of today's files.
@@ -190,7 +193,7 @@ def schedule(
 
 @pipeline.command(name="schedules")
 def list_schedules(host: Host = None, namespace: Namespace = None, ca: Ca = None) -> None:
-    """List the schedules: when, whether they are active, and the next time."""
+    """List the schedules with their times, states and next runs."""
     from pipelines.cluster_commands import Server, print_schedules
 
     print_schedules(Server(host, namespace, ca))
@@ -221,13 +224,13 @@ def status(
 def logs(
     run: RunId,
     step: Annotated[
-        str, typer.Argument(metavar="STEP", help="left out: what failed, else all", show_default=False)
+        str, typer.Argument(metavar="STEP", help="left out: the failed steps, else all", show_default=False)
     ] = "",
     host: Host = None,
     namespace: Namespace = None,
     ca: Ca = None,
 ) -> None:
-    """Print the output of a run's steps."""
+    """Print the logs of a run's steps."""
     from pipelines.cluster_commands import Server, print_run_logs
 
     print_run_logs(Server(host, namespace, ca), run, step)
@@ -241,7 +244,7 @@ def diff(
     namespace: Namespace = None,
     ca: Ca = None,
 ) -> None:
-    """Print what differs between two runs: version, parameters, rules, films and figures, these from MLflow."""
+    """Print how two runs differ: version, parameters, rules, films and figures."""
     from pipelines.cluster_commands import Server, print_diff
 
     print_diff(Server(host, namespace, ca), first, second)

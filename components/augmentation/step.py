@@ -17,7 +17,7 @@ class AugmentationSummary(Summary):
 
 def augment(
     dataset: Annotated[Path, Input("prepared films")],
-    augmented: Annotated[Path, Output("copies of development films, and the limits they were drawn within")],
+    augmented: Annotated[Path, Output("copies of development films, and the augmentation limits")],
     sheet: Annotated[Path, Output("contact sheet of films and their copies (PNG)", "report")],
     params: AugmentationParams,
 ) -> AugmentationSummary:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="osteon",
     help="Find bone fractures on radiographs, and be honest about how sure that is.\n\n"
-    "The steps below are what `dvc repro` runs one after the other, each with the paths that dvc.yaml spells. "
+    "`dvc repro` runs the steps phantoms to evaluate one after the other, with the paths in dvc.yaml. "
     "Parameters come from params.yaml.",
     no_args_is_help=True,
     add_completion=False,
@@ -121,9 +121,9 @@ def show_params(
 
 @app.command()
 def summary(
-    report: Annotated[Path, typer.Option(help="folder that the step evaluate wrote")] = Path("reports/evaluation"),
+    report: Annotated[Path, typer.Option(help="output folder of the step evaluate")] = Path("reports/evaluation"),
 ) -> None:
-    """Print the last evaluation in short."""
+    """Print the figures, times and warnings of the last evaluation."""
     from components.cli.summary import print_summary
 
     print_summary(report)
@@ -135,12 +135,12 @@ def lineage(
         str, typer.Argument(metavar="RUN_OR_MODEL", help="a run's id, models:/NAME/VERSION or m-…", show_default=False)
     ] = "",
     film: Annotated[
-        str, typer.Option(metavar="FILM", help="its id, file or hash: list the models that saw it", show_default=False)
+        str, typer.Option(metavar="FILM", help="its id, file or hash: list the models that used it", show_default=False)
     ] = "",
-    films: Annotated[bool, typer.Option("--films", help="list the films that the model saw, as CSV")] = False,
+    films: Annotated[bool, typer.Option("--films", help="list the films behind the model, as CSV")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
-    """Print what a run or model was made from, or which models saw a film."""
+    """Print what a run or model was made from, or which models used a film."""
     from components.cli.summary import print_film, print_films, print_lineage
 
     if bool(what) == bool(film) or (film and films):
@@ -156,21 +156,23 @@ def lineage(
 @app.command(name="promote")
 def promote_model(
     model: Annotated[Path, typer.Option(help="the packaged model")] = Path("artifacts/model"),
-    policy: Annotated[Path, typer.Option(help="what a model must show")] = Path("mlflow/promotion.yaml"),
+    policy: Annotated[Path, typer.Option(help="rules that a model must pass")] = Path("mlflow/promotion.yaml"),
     dataset: Annotated[Path, typer.Option(help="prepared films")] = Path("data/prepared"),
-    report: Annotated[Path, typer.Option(help="the model's evaluation")] = Path("reports/evaluation"),
-    leaks: Annotated[Path, typer.Option(help="prepare's pairs of films that are one")] = Path("reports/leaks"),
-    trusted: Annotated[Path, typer.Option(help="manifest of the trusted films")] = Path("data/trusted.parquet"),
-    card: Annotated[Path, typer.Option(help="the model card's template")] = Path("mlflow/model_card.md.j2"),
-    decision: Annotated[Path, typer.Option(help="writes: decision, its page, the model card")] = Path(
+    report: Annotated[Path, typer.Option(help="output folder of evaluate")] = Path("reports/evaluation"),
+    leaks: Annotated[Path, typer.Option(help="pairs of copies, from prepare")] = Path("reports/leaks"),
+    trusted: Annotated[Path, typer.Option(help="manifest of the trusted films, from validate")] = Path(
+        "data/trusted.parquet"
+    ),
+    card: Annotated[Path, typer.Option(help="template of the model card")] = Path("mlflow/model_card.md.j2"),
+    decision: Annotated[Path, typer.Option(help="writes: the decision, its page, the model card")] = Path(
         "reports/promotion"
     ),
     params: ParamsFile = PARAMS_FILE,
 ) -> None:
-    """Judge the packaged model beside the one in use, and put it into use if it is good enough.
+    """Judge the packaged model against the one in use, and put it into use if no rule fails.
 
-    It becomes a version of osteon-fracture in MLflow's registry; a version in use has the alias champion. Exit code 0:
-    promoted, or in use already; 4: not good enough, with the rules that say so; 2: misuse; 1: a fault of Osteon.
+    The model becomes a version of osteon-fracture in MLflow's registry; the version in use has the alias champion. Exit
+    code 0: promoted, or in use already; 4: not good enough, with the rules that fail; 2: misuse; 1: a fault of Osteon.
     """
     from components.promotion.step import promote
     from osteon.records.runs import run_step
@@ -193,10 +195,10 @@ def promote_model(
 
 @app.command()
 def rollback(
-    why: Annotated[str, typer.Option(help="the reason; it is kept")],
-    to: Annotated[str, typer.Option(metavar="VERSION", help="left out: the one in use before")] = "",
+    why: Annotated[str, typer.Option(help="the reason, kept in the log")],
+    to: Annotated[str, typer.Option(metavar="VERSION", help="left out: the version in use before")] = "",
 ) -> None:
-    """Put an earlier version into use again; logged as a promotion is."""
+    """Put an earlier version into use again, and log it like a promotion."""
     from components.promotion.rollback import roll_back
 
     typer.echo(roll_back(to or None, why))
@@ -215,7 +217,7 @@ def reproduce_version(
     """Make a version again from its commit and films, and compare its figures.
 
     All steps run in a folder of their own; the project and its registry stay as they are. Exit code 0: no figure
-    differs by more than 0.001; 4: one does, or the films are others; 2: misuse, or what it was made from is not known;
+    differs by more than 0.001; 4: a figure does, or the films differ; 2: misuse, or its origin is not known;
     1: a fault of Osteon.
     """
     from components.cli.summary import print_comparison
@@ -227,13 +229,13 @@ def reproduce_version(
         raise typer.Exit(NOT_REPRODUCED)
 
 
-registry = typer.Typer(help="MLflow's registry, and how it came to be so.", no_args_is_help=True, rich_markup_mode=None)
+registry = typer.Typer(help="The log of decisions on the model in use.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(registry, name="registry")
 
 
 @registry.command(name="history")
 def show_history(as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False) -> None:
-    """Print every decision, the first first: which version, who, when, why."""
+    """Print every decision in order: which version, who, when, why."""
     from components.cli.summary import print_history
 
     print_history(as_json)
@@ -243,7 +245,7 @@ def show_history(as_json: Annotated[bool, typer.Option("--json", help="print JSO
 def fetch(
     name: Annotated[str, typer.Argument(metavar="SET", help="left out: list the sets", show_default=False)] = "",
 ) -> None:
-    """Fetch a public set of films that data/sources.yaml names."""
+    """Fetch a public set of films from the table data/sources.yaml."""
     from osteon.remotes.public_sets import fetch, list_sources
 
     for line in fetch(name) if name else list_sources():
@@ -258,7 +260,7 @@ def audit(
     ] = "",
     params: Annotated[
         Path | None,
-        typer.Option(help="take data.classes, columns and label_file from this file; left out: the defaults"),
+        typer.Option(help="read data.classes, columns and label_file from this file; left out: the defaults"),
     ] = None,
     out: Annotated[
         Path | None,
@@ -266,10 +268,10 @@ def audit(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
-    """Search any folder of films for copies of one film, and say what they do to its splits and figures.
+    """Search any folder of films for copies, and report what they do to its splits, labels and figures.
 
-    No project is needed and no params.yaml is read unless it is named. Splits are folders named train, val or test,
-    or what the layout tells. Exit code 0: no leak found; 3: the given splits leak; 2: misuse; 1: a fault of Osteon.
+    It needs no project, and reads no params.yaml unless you name it. Splits come from the layout, or from folders
+    named train, val or test. Exit code 0: no leak found; 3: the given splits leak; 2: misuse; 1: a fault of Osteon.
     """
     if layout and layout not in layout_names():
         raise typer.BadParameter(f"no layout {layout}; there are {', '.join(layout_names())}", param_hint="--layout")
@@ -304,7 +306,7 @@ def init_storage(
         str | None, typer.Option(metavar="URL", help="of an S3 server other than AWS, such as MinIO")
     ] = None,
 ) -> None:
-    """Make or mend the bucket, try it, and write it into .dvc/config; safe to repeat."""
+    """Make the bucket or correct its settings, test it, and write it into .dvc/config; safe to repeat."""
     from osteon.remotes.bucket import init
 
     _say(init(url, endpoint_url))
@@ -312,7 +314,7 @@ def init_storage(
 
 @storage.command(name="check")
 def check_storage() -> None:
-    """Look at DVC's remote, and change nothing."""
+    """Check DVC's remote, and change nothing."""
     from osteon.remotes.bucket import check
 
     _say(check())

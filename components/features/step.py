@@ -18,10 +18,10 @@ class FeaturesSummary(Summary):
 def features(
     dataset: Annotated[Path, Input("prepared films")],
     augmented: Annotated[Path, Input("augmented copies")],
-    features: Annotated[Path, Output("films.npy and copies.npy, a row a film, and what they are")],
+    features: Annotated[Path, Output("films.npy and copies.npy, a row a film, and their description")],
     params: FeatureParams,
 ) -> FeaturesSummary:
-    """Describe every film and copy by edges, texture and grey levels, for the classical models."""
+    """Compute edges, texture and grey levels of every film and copy, for the classical models."""
     from components.features.run import run_features
 
     return run_features(dataset, augmented, features, params)

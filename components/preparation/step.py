@@ -19,11 +19,11 @@ class PreparationSummary(Summary):
 
 
 def prepare(
-    source: Annotated[Path, Input("folder of films the manifest speaks of", "films")],
-    trusted: Annotated[Path, Input("films that may be used (parquet, from validate)")],
+    source: Annotated[Path, Input("folder of the films in the manifest", "films")],
+    trusted: Annotated[Path, Input("trusted films (parquet, from validate)")],
     dataset: Annotated[Path, Output("pixels.npy and films.parquet, with test set and folds")],
     leaks: Annotated[
-        Path, Output("pairs.csv: copies of one film, with the evidence; a picture of the doubtful", "report")
+        Path, Output("pairs.csv: pairs of copies with the evidence; a picture of the least certain", "report")
     ],
     params: PreparationParams,
 ) -> PreparationSummary:

@@ -54,7 +54,7 @@ def promote(
     card: Annotated[Path, Input("the model card's template", "report")],
     decision: Annotated[Path, Output("the decision, its page, and the model card", "report")],
 ) -> PromotionSummary:
-    """Judge the packaged model beside the one in use, and put it into use if it is good enough."""
+    """Judge the packaged model against the one in use, and put it into use if no rule fails."""
     import hashlib
     import json
 

@@ -24,13 +24,13 @@ class ValidationSummary(Summary):
 
 
 def validate(
-    source: Annotated[Path, Input("folder of films the manifest speaks of", "films")],
+    source: Annotated[Path, Input("folder of the films in the manifest", "films")],
     manifest: Annotated[Path, Input("one row a film (parquet, from ingest)")],
-    trusted: Annotated[Path, Output("the manifest's films that may be used (parquet)")],
+    trusted: Annotated[Path, Output("the trusted films (parquet)")],
     report: Annotated[Path, Output("report.html, quarantine.csv with reasons, shortcuts.json, Data Docs", "report")],
     params: ValidationParams,
 ) -> ValidationSummary:
-    """Look into every film, put the unusable ones into quarantine, and stop where the set cannot be trusted."""
+    """Check every film, put unusable films into quarantine, and stop if the set cannot be trusted."""
     from components.validation.run import run_validate
 
     return run_validate(source, manifest, trusted, report, params)
