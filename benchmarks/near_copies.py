@@ -23,8 +23,10 @@ from benchmarks.findings import Findings, Goal
 from benchmarks.fresh_process import in_fresh_process, peak_memory
 from components.phantoms.step import phantoms
 from osteon.errors import UnreadableFilmError
-from osteon.films.copies.near_copies import SIDE, SURE, FilmStack, find_near_copies
-from osteon.films.groups import components
+from osteon.films.copies.alignment import FilmStack
+from osteon.films.copies.keypoints import SIDE
+from osteon.films.copies.near_copies import SURE, find_near_copies
+from osteon.films.groups import connected_components
 from osteon.films.layouts import read_layout
 from osteon.films.prepared.array import open_pixels, write_pixels
 from osteon.films.reading.decoding import Film, decode, letterbox, over_cores, to_8_bit
@@ -202,8 +204,8 @@ def search_set(squares: Squares) -> Found:
     """Search a set with its copies."""
     count = len(squares.films)
     pairs = find_near_copies(FilmStack(open_pixels(squares.path), squares.sizes), np.arange(2 * count), 0)
-    joined = np.array([pair[:2] for pair in pairs if pair.overlay.score >= SURE], np.int64).reshape(-1, 2)
-    component = components(2 * count, joined)
+    joined = np.array([pair[:2] for pair in pairs if pair.alignment.score >= SURE], np.int64).reshape(-1, 2)
+    component = connected_components(2 * count, joined)
     by_kind = {}
     for kind in COPIES:
         rows = [row for row, entry in enumerate(squares.kinds) if entry == kind]

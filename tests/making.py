@@ -16,7 +16,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from components.phantoms.exposure import expose
 from components.phantoms.patients import studies
-from osteon.films.copies.near_copies import FilmStack
+from osteon.films.copies.alignment import FilmStack
 from osteon.films.manifest import as_manifest
 from osteon.films.reading.decoding import Film, letterbox
 from osteon.params import ClassicalName, ClassicalParams, SearchSpace, TrainingParams

@@ -8,9 +8,9 @@ from components.preparation.splits import split_films
 from components.preparation.squares import FACTS, standardise_films
 from components.preparation.step import PreparationSummary
 from osteon.files import atomic_dir, remove
-from osteon.films.copies.near_copies import FilmStack
+from osteon.films.copies.alignment import FilmStack
 from osteon.films.copies.pairs import find_pairs, joined_rows, write_pairs
-from osteon.films.groups import components, group_films
+from osteon.films.groups import connected_components, group_films
 from osteon.films.manifest import boxes_to_text, read_manifest, text_to_boxes
 from osteon.films.prepared.array import FILMS, PIXELS, open_pixels, write_rows
 from osteon.films.reading.decoding import fit_into_square
@@ -46,7 +46,7 @@ def run_prepare(
         groups=int(films["group"].nunique()),
         test_films=int(films["test"].sum()),
         test_positive=int(films.loc[films["test"], "label"].sum()),
-        copies=len(films) - len(set(components(len(films), joined).tolist())),
+        copies=len(films) - len(set(connected_components(len(films), joined).tolist())),
         largest_group=int(films["group"].value_counts().max()),
     )
 

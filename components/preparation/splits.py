@@ -1,17 +1,15 @@
 """Test set and folds: stratified by label and region, and no group on two sides."""
 
 import warnings
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold
 
 from osteon.errors import OsteonError
 
-if TYPE_CHECKING:
-    import pandas as pd
 
-
-def split_films(films: "pd.DataFrame", test_share: float, folds: int, seed: int) -> "pd.DataFrame":
+def split_films(films: pd.DataFrame, test_share: float, folds: int, seed: int) -> pd.DataFrame:
     """Put every group into the test set or one fold.
 
     Args:
@@ -27,9 +25,6 @@ def split_films(films: "pd.DataFrame", test_share: float, folds: int, seed: int)
         OsteonError: too few groups, or a part that would be without one of the classes.
 
     """
-    import pandas as pd
-    from sklearn.model_selection import StratifiedGroupKFold
-
     for label, name in ((1, "positive"), (0, "negative")):
         groups = films.loc[films["label"] == label, "group"].nunique()
         if groups < folds + 1:
@@ -42,7 +37,7 @@ def split_films(films: "pd.DataFrame", test_share: float, folds: int, seed: int)
     rare = films.groupby(region)["group"].transform("nunique") < 2 * (folds + 1)
     strata = films["label"].astype(str) + "/" + region.mask(rare, "rare")
 
-    def parts(rows: "pd.DataFrame", count: int, part_seed: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+    def parts(rows: pd.DataFrame, count: int, part_seed: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
         split = StratifiedGroupKFold(count, shuffle=True, random_state=part_seed)
         # Numbers instead of names, in their order: the same split for less memory.
         stratum, group = (pd.factorize(names, sort=True)[0] for names in (strata[rows.index], rows["group"]))
@@ -67,7 +62,7 @@ def split_films(films: "pd.DataFrame", test_share: float, folds: int, seed: int)
     return result
 
 
-def check_split(films: "pd.DataFrame") -> None:
+def check_split(films: pd.DataFrame) -> None:
     """Stop where a group is on two sides, or a part lacks a class.
 
     Raises:

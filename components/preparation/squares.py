@@ -15,9 +15,10 @@ from contextlib import closing
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from osteon.errors import OsteonError, UnreadableFilmError
@@ -27,9 +28,6 @@ from osteon.films.prepared.array import PIXELS, ROW_BYTES, add_pixels, pixels_en
 from osteon.films.reading import decoding
 from osteon.films.reading.decoding import decode, letterbox, over_cores, pixel_hash
 from osteon.progress import progress
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +56,7 @@ class Seen(NamedTuple):
 SEEN_TYPES = {"pixel_sha256": "string", "shown_width": "Int32", "shown_height": "Int32"}
 
 
-def standardise_films(films: "pd.DataFrame", source: Path, folder: Path, side: int, cores: int) -> "pd.DataFrame":
+def standardise_films(films: pd.DataFrame, source: Path, folder: Path, side: int, cores: int) -> pd.DataFrame:
     """Decode films once and fit each into a square, going on with what an interrupted call left in the folder.
 
     Args:
@@ -111,7 +109,7 @@ def _standardise(path: Path, side: int) -> tuple[NDArray[np.uint8], Seen]:
     return letterbox(film, side), Seen(pixel_hash(film), width, height)
 
 
-def _belongs_to(films: "pd.DataFrame", side: int) -> str:
+def _belongs_to(films: pd.DataFrame, side: int) -> str:
     """What all lines of facts belong to, as one hash: the films in their order, the size, and how films are decoded."""
     digest = hashlib.sha256(f"{side}".encode())
     for code in (Path(__file__), Path(decoding.__file__)):

@@ -8,19 +8,18 @@ import hmac
 import io
 import secrets
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.ExifTags import Base
 from PIL.JpegImagePlugin import get_sampling
+from pydicom import dcmread
 
 from osteon.films.reading.decoding import PILLOW_FORMATS, is_dicom, reading_dicom
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class Attributes(NamedTuple):
@@ -193,8 +192,6 @@ HASHED = {"StationName": "station", "DetectorID": "detector", "InstitutionName":
 
 
 def _of_dicom(data: bytes) -> dict[str, Any]:
-    from pydicom import dcmread
-
     asked = list((CATEGORIES | NUMBERS | HASHED).keys())
     with reading_dicom("damaged DICOM: the tags of its scanner make no sense"):
         dataset = dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=asked)
@@ -227,10 +224,8 @@ def _hashed(text: str | None) -> str | None:
 _KEY = secrets.token_bytes(32)  # of this process: nobody can try a list of hospitals
 
 
-def numbered(films: "pd.DataFrame") -> "pd.DataFrame":
+def numbered(films: pd.DataFrame) -> pd.DataFrame:
     """Films with '#1', '#2', … in the order of their coming in place of this process's hashes: the same every time."""
-    import pandas as pd
-
     for name in HASHED.values():
         codes = pd.Series(pd.factorize(films[name])[0], films.index)
         films[name] = ("#" + (codes + 1).astype("string")).mask(codes < 0)

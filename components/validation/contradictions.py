@@ -1,14 +1,13 @@
 """Films that show the same pixels and are labelled differently: at least one of the labels is wrong."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import pandas as pd
+import pandas as pd
 
 NAMED = 3  # films of the other label
 
 
-def contradicted_by(films: "pd.DataFrame") -> "pd.Series[Any]":
+def contradicted_by(films: pd.DataFrame) -> "pd.Series[Any]":
     """For each film that another one contradicts, what to say of it; null for the others.
 
     Films of the same bytes have the same pixels. A label that is missing or that the layout doubts contradicts
@@ -21,8 +20,6 @@ def contradicted_by(films: "pd.DataFrame") -> "pd.Series[Any]":
         Text, on the films' index: 'has the pixels of b.jpg, labelled not fractured'.
 
     """
-    import pandas as pd
-
     sure = films["label"].notna() & films["doubt"].isna() & films["pixel_sha256"].notna()
     copies = films.loc[
         sure & films["pixel_sha256"].duplicated(keep=False), ["film_id", "label", "finding", "pixel_sha256"]

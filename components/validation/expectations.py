@@ -8,7 +8,7 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from osteon.films.manifest import COLUMNS
 from osteon.params import ValidationParams
@@ -17,10 +17,7 @@ os.environ["GX_ANALYTICS_ENABLED"] = "false"  # it would call home; it reads thi
 
 import great_expectations as gx
 import great_expectations.expectations as gxe
-
-if TYPE_CHECKING:
-    import pandas as pd
-
+import pandas as pd
 
 # It says a word for each thing it makes, and this one logger has a level of its own.
 for _name in ("great_expectations", "great_expectations.data_context.types.base"):
@@ -126,7 +123,7 @@ class Validator:
         self.context.variables.progress_bars = {"globally": False}
         self.source = self.context.data_sources.add_pandas("manifest")
 
-    def run(self, name: str, frame: "pd.DataFrame", expectations: list[tuple[Any, str]]) -> list[Any]:
+    def run(self, name: str, frame: pd.DataFrame, expectations: list[tuple[Any, str]]) -> list[Any]:
         """Validate a frame; one result an expectation, in their order, failed ones with all their row numbers."""
         asset = self.source.add_dataframe_asset(name)
         batch = asset.add_batch_definition_whole_dataframe(name)
@@ -158,9 +155,7 @@ class Validator:
         self.context.build_data_docs(site_names=["osteon"])
 
 
-def failing_films(
-    frame: "pd.DataFrame", results: list[Any], expectations: list[tuple[Any, str]]
-) -> dict[int, list[str]]:
+def failing_films(frame: pd.DataFrame, results: list[Any], expectations: list[tuple[Any, str]]) -> dict[int, list[str]]:
     """Row number → reasons, for every film that fails an expectation."""
     reasons: dict[int, list[str]] = {}
     for result, (expectation, reason) in zip(results, expectations, strict=True):

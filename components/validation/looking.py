@@ -3,7 +3,9 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+import pandas as pd
 
 from components.validation.attributes import ATTRIBUTE_TYPES, Attributes, attributes_of, numbered
 from osteon.errors import UnreadableFilmError
@@ -13,11 +15,8 @@ from osteon.films.reading.limits import contrast_of
 from osteon.params import ValidationParams
 from osteon.progress import progress
 
-if TYPE_CHECKING:
-    import pandas as pd
 
-
-def look_at_films(manifest: "pd.DataFrame", source: Path, params: ValidationParams) -> "pd.DataFrame":
+def look_at_films(manifest: pd.DataFrame, source: Path, params: ValidationParams) -> pd.DataFrame:
     """What each film shows.
 
     Returns:

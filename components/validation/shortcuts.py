@@ -4,10 +4,14 @@ A small classifier learns the label from them, and is asked about films of group
 attribute tied to the label, its AUROC would be about 0.5. What it reaches beyond that, a network can reach too.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.tree import DecisionTreeClassifier
 
 from osteon.films.groups import group_films, shared_names, with_first_of_its_kind
 from osteon.films.shortcut_audit import CONFIDENCE, FEW, Attribute, LabelShare, ShortcutAudit
@@ -15,9 +19,6 @@ from osteon.params import ValidationParams
 from osteon.statistics.auroc import auroc_in_strata
 from osteon.statistics.estimate import Estimate, shown
 from osteon.statistics.proportions import wilson
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FOLDS = 5
 FEWEST_GROUPS = 2 * FOLDS  # with a film of each class
@@ -58,7 +59,7 @@ TEXTS = {
 }
 
 
-def audit_shortcuts(films: "pd.DataFrame", params: ValidationParams) -> ShortcutAudit:
+def audit_shortcuts(films: pd.DataFrame, params: ValidationParams) -> ShortcutAudit:
     """Ask what the attributes tell of the label.
 
     Args:
@@ -66,8 +67,6 @@ def audit_shortcuts(films: "pd.DataFrame", params: ValidationParams) -> Shortcut
         params: finding, max_shortcut and seed.
 
     """
-    import pandas as pd
-
     said: dict[str, Any] = {"finding": params.finding, "limit": params.max_shortcut}
     group = (
         pd.factorize(group_films(films, with_first_of_its_kind(shared_names(films))))[0]
@@ -90,7 +89,7 @@ def audit_shortcuts(films: "pd.DataFrame", params: ValidationParams) -> Shortcut
         return ShortcutAudit(skipped="every attribute is the same on all films", constant=constant, **said)
     folds = _folds(labels, groups, params.seed)
 
-    def asked(columns: "list[NDArray[np.float32]]", trees: int) -> NDArray[np.float64]:
+    def asked(columns: list[NDArray[np.float32]], trees: int) -> NDArray[np.float64]:
         return _scores(np.concatenate(columns, axis=1), labels, folds, trees, params.seed)
 
     together = asked(list(columns.values()), TREES)
@@ -116,10 +115,8 @@ def audit_shortcuts(films: "pd.DataFrame", params: ValidationParams) -> Shortcut
     )
 
 
-def attribute_table(films: "pd.DataFrame") -> "dict[str, pd.Series[Any]]":
+def attribute_table(films: pd.DataFrame) -> "dict[str, pd.Series[Any]]":
     """The attributes by the names a reader sees: numbers as float64, texts as objects; null where there is none."""
-    import pandas as pd
-
     width, height = (films[side].to_numpy(np.float64) for side in ("width", "height"))
     table = {name: films[column].to_numpy(np.float64, na_value=np.nan) for name, column in NUMBERS.items()}
     table["megapixels"] = width * height / 1e6
@@ -140,8 +137,6 @@ def label_shares(column: "pd.Series[Any]", labels: NDArray[np.int64]) -> list[La
 
     A number that a quarter of the films share has a row of its own.
     """
-    import pandas as pd
-
     names = column.astype(object)
     if column.dtype.kind == "f":
         values = column.to_numpy(np.float64)
@@ -190,8 +185,6 @@ def _whole_groups(groups: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
 
 
 def _folds(labels: NDArray[np.int64], groups: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    from sklearn.model_selection import StratifiedGroupKFold
-
     number = np.empty(len(labels), np.int64)
     split = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     for fold, (_, chosen) in enumerate(split.split(labels, labels, groups)):
@@ -201,8 +194,6 @@ def _folds(labels: NDArray[np.int64], groups: NDArray[np.int64], seed: int) -> N
 
 def _numeric(column: "pd.Series[Any]") -> NDArray[np.float32]:
     """Columns for the trees: a number as it is, a text as a column a value."""
-    import pandas as pd
-
     if column.dtype.kind == "f":
         return column.to_numpy(np.float32)[:, None]
     return pd.get_dummies(column, dummy_na=True).to_numpy(np.float32)
@@ -218,9 +209,6 @@ def _scores(
 
     Trees take numbers, missing ones too, on any scale, and find combinations and ranges as a network could.
     """
-    from sklearn.ensemble import RandomForestClassifier
-    from sklearn.tree import DecisionTreeClassifier
-
     scores = np.empty(len(labels))
     for fold in np.unique(folds):
         rest = folds != fold

@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from osteon.audit.copies import contradictions, signs, source_films, split_leaks, split_sizes
 from osteon.audit.findings import Audit
@@ -14,15 +14,12 @@ from osteon.audit.gap import find_gap
 from osteon.audit.squares import ReadableSquares, write_squares
 from osteon.errors import OsteonError
 from osteon.files import atomic_dir
+from osteon.films.copies.alignment import FilmStack
 from osteon.films.copies.leaks import TABLE
-from osteon.films.copies.near_copies import FilmStack
 from osteon.films.copies.pairs import PICTURE, find_pairs, joined_rows, write_pairs
 from osteon.films.groups import group_films
 from osteon.films.prepared.array import PIXELS, open_pixels
 from osteon.params import DataParams
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 CONFIDENCE = 0.95
 RESULT = "audit.json"
@@ -69,9 +66,9 @@ def audit_folder(root: Path, layout: str | None, params: DataParams, out: Path |
 def _judge(
     folder: str,
     layout: str | None,
-    films: "pd.DataFrame",
-    readable: "pd.DataFrame",
-    pairs: "pd.DataFrame",
+    films: pd.DataFrame,
+    readable: pd.DataFrame,
+    pairs: pd.DataFrame,
     stack: FilmStack,
     cores: int,
 ) -> Audit:
@@ -87,8 +84,6 @@ def _judge(
         cores: threads.
 
     """
-    import pandas as pd
-
     copies = pairs[pairs["joined"]]
     source = source_films(len(readable), copies)
     groups = pd.factorize(group_films(readable, joined_rows(pairs)))[0].astype(np.int64)

@@ -1,31 +1,26 @@
 """What pairs of copies mean for a set: source films, leaks across given splits, contradicted labels."""
 
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from osteon.audit.findings import Contradiction, Sign, SplitLeak
-from osteon.films.groups import components
-
-if TYPE_CHECKING:
-    import pandas as pd
+from osteon.films.groups import connected_components
 
 TURNED, RESIZED, MOVED = 2.0, 0.02, 0.02  # degrees, share of the size, share of the side; less is the same place
 ORDER = ("train", "val", "test")  # what a model learns from comes first
 OF_SIGNS = {"same bytes": "identical files", "same pixels": "identical pixels in another file"}
 
 
-def source_films(count: int, copies: "pd.DataFrame") -> NDArray[np.int64]:
+def source_films(count: int, copies: pd.DataFrame) -> NDArray[np.int64]:
     """The number of the source film behind each of `count` films."""
-    return components(count, copies[["first", "second"]].to_numpy(np.int64))
+    return connected_components(count, copies[["first", "second"]].to_numpy(np.int64))
 
 
-def signs(copies: "pd.DataFrame") -> list[Sign]:
+def signs(copies: pd.DataFrame) -> list[Sign]:
     """How many pairs there are of each kind; a near copy's kind is told by how it lies on its film."""
-    import pandas as pd
-
     moved = (copies[["shift_x", "shift_y"]].abs() > MOVED).any(axis=1) | ((copies["scale"] - 1).abs() > RESIZED)
     kind = pd.Series("near copies, in place (encoded again, other grey levels, painted over)", index=copies.index)
     kind = kind.mask(moved.fillna(False), "near copies, cropped, zoomed or shifted")
@@ -40,7 +35,7 @@ def signs(copies: "pd.DataFrame") -> list[Sign]:
     return found
 
 
-def split_leaks(films: "pd.DataFrame", source: NDArray[np.int64]) -> list[SplitLeak]:
+def split_leaks(films: pd.DataFrame, source: NDArray[np.int64]) -> list[SplitLeak]:
     """What each two of the given splits share, the later beside the earlier.
 
     Args:
@@ -72,7 +67,7 @@ def split_leaks(films: "pd.DataFrame", source: NDArray[np.int64]) -> list[SplitL
     return found
 
 
-def split_sizes(films: "pd.DataFrame") -> dict[str, int]:
+def split_sizes(films: pd.DataFrame) -> dict[str, int]:
     """Films in each given split."""
     return {split: int((films["given_split"] == split).sum()) for split in _in_order(films["given_split"])}
 
@@ -81,7 +76,7 @@ def _in_order(split: "pd.Series[str]") -> list[str]:
     return sorted(map(str, split.dropna().unique()), key=lambda name: (ORDER.index(name) if name in ORDER else 9, name))
 
 
-def contradictions(films: "pd.DataFrame", source: NDArray[np.int64], copies: "pd.DataFrame") -> list[Contradiction]:
+def contradictions(films: pd.DataFrame, source: NDArray[np.int64], copies: pd.DataFrame) -> list[Contradiction]:
     """Source films whose copies are labelled both ways: those with the same pixels first, then the surest.
 
     A label that is missing, or that the layout doubts, contradicts nobody.

@@ -4,7 +4,9 @@ import logging
 import secrets
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+import pandas as pd
 
 from osteon.errors import OsteonError
 from osteon.files import files_under
@@ -17,9 +19,6 @@ from osteon.films.manifest import as_manifest
 from osteon.films.reading.decoding import EXTENSIONS, find_films
 from osteon.params import DataParams
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 log = logging.getLogger(__name__)
 
 
@@ -27,7 +26,7 @@ class Folder(NamedTuple):
     """The films of a folder (manifest columns), and the layout they were read by; None where none fits."""
 
     layout: str | None
-    films: "pd.DataFrame"
+    films: pd.DataFrame
 
 
 def read_folder(root: Path, layout: str | None, params: DataParams) -> Folder:
@@ -78,10 +77,8 @@ def _fitting(root: Path, params: DataParams) -> Iterator[str]:
         yield "folders"
 
 
-def _plain(root: Path) -> "pd.DataFrame":
+def _plain(root: Path) -> pd.DataFrame:
     """One row a film, without labels; patients and studies from DICOM's tags."""
-    import pandas as pd
-
     rows = []
     for path in files_under(root):
         dicom = may_be_dicom(path)
@@ -100,7 +97,7 @@ def _plain(root: Path) -> "pd.DataFrame":
     return pd.DataFrame(rows)
 
 
-def _with_splits(films: "pd.DataFrame") -> "pd.DataFrame":
+def _with_splits(films: pd.DataFrame) -> pd.DataFrame:
     """The films with the split that their path names, where the layout tells none."""
     named = films["path"].map(lambda path: split_of(PurePosixPath(path))).astype("string")
     return films.assign(given_split=films["given_split"].fillna(named))

@@ -6,6 +6,8 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from osteon.audit.findings import CrossValidation, Gap
 from osteon.progress import progress
@@ -43,8 +45,6 @@ def find_gap(squares: Squares, rows: Ints, labels: Ints, groups: Ints, confidenc
         cores: for the forest; 0 takes all.
 
     """
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-
     chosen = _whole_groups(groups)
     left_out = len(rows) - len(chosen)
     rows, labels = rows[chosen], labels[chosen]
@@ -112,8 +112,6 @@ def _scores(
     pixels: NDArray[np.float32], labels: Ints, schemes: list[Ints], cores: int
 ) -> Iterator[tuple[int, Ints, Floats]]:
     """Scheme, films asked, and what a forest grown on the other films says of them."""
-    from sklearn.ensemble import RandomForestClassifier
-
     for scheme, folds in enumerate(schemes):
         for fold in range(FOLDS):
             asked, rest = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)

@@ -3,22 +3,20 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from osteon.errors import UnreadableFilmError
 from osteon.files import atomic_file
-from osteon.films.copies.near_copies import SIDE
+from osteon.films.copies.keypoints import SIDE
 from osteon.films.manifest import typed_frame
 from osteon.films.prepared.array import write_pixels
 from osteon.films.prepared.row_file import RowFile
 from osteon.films.reading.decoding import decode, letterbox, over_cores, pixel_hash
 from osteon.progress import progress
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MEGAPIXELS = 80.0  # no film larger is decoded; a file of some kilobytes can claim any size
 SEEN_TYPES = {
@@ -46,7 +44,7 @@ class ReadableSquares:
         return self.squares[self.rows[films]]
 
 
-def write_squares(films: "pd.DataFrame", root: Path, path: Path, cores: int) -> "pd.DataFrame":
+def write_squares(films: pd.DataFrame, root: Path, path: Path, cores: int) -> pd.DataFrame:
     """Decode every film and write it into a file, a black square where that cannot be done.
 
     Args:

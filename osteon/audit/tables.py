@@ -1,21 +1,16 @@
 """An audit as tables for a reader."""
 
-from typing import TYPE_CHECKING
+from rich.console import Console
+from rich.table import Table
 
 from osteon.audit.findings import Audit, Contradiction, Gap
 from osteon.statistics.estimate import Estimate, shown
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
 
 NAMED, REASONS = 5, 5  # contradictions, reasons shown; audit.json has all
 
 
 def print_audit(audit: Audit) -> None:
     """Print what was found; the verdict is the last line."""
-    from rich.console import Console
-
     console = Console(highlight=False, markup=False)
     for table in (_films(audit), _copies(audit), _leaks(audit), _gap(audit)):
         if table is not None:
@@ -25,9 +20,7 @@ def print_audit(audit: Audit) -> None:
     console.print(audit.verdict, soft_wrap=True, style="bold red" if audit.leaking else "bold")
 
 
-def _table(title: str, *columns: str) -> "Table":
-    from rich.table import Table
-
+def _table(title: str, *columns: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column(title)
     for column in columns:
@@ -35,7 +28,7 @@ def _table(title: str, *columns: str) -> "Table":
     return table
 
 
-def _films(audit: Audit) -> "Table":
+def _films(audit: Audit) -> Table:
     table = _table(f"{audit.folder}, layout {audit.layout or 'none: no labels'}", "films")
     table.add_row("films", f"{audit.films:,}")
     for reason, count in list(audit.unreadable.items())[:REASONS]:
@@ -60,7 +53,7 @@ def _films(audit: Audit) -> "Table":
     return table
 
 
-def _copies(audit: Audit) -> "Table | None":
+def _copies(audit: Audit) -> Table | None:
     if not audit.signs:
         return None
     table = _table("copies", "pairs", "films in them")
@@ -69,7 +62,7 @@ def _copies(audit: Audit) -> "Table | None":
     return table
 
 
-def _leaks(audit: Audit) -> "Table | None":
+def _leaks(audit: Audit) -> Table | None:
     if not audit.leaks:
         return None
     table = _table("across the given splits", "films", "of", "share")
@@ -88,7 +81,7 @@ def _share(films: int, of: int) -> tuple[str, str, str]:
     return f"{films:,}", f"{of:,}", f"{films / of:.1%}"
 
 
-def _gap(audit: Audit) -> "Table":
+def _gap(audit: Audit) -> Table:
     gap: Gap = audit.gap
     if gap.skipped:
         return _table(f"random against grouped cross-validation: not asked, {gap.skipped}")
@@ -110,7 +103,7 @@ def _maybe(estimate: Estimate | None) -> str:
     return "" if estimate is None else shown(estimate)
 
 
-def _say_contradictions(console: "Console", audit: Audit) -> None:
+def _say_contradictions(console: Console, audit: Audit) -> None:
     found = audit.contradictions
     if not found:
         return

@@ -6,13 +6,11 @@ copies of one film (pairs.py). Joined films that share a third are joined with i
 
 import re
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    import pandas as pd
+from scipy.sparse import coo_array, csgraph
 
 # What tools append to a name when they copy or vary a film, one after another: 12-rotated1-rotated3, IMG_flip (2),
 # 12_jpg.rf.0123456789abcdef0123456789abcdef.
@@ -35,7 +33,7 @@ def name_stem(path: str) -> str:
     return stem.casefold()
 
 
-def shared_names(films: "pd.DataFrame") -> "pd.Series[str]":
+def shared_names(films: pd.DataFrame) -> "pd.Series[str]":
     """The stem of each film's name; null where it is nobody else's, or where the patient is known.
 
     Where patients are known, names are often the same for all (image1.png in every study's folder).
@@ -50,8 +48,6 @@ def shared_names(films: "pd.DataFrame") -> "pd.Series[str]":
 
 def with_first_of_its_kind(keys: "pd.Series[str]") -> NDArray[np.int64]:
     """Pairs of row numbers, n × 2: each row that has a key with the first row that has the same, if that is another."""
-    import pandas as pd
-
     codes = pd.factorize(keys)[0]  # null is −1
     known = np.flatnonzero(codes >= 0)
     first = pd.Series(known).groupby(codes[known]).transform("first").to_numpy(np.int64)
@@ -59,16 +55,13 @@ def with_first_of_its_kind(keys: "pd.Series[str]") -> NDArray[np.int64]:
     return pairs
 
 
-def components(count: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+def connected_components(count: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
     """The number of the connected component of each of `count` rows, joined by pairs (n × 2)."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     links = coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
-    return np.asarray(connected_components(links, directed=False)[1], np.int64)
+    return np.asarray(csgraph.connected_components(links, directed=False)[1], np.int64)
 
 
-def group_films(films: "pd.DataFrame", copies: NDArray[np.int64]) -> "pd.Series[str]":
+def group_films(films: pd.DataFrame, copies: NDArray[np.int64]) -> "pd.Series[str]":
     """The group of each film, named after its first film in order of film_id.
 
     Args:
@@ -78,5 +71,5 @@ def group_films(films: "pd.DataFrame", copies: NDArray[np.int64]) -> "pd.Series[
     """
     decisive = ("patient_id", "study_id", "sha256", "pixel_sha256")
     pairs = np.concatenate([*(with_first_of_its_kind(films[sign]) for sign in decisive), copies])
-    names = films["film_id"].groupby(components(len(films), pairs)).transform("min")
+    names = films["film_id"].groupby(connected_components(len(films), pairs)).transform("min")
     return names.astype("string").rename("group")

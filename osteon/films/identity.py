@@ -11,12 +11,10 @@ import os
 import secrets
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from osteon.errors import OsteonError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 VARIABLE = "OSTEON_IDENTITY_KEY"
 SHORTEST = 16  # characters
@@ -26,7 +24,7 @@ KINDS = ("patient", "study")
 log = logging.getLogger(__name__)
 
 
-def pseudonymised(rows: "pd.DataFrame", key: bytes | None = None) -> "pd.DataFrame":
+def pseudonymised(rows: pd.DataFrame, key: bytes | None = None) -> pd.DataFrame:
     """Replace what a layout tells of patients and studies by what may be written down.
 
     Args:

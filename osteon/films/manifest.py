@@ -4,13 +4,13 @@ import json
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from osteon.errors import OsteonError
 from osteon.files import atomic_file
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Box = tuple[float, float, float, float]
 
@@ -45,15 +45,13 @@ LAYOUT_COLUMNS = frozenset(COLUMNS) - {"sha256", "md5", "width", "height", "mode
 LAYOUT_COLUMNS |= {"patient_pseudonym", "study_pseudonym"}
 
 
-def as_manifest(rows: "pd.DataFrame") -> "pd.DataFrame":
+def as_manifest(rows: pd.DataFrame) -> pd.DataFrame:
     """Give a frame the manifest's columns, order and types; what is missing becomes null.
 
     Raises:
         OsteonError: a column the manifest does not know, or a value of the wrong type.
 
     """
-    import pandas as pd
-
     unknown = sorted(set(rows.columns) - set(COLUMNS))
     if unknown:
         raise OsteonError(f"the manifest has no column {', '.join(unknown)}; it has {', '.join(COLUMNS)}")
@@ -67,7 +65,7 @@ def as_manifest(rows: "pd.DataFrame") -> "pd.DataFrame":
     return pd.DataFrame(typed).reset_index(drop=True)
 
 
-def typed_frame(rows: Iterable[tuple[object, ...]], types: dict[str, str]) -> "pd.DataFrame":
+def typed_frame(rows: Iterable[tuple[object, ...]], types: dict[str, str]) -> pd.DataFrame:
     """A frame from tuples, made some thousand rows at a time: typed columns take a fifth of the tuples' memory.
 
     Args:
@@ -75,8 +73,6 @@ def typed_frame(rows: Iterable[tuple[object, ...]], types: dict[str, str]) -> "p
         types: column → pandas type.
 
     """
-    import pandas as pd
-
     rows = iter(rows)
     parts: list[pd.DataFrame] = []
     while (part := list(islice(rows, PART))) or not parts:
@@ -84,22 +80,19 @@ def typed_frame(rows: Iterable[tuple[object, ...]], types: dict[str, str]) -> "p
     return pd.concat(parts, ignore_index=True)
 
 
-def write_manifest(manifest: "pd.DataFrame", path: Path) -> None:
+def write_manifest(manifest: pd.DataFrame, path: Path) -> None:
     """Write a manifest as parquet, whole or not at all."""
     with atomic_file(path) as partial:
         as_manifest(manifest).to_parquet(partial, index=False, row_group_size=PART)
 
 
-def read_manifest(path: Path) -> "pd.DataFrame":
+def read_manifest(path: Path) -> pd.DataFrame:
     """Read what write_manifest wrote.
 
     Raises:
         OsteonError: no such file, or not a manifest.
 
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
         # Part by part; read at once, the file takes twice as much memory as its rows.
         with pq.ParquetFile(path, pre_buffer=False) as file:

@@ -147,7 +147,8 @@ def test_a_colour_dicom_is_refused_with_the_reason(real_data: Path) -> None:
 
 def test_films_published_twice_are_found_and_of_their_neighbours_only_limbs_exposed_twice(real_data: Path) -> None:
     """Nobody said so: found by looking at what the search finds. The films around them are of the same bones."""
-    from osteon.films.copies.near_copies import SURE, FilmStack, find_near_copies
+    from osteon.films.copies.alignment import FilmStack
+    from osteon.films.copies.near_copies import SURE, find_near_copies
 
     known = [("IMG0000000", "IMG0001370"), ("IMG0002646", "IMG0004072"), ("IMG0002945", "IMG0004266")]
     paths = {path.stem: path for path in (real_data / "fracatlas" / "images").rglob("*.jpg")}
@@ -167,7 +168,7 @@ def test_films_published_twice_are_found_and_of_their_neighbours_only_limbs_expo
         sizes.append((found.pixels.shape[1], found.pixels.shape[0]))
     assert len(kept) > 110
     pairs = find_near_copies(FilmStack(np.stack(squares), sizes), np.arange(len(kept)), 2)
-    joined = {(kept[one.first], kept[one.second]): one.overlay for one in pairs if one.overlay.score >= SURE}
+    joined = {(kept[one.first], kept[one.second]): one.alignment for one in pairs if one.alignment.score >= SURE}
     for pair in known:
         assert joined[pair].score > 0.9
         assert not joined[pair].mirrored

@@ -110,7 +110,7 @@ def test_killed_between_the_evidence_and_the_dataset_it_goes_on_to_the_same_end(
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr("osteon.films.groups.group_films", die)
+        patched.setattr("components.preparation.run.group_films", die)
         with pytest.raises(Killed):
             prepare(planted.source, planted.trusted, dataset, leaks, PARAMS)
     assert not dataset.exists()

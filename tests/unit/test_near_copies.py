@@ -6,20 +6,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from osteon.films.copies import near_copies
-from osteon.films.copies.keypoints import DESCRIPTOR, Features, find_features
-from osteon.films.copies.near_copies import (
-    DOUBTFUL,
-    LEAST_AGREEING,
-    SIDE,
-    SURE,
-    FilmStack,
-    Pair,
-    agreeing,
-    compare,
-    find_near_copies,
-)
-from osteon.films.groups import components
+from osteon.films.copies import candidates
+from osteon.films.copies.alignment import Appearance, FilmStack, best_alignment, likeness
+from osteon.films.copies.candidates import LEAST_CONSISTENT, FeatureFile, consistent_pairs, find_candidates
+from osteon.films.copies.keypoints import DESCRIPTOR, SIDE, Features, find_features
+from osteon.films.copies.near_copies import DOUBTFUL, SURE, Pair, find_near_copies
+from osteon.films.groups import connected_components
 from osteon.films.reading.decoding import fit_into_square
 from tests.making import phantom_films, stack_of
 
@@ -145,7 +137,7 @@ def test_a_copy_is_found_and_told_how_it_was_made(way: str) -> None:
     made = [WAYS[way](film) for film in films]
     stack = stack_of([*films, *(copy for copy, _ in made)])
     pairs = find_near_copies(stack, np.arange(2 * len(films)), 2)
-    sure = {(one.first, one.second): one.overlay for one in pairs if one.overlay.score >= SURE}
+    sure = {(one.first, one.second): one.alignment for one in pairs if one.alignment.score >= SURE}
     assert list(sure) == [(n, n + len(films)) for n in range(len(films))]
     for film, (copy, matrix), laid in zip(films, made, sure.values(), strict=True):
         flip, expected = on_squares(film, copy, matrix)
@@ -161,7 +153,7 @@ def test_a_copy_is_found_and_told_how_it_was_made(way: str) -> None:
 def test_the_other_way_round_the_map_is_the_other_way_round() -> None:
     film = originals()[0]
     copy = turned(film, 30, expand=True)[0]
-    there, back = compare(stack_of([film, copy]), 0, 1), compare(stack_of([copy, film]), 0, 1)
+    there, back = best_alignment(stack_of([film, copy]), 0, 1), best_alignment(stack_of([copy, film]), 0, 1)
     assert there is not None
     assert back is not None
     assert there.rotation == pytest.approx(30, abs=1)
@@ -178,12 +170,12 @@ def test_the_other_way_round_the_map_is_the_other_way_round() -> None:
 def test_films_of_different_studies_and_two_views_of_one_are_not_one() -> None:
     films = phantom_films(9)
     pairs = find_near_copies(stack_of(films), np.arange(len(films)), 2)
-    assert [one for one in pairs if one.overlay.score >= SURE] == []
+    assert [one for one in pairs if one.alignment.score >= SURE] == []
 
 
 def test_a_film_is_itself() -> None:
     film = originals()[1]
-    laid = compare(stack_of([film, film]), 0, 1)
+    laid = best_alignment(stack_of([film, film]), 0, 1)
     assert laid is not None
     assert laid.score == pytest.approx(1, abs=0.005)
     assert not laid.mirrored
@@ -204,8 +196,8 @@ def test_no_film_one_film_and_films_with_nothing_on_them(monkeypatch: pytest.Mon
     assert find_near_copies(stack_of([film]), np.arange(0), 1) == []
     assert find_near_copies(stack_of([film]), np.arange(1), 1) == []
     assert find_near_copies(stack_of([black] * 3), np.arange(3), 1) == []
-    assert compare(stack_of([film, black]), 0, 1) is None
-    monkeypatch.setattr(near_copies, "BLOCK", 4)
+    assert best_alignment(stack_of([film, black]), 0, 1) is None
+    monkeypatch.setattr(candidates, "BLOCK", 4)
     pairs = find_near_copies(stack_of([film, *[black] * 10, mirrored(film)[0]]), np.arange(12), 2)
     assert [(one.first, one.second) for one in pairs] == [(0, 11)]
 
@@ -213,13 +205,13 @@ def test_no_film_one_film_and_films_with_nothing_on_them(monkeypatch: pytest.Mon
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 7])
 def test_fewer_features_than_the_index_would_have_lists(tmp_path: Path, count: int) -> None:
     rng = np.random.default_rng(count)
-    store = near_copies._FeatureFile(tmp_path / "features")
+    store = FeatureFile(tmp_path / "features")
     for _ in range(2):
         store.append(
             Features(rng.random((count, 4)).astype(np.float32), rng.integers(0, 256, (count, DESCRIPTOR), np.uint8))
         )
     store.close()
-    list(near_copies._candidates(store, 1))
+    list(find_candidates(store, 1))
 
 
 def test_two_nearly_blank_films() -> None:
@@ -252,8 +244,8 @@ def written(pairs: list[Pair]) -> list[tuple[int, int, float, bool, bytes]]:
 
 
 def together(pairs: list[Pair], count: int) -> set[frozenset[int]]:
-    joined = [(one.first, one.second) for one in pairs if one.overlay.score >= SURE]
-    component = components(count, np.array(joined, np.int64).reshape(-1, 2))
+    joined = [(one.first, one.second) for one in pairs if one.alignment.score >= SURE]
+    component = connected_components(count, np.array(joined, np.int64).reshape(-1, 2))
     return {frozenset(np.flatnonzero(component == number).tolist()) for number in set(component.tolist())}
 
 
@@ -282,7 +274,7 @@ def test_the_order_of_the_films_does_not_matter(mixture: tuple[list[Pixels], lis
 def test_only_the_films_asked_for_are_looked_at(mixture: tuple[list[Pixels], list[tuple[int, int]]]) -> None:
     films, planted = mixture
     asked = np.array([0, *planted[0], 8])
-    sure = [one for one in find_near_copies(stack_of(films), np.sort(asked), 1) if one.overlay.score >= SURE]
+    sure = [one for one in find_near_copies(stack_of(films), np.sort(asked), 1) if one.alignment.score >= SURE]
     assert [(one.first, one.second) for one in sure] == [planted[0]]
 
 
@@ -296,9 +288,9 @@ def test_squares_of_another_size(side: int) -> None:
     assert len(found) == 4
     least = SURE if side > 64 else DOUBTFUL
     for one in found:
-        assert one.overlay.score >= least
-        assert one.overlay.rotation == pytest.approx(10, abs=1)
-        assert one.overlay.scale == pytest.approx(1, rel=0.02)
+        assert one.alignment.score >= least
+        assert one.alignment.rotation == pytest.approx(10, abs=1)
+        assert one.alignment.scale == pytest.approx(1, rel=0.02)
 
 
 # ---------------------------------------------------------------- parts
@@ -312,16 +304,16 @@ def test_what_was_looked_at_does_not_stay_in_memory_for_ever() -> None:
             return film
 
     stack = FilmStack(Many(), [(SIDE, SIDE)] * 2000)
-    most = stack.look.cache_info().maxsize
+    most = stack.appearance.cache_info().maxsize
     assert most is not None
-    look = stack.look(0)
+    look = stack.appearance(0)
     size = look.lit.nbytes + look.fine.nbytes + look.white.nbytes + look.points.nbytes
     assert most * size < 300e6
 
 
 def test_features_come_back_from_their_file(tmp_path: Path) -> None:
     found = [find_features(np.zeros((64, 64), np.uint8)), *map(find_features, stack_of(originals()).squares)]  # type: ignore[call-overload]
-    store = near_copies._FeatureFile(tmp_path / "features")
+    store = FeatureFile(tmp_path / "features")
     for features in found:
         store.append(features)
     store.close()
@@ -334,7 +326,7 @@ def test_features_come_back_from_their_file(tmp_path: Path) -> None:
 def agreed(matches: list[tuple[int, int, int, tuple[float, ...], tuple[float, ...]]]) -> list[tuple[int, int, int]]:
     first, second, feature, here, there = zip(*matches, strict=True)
     return list(
-        agreeing(
+        consistent_pairs(
             np.array(first),
             np.array(second),
             np.array(feature),
@@ -348,7 +340,7 @@ def test_matches_agree_that_tell_of_one_turn_size_and_shift() -> None:
     """A quarter turn about the middle (127.5, 127.5), clockwise: (x, y) → (255 − y, x)."""
     places = [(30, 40), (200, 50), (100, 150), (60, 220), (127, 128)]
     good = [(0, 7, n, (x, y, 10 * n, 4), (255 - y, x, 10 * n + 90, 4)) for n, (x, y) in enumerate(places)]
-    assert len(good) > LEAST_AGREEING
+    assert len(good) > LEAST_CONSISTENT
     assert agreed(good) == [(0, 7, 5)]
     # The last, in the middle of the film, is of another direction, size or place.
     x, y = places[-1]
@@ -361,10 +353,10 @@ def test_matches_agree_that_tell_of_one_turn_size_and_shift() -> None:
 
 def test_too_few_matches_and_one_feature_that_found_several_say_nothing() -> None:
     match = (0, 7, 0, (30.0, 40.0, 0.0, 4.0), (30.0, 40.0, 0.0, 4.0))
-    few = [(0, 7, n, *match[3:]) for n in range(LEAST_AGREEING - 1)]
+    few = [(0, 7, n, *match[3:]) for n in range(LEAST_CONSISTENT - 1)]
     assert agreed(few) == []
     assert agreed([*few, few[0]]) == []
-    assert agreed([*few, (0, 7, 99, *match[3:])]) == [(0, 7, LEAST_AGREEING)]
+    assert agreed([*few, (0, 7, 99, *match[3:])]) == [(0, 7, LEAST_CONSISTENT)]
     assert agreed([*few, (0, 8, 99, *match[3:]), (1, 7, 99, *match[3:])]) == []
 
 
@@ -377,3 +369,44 @@ def test_matches_of_many_films_in_any_order_are_told_apart() -> None:
             matches.append((first, second, 100 * first + n, (x, y, 15, 3), (x + 5, y - 5, 25, 3)))
     shuffled = [matches[n] for n in rng.permutation(len(matches))]
     assert sorted(agreed(shuffled)) == [(0, 1, 6), (0, 2, 4), (3, 1, 5)]
+
+
+# ---------------------------------------------------------------- likeness by hand
+
+
+def board(contrast: float, *, columns: slice = slice(None)) -> NDArray[np.float32]:
+    """A chessboard of ±contrast in some columns, 0 elsewhere: a patch on it has the variance contrast²."""
+    signs = np.where(np.add.outer(np.arange(SIDE), np.arange(SIDE)) % 2, 1.0, -1.0)
+    fine = np.zeros((SIDE, SIDE), np.float32)
+    fine[:, columns] = contrast * signs[:, columns]
+    return fine
+
+
+def appearance(fine: NDArray[np.float32], points: list[tuple[int, int]]) -> Appearance:
+    lit, white = np.full((SIDE, SIDE), 128, np.uint8), np.zeros((SIDE, SIDE), np.uint8)
+    return Appearance(lit, fine.astype(np.float16), white, np.array(points, np.float32), (10, 10, 245, 245))
+
+
+def likeness_of(fine: NDArray[np.float32], points: list[tuple[int, int]]) -> float | None:
+    film = appearance(fine, points)
+    return likeness(film, film, np.eye(2, 3))
+
+
+POINTS = [(x, y) for x in (40, 60, 80) for y in (40, 80, 120, 160)]
+
+
+@pytest.mark.parametrize(("contrast", "expected"), [(0.64, 0.0), (0.645, 0.0), (0.66, 1.0), (0.7, 1.0), (2.0, 1.0)])
+def test_a_patch_of_less_variance_than_rounding_makes_does_not_correlate(contrast: float, expected: float) -> None:
+    """With itself it correlates by contrast² / max(contrast², 0.5), which reaches 0.85 at a contrast of 0.652."""
+    assert likeness_of(board(contrast), POINTS) == expected
+
+
+@pytest.mark.parametrize(("contrast", "weight"), [(2.0, 2.0), (5.0, 5.0), (6.0, 6.0), (8.0, 6.0)])
+def test_a_flat_patch_weighs_as_much_as_rounding_and_a_rich_one_no_more_than_six_levels(
+    contrast: float, weight: float
+) -> None:
+    """Of three columns of points two are on the board and one beside it, where nothing correlates."""
+    score = likeness_of(
+        board(contrast, columns=slice(0, 100)), [(x, y) for x in (40, 60, 140) for y in (40, 80, 120, 160)]
+    )
+    assert score == pytest.approx(2 * weight / (2 * weight + np.sqrt(0.5)), abs=1e-4)

@@ -11,8 +11,9 @@ from PIL import Image
 
 from osteon.errors import OsteonError
 from osteon.films.contact_sheet import CAPTION_HEIGHT
+from osteon.films.copies.alignment import FilmStack, best_alignment
 from osteon.films.copies.leaks import TABLE, count_joined
-from osteon.films.copies.near_copies import DOUBTFUL, SURE, WITH_NAME, FilmStack, compare
+from osteon.films.copies.near_copies import DOUBTFUL, SURE, WITH_NAME
 from osteon.films.copies.pairs import COLUMNS, ORDINARY, PICTURE, SHOWN, find_pairs, joined_rows, write_pairs
 from osteon.films.groups import group_films
 from tests.making import manifest_of, phantom_films, stack_of
@@ -46,7 +47,7 @@ def strongly_varied(film: Pixels) -> Pixels:
     """As much noise as makes it no sure copy any more, though one with its name."""
     for grey_levels in np.arange(2, 40, 1.0):
         varied = white_noise(film, grey_levels)
-        laid = compare(stack_of([film, varied]), 0, 1)
+        laid = best_alignment(stack_of([film, varied]), 0, 1)
         if laid is not None and laid.score < DOUBTFUL:
             assert laid.score >= WITH_NAME
             return varied
@@ -200,16 +201,16 @@ def scored(scores: list[tuple[str, float | None]]) -> pd.DataFrame:
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The captions of the picture, which is drawn all the same."""
-    from osteon.films import contact_sheet
+    from osteon.films.copies import pairs as pairs_module
 
     captions: list[str] = []
-    draw = contact_sheet.draw_contact_sheet
+    draw = pairs_module.draw_contact_sheet
 
     def noting(path: Path, films: list[Pixels], texts: list[str], *rest: object, **options: object) -> None:
         captions.extend(texts)
         draw(path, films, texts, *rest, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(contact_sheet, "draw_contact_sheet", noting)
+    monkeypatch.setattr(pairs_module, "draw_contact_sheet", noting)
     return captions
 
 

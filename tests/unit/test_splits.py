@@ -1,9 +1,14 @@
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sklearn.model_selection import StratifiedKFold
 
+from components.preparation import splits
 from components.preparation.splits import check_split, split_films
 from osteon.errors import OsteonError
 
@@ -71,11 +76,55 @@ def test_a_test_share_that_needs_more_parts_than_there_are_films() -> None:
         split_films(films_of([1] * 8, [0, 1] * 4), 0.1, 2, 0)
 
 
-def test_one_giant_group_leaves_a_part_without_a_class() -> None:
-    """Positive films in seven groups, but nearly all of the set in one of them."""
-    films = films_of([300, 1, 1, 1, 1, 1, 1, 1], [1] * 7 + [0])
-    with pytest.raises(OsteonError, match=r"too few|no film of one class"):
-        split_films(films, 0.2, 5, 0)
+def small_sets() -> Iterator[tuple[pd.DataFrame, int, int]]:
+    """Sets of so few groups that a part is without a class now and then; the number of folds, and the seed."""
+    for seed in range(120):
+        rng = np.random.default_rng(seed)
+        groups, folds = int(rng.integers(8, 16)), int(rng.integers(2, 4))
+        labels = rng.integers(0, 2, groups).tolist()
+        if min(labels.count(0), labels.count(1)) > folds:
+            yield films_of(rng.integers(1, 12, groups).tolist(), labels), folds, seed
+
+
+def test_a_split_is_refused_where_and_only_where_a_part_lacks_a_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = 0
+    for films, folds, seed in small_sets():
+        with monkeypatch.context() as unchecked:
+            unchecked.setattr(splits, "check_split", lambda films: None)
+            parts = split_films(films, 0.2, folds, seed)
+        sides = [("test", parts["test"]), *((f"fold {fold}", parts["fold"] == fold) for fold in range(folds))]
+        lacking = [name for name, rows in sides if films["label"][rows.fillna(False).to_numpy(bool)].nunique() < 2]
+        if not lacking:
+            pd.testing.assert_frame_equal(split_films(films, 0.2, folds, seed), parts)
+            continue
+        refused += 1
+        with pytest.raises(OsteonError) as refusal:
+            split_films(films, 0.2, folds, seed)
+        reason, advice = str(refusal.value).split("; ")
+        assert sorted(reason.removeprefix("no film of one class in ").split(", ")) == sorted(lacking)
+        assert advice == "add films or lower preparation.folds"
+    assert refused >= 5
+
+
+def test_two_giant_groups_leave_folds_without_a_class() -> None:
+    """One positive, one negative, each nearly half of the set."""
+    with pytest.raises(OsteonError) as refusal:
+        split_films(films_of([300, 300] + [1] * 12, [1, 0] * 7), 0.2, 5, 0)
+    assert str(refusal.value) == "no film of one class in fold 0, fold 1; add films or lower preparation.folds"
+
+
+def test_a_split_that_tears_a_group_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Groups are kept together by scikit-learn; were they not, nothing would be returned."""
+
+    class Groupless(StratifiedKFold):
+        def split(self, X: Any, y: Any, groups: Any = None) -> Any:  # noqa: N803 – scikit-learn's names
+            return super().split(X, y)
+
+    monkeypatch.setattr(splits, "StratifiedGroupKFold", Groupless)
+    films = films_of([20] * 12, [0, 1] * 6)
+    with pytest.raises(OsteonError) as refusal:
+        split_films(films, 0.2, 2, 0)
+    assert str(refusal.value) == "12 groups lie on two sides of the split: g000, g001, g002, g003, g004"
 
 
 def test_a_torn_group_is_found() -> None:

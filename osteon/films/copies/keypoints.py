@@ -1,5 +1,6 @@
 """What is particular about a film's pixels: places that can be found again on a turned, mirrored or cropped copy."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 cv2.setNumThreads(1)
 
+SIDE = 256  # pixels; all films are compared at this size, whatever theirs is
 MOST_FEATURES = 96  # of a film
 DESCRIPTOR = 128  # values of one feature
 LOCAL, FLOOR, GAIN = 12.0, 6.0, 40.0  # of the local contrast: pixels, grey levels, grey levels a standard deviation
@@ -42,16 +44,24 @@ def find_features(film: NDArray[np.uint8]) -> Features:
 
     """
     detector = cv2.SIFT.create(MOST_FEATURES, contrastThreshold=CONTRAST, edgeThreshold=EDGE)
-    found, values = detector.detectAndCompute(local_contrast(film), None)
-    if not found:
+    keypoints, values = detector.detectAndCompute(local_contrast(film), None)
+    if not keypoints:
         return Features(np.zeros((0, 4), np.float32), np.zeros((0, DESCRIPTOR), np.uint8))
-    # More than asked for where the last are equally strong; one place may have several directions.
-    order = sorted(range(len(found)), key=lambda row: (-found[row].response, found[row].pt, found[row].angle))
+    # More than MOST_FEATURES where the last are equally strong; one place may have several directions.
+    order = sorted(
+        range(len(keypoints)), key=lambda row: (-keypoints[row].response, keypoints[row].pt, keypoints[row].angle)
+    )
     strongest = order[:MOST_FEATURES]
     values = values[strongest]
-    places = np.array([(*found[row].pt, found[row].angle, found[row].size) for row in strongest], np.float32)
+    places = np.array(
+        [(*keypoints[row].pt, keypoints[row].angle, keypoints[row].size) for row in strongest], np.float32
+    )
     rooted = np.sqrt(values / np.maximum(values.sum(axis=1, keepdims=True), 1e-9))
     return Features(places, np.clip(np.rint(rooted * 512), 0, 255).astype(np.uint8))
+
+
+def _strongest_first(keypoint: cv2.KeyPoint) -> tuple[float, Sequence[float], float]:
+    return -keypoint.response, keypoint.pt, keypoint.angle
 
 
 def mirrored(features: Features, side: int) -> Features:

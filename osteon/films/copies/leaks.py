@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pandas as pd
+
 from osteon.errors import OsteonError
 
 TABLE = "pairs.csv"
@@ -14,8 +16,6 @@ def count_joined(folder: Path) -> dict[str, int]:
         OsteonError: it is not there.
 
     """
-    import pandas as pd
-
     try:
         pairs = pd.read_csv(folder / TABLE)
     except FileNotFoundError:

@@ -1,18 +1,17 @@
 """Pairs of films that are copies of one film, with the evidence: bytes, pixels, likeness, or name and likeness."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from osteon.films.contact_sheet import draw_contact_sheet
+from osteon.films.copies.alignment import Alignment, FilmStack, best_alignment
 from osteon.films.copies.leaks import TABLE
-from osteon.films.copies.near_copies import SURE, WITH_NAME, FilmStack, Overlay, compare, find_near_copies
-from osteon.films.groups import components, shared_names, with_first_of_its_kind
+from osteon.films.copies.near_copies import SURE, WITH_NAME, find_near_copies
+from osteon.films.groups import connected_components, shared_names, with_first_of_its_kind
 from osteon.progress import progress
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 PICTURE = "least_certain.png"
 SHOWN = 20  # pairs on the picture
@@ -32,7 +31,7 @@ COLUMNS = {
 }
 
 
-def find_pairs(films: "pd.DataFrame", stack: FilmStack, cores: int) -> "pd.DataFrame":
+def find_pairs(films: pd.DataFrame, stack: FilmStack, cores: int) -> pd.DataFrame:
     """All pairs that were joined, and those that were looked at and nearly were.
 
     Bytes, pixels and a near copy's likeness decide alone. A name needs a likeness too, a lesser one: two films both
@@ -47,21 +46,28 @@ def find_pairs(films: "pd.DataFrame", stack: FilmStack, cores: int) -> "pd.DataF
         COLUMNS; a film in several copies is paired with the first of them.
 
     """
-    import pandas as pd
-
     same_bytes = with_first_of_its_kind(films["sha256"])
     same_pixels = with_first_of_its_kind(films["pixel_sha256"])
     near = find_near_copies(stack, np.setdiff1d(np.arange(len(films)), same_pixels[:, 1]), cores)
-    joined = np.array([(one.first, one.second) for one in near if one.overlay.score >= SURE], np.int64).reshape(-1, 2)
-    named = _same_names(films, stack, components(len(films), np.concatenate([same_pixels, joined])))
+    joined = np.array([pair[:2] for pair in near if pair.alignment.score >= SURE], np.int64).reshape(-1, 2)
+    named = _same_names(films, stack, connected_components(len(films), np.concatenate([same_pixels, joined])))
     of_bytes = {tuple(pair) for pair in same_bytes.tolist()}
     rows = [
         *((first, second, "same bytes", True) for first, second in same_bytes.tolist()),
         *((*pair, "same pixels", True) for pair in map(tuple, same_pixels.tolist()) if pair not in of_bytes),
-        *((one.first, one.second, "near copy", one.overlay.score >= SURE, *_told(one.overlay)) for one in near),
         *(
-            (first, second, "same name", laid is not None and laid.score >= WITH_NAME, *_told(laid))
-            for first, second, laid in named
+            (first, second, "near copy", alignment.score >= SURE, *_alignment_columns(alignment))
+            for first, second, alignment in near
+        ),
+        *(
+            (
+                first,
+                second,
+                "same name",
+                alignment is not None and alignment.score >= WITH_NAME,
+                *_alignment_columns(alignment),
+            )
+            for first, second, alignment in named
         ),
     ]
     width = len(COLUMNS)
@@ -69,14 +75,14 @@ def find_pairs(films: "pd.DataFrame", stack: FilmStack, cores: int) -> "pd.DataF
     return frame.astype(COLUMNS)
 
 
-def joined_rows(pairs: "pd.DataFrame") -> NDArray[np.int64]:
+def joined_rows(pairs: pd.DataFrame) -> NDArray[np.int64]:
     """The joined pairs' row numbers, n × 2, as group_films takes them."""
     return pairs.loc[pairs["joined"], ["first", "second"]].to_numpy(np.int64)
 
 
 def _same_names(
-    films: "pd.DataFrame", stack: FilmStack, component: NDArray[np.int64]
-) -> list[tuple[int, int, Overlay | None]]:
+    films: pd.DataFrame, stack: FilmStack, component: NDArray[np.int64]
+) -> list[tuple[int, int, Alignment | None]]:
     """Films of one name that nothing has joined yet, compared with those that came before them under that name.
 
     None where there is too little to compare: then the name has no second sign.
@@ -87,24 +93,26 @@ def _same_names(
         firsts = different.setdefault(name, [])
         if component[row] not in component[firsts]:
             firsts.append(row)
-    found = []
-    asked = [rows for rows in different.values() if 1 < len(rows) <= ORDINARY]
-    for rows in progress(asked, "same names", total=len(asked)):
+    pairs = []
+    ambiguous = [rows for rows in different.values() if 1 < len(rows) <= ORDINARY]
+    for rows in progress(ambiguous, "same names", total=len(ambiguous)):
         for number, row in enumerate(rows[1:], 1):
-            laid = [(first, compare(stack, first, row)) for first in rows[:number]]
-            first, best = max(laid, key=lambda one: -1.0 if one[1] is None else one[1].score)
-            found.append((first, row, best))
-    return found
+            alignments = [(first, best_alignment(stack, first, row)) for first in rows[:number]]
+            first, best = max(alignments, key=lambda item: -1.0 if item[1] is None else item[1].score)
+            pairs.append((first, row, best))
+    return pairs
 
 
-def _told(laid: Overlay | None) -> tuple[float | bool, ...]:
-    if laid is None:
+def _alignment_columns(alignment: Alignment | None) -> tuple[float | bool, ...]:
+    """Score, mirrored, rotation, scale and shift as COLUMNS has them; nothing where there is no alignment."""
+    if alignment is None:
         return ()
-    x, y = laid.shift
-    return round(laid.score, 3), laid.mirrored, round(laid.rotation, 1), round(laid.scale, 3), round(x, 3), round(y, 3)
+    score, rotation, scale = round(alignment.score, 3), round(alignment.rotation, 1), round(alignment.scale, 3)
+    x, y = alignment.shift
+    return score, alignment.mirrored, rotation, scale, round(x, 3), round(y, 3)
 
 
-def write_pairs(folder: Path, pairs: "pd.DataFrame", films: "pd.DataFrame", stack: FilmStack) -> None:
+def write_pairs(folder: Path, pairs: pd.DataFrame, films: pd.DataFrame, stack: FilmStack) -> None:
     """Write the table, with film ids and labels, and the picture of the pairs that were hardest to judge, if any.
 
     Args:
@@ -122,9 +130,7 @@ def write_pairs(folder: Path, pairs: "pd.DataFrame", films: "pd.DataFrame", stac
     _draw_least_certain(folder / PICTURE, pairs, films, stack)
 
 
-def _draw_least_certain(path: Path, pairs: "pd.DataFrame", films: "pd.DataFrame", stack: FilmStack) -> None:
-    from osteon.films.contact_sheet import draw_contact_sheet
-
+def _draw_least_certain(path: Path, pairs: pd.DataFrame, films: pd.DataFrame, stack: FilmStack) -> None:
     doubt = (pairs["score"] - SURE).abs().where(pairs["sign"] == "near copy", (pairs["score"] - WITH_NAME).abs())
     shown = pairs.loc[doubt.dropna().sort_values(kind="stable").index[:SHOWN]]
     if shown.empty:

@@ -13,18 +13,16 @@ Adding a layout is adding one file.
 
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from osteon.errors import OsteonError
 from osteon.films.identity import pseudonymised
 from osteon.films.manifest import as_manifest
 from osteon.params import ClassNames, DataParams
 
-if TYPE_CHECKING:
-    import pandas as pd
 
-
-def read_layout(root: Path, params: DataParams, key: bytes | None = None) -> "pd.DataFrame":
+def read_layout(root: Path, params: DataParams, key: bytes | None = None) -> pd.DataFrame:
     """Read a folder by the layout that params.layout names.
 
     Args:
@@ -62,7 +60,7 @@ def no_class(word: object, where: str) -> str:
     return f"{where} {str(word)!r} is neither in data.classes.fractured nor in data.classes.not_fractured"
 
 
-def label_from_rows(rows: "list[pd.Series]", table: str, params: DataParams) -> dict[str, object]:
+def label_from_rows(rows: list[pd.Series], table: str, params: DataParams) -> dict[str, object]:
     """Label, fracture type, region, view and doubt of one film from the rows a label file has for it.
 
     Args:
@@ -90,21 +88,19 @@ def label_from_rows(rows: "list[pd.Series]", table: str, params: DataParams) -> 
     }
 
 
-def _agreed(rows: "list[pd.Series]", column: str) -> str | None:
+def _agreed(rows: list[pd.Series], column: str) -> str | None:
     """What a film's rows say in a column that may be absent; None where they do not say the same."""
     said = {text for row in rows if isinstance(text := row.get(column), str)}
     return said.pop() if len(said) == 1 else None
 
 
-def read_table(path: Path, needed: tuple[str, ...]) -> "pd.DataFrame":
+def read_table(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
     """A CSV as text, checked for its columns.
 
     Raises:
         OsteonError: missing, empty, not a table, or without a needed column; the text names those it has.
 
     """
-    import pandas as pd
-
     try:
         table = pd.read_csv(path, dtype="string", keep_default_na=False, na_values=[""], skipinitialspace=True)
     except FileNotFoundError:

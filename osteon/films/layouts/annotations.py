@@ -5,7 +5,8 @@ words that mean yes and no.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from osteon.errors import OsteonError
 from osteon.films.layouts import label_from_rows, read_table
@@ -13,16 +14,11 @@ from osteon.films.layouts.folders import split_of
 from osteon.films.reading.decoding import find_films
 from osteon.params import DataParams
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 TABLE = "annotations.csv"
 
 
-def read(root: Path, params: DataParams) -> "pd.DataFrame":
+def read(root: Path, params: DataParams) -> pd.DataFrame:
     """One row a film, and one for each entry whose film is not there."""
-    import pandas as pd
-
     tables = sorted(path.relative_to(root) for path in root.rglob(TABLE))
     if not tables:
         raise OsteonError(f"{root}: no {TABLE} there or below; the layout annotations needs one")

@@ -5,7 +5,9 @@ from the files' own tags.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
+from pydicom import dcmread
 
 from osteon.errors import UnreadableFilmError
 from osteon.files import files_under
@@ -13,16 +15,11 @@ from osteon.films.layouts import label_from_rows, read_table
 from osteon.films.reading.decoding import reading_dicom
 from osteon.params import DataParams
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 TAGS = ("PatientID", "StudyInstanceUID", "SOPInstanceUID")
 
 
-def read(root: Path, params: DataParams) -> "pd.DataFrame":
+def read(root: Path, params: DataParams) -> pd.DataFrame:
     """One row a DICOM file, and one for each label whose file is not there."""
-    import pandas as pd
-
     columns = params.columns
     table = read_table(root / params.label_file, (columns.film, columns.label))
     entries: dict[str, list[pd.Series]] = {}
@@ -64,8 +61,6 @@ def may_be_dicom(path: Path) -> bool:
 
 def identifying_tags(path: Path) -> dict[str, str]:
     """The tags that say where a film belongs; none from a file that cannot be read (validate says why)."""
-    from pydicom import dcmread
-
     try:
         with reading_dicom("damaged DICOM"):
             dataset = dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS))

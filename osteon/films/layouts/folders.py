@@ -5,15 +5,13 @@ Which class means fractured is said by data.classes, never by the alphabet: a po
 """
 
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from osteon.errors import OsteonError
 from osteon.films.layouts import label_of, no_class
 from osteon.films.reading.decoding import find_films
 from osteon.params import DataParams
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SPLITS = {
     "train": "train",
@@ -31,10 +29,8 @@ def split_of(path: PurePath) -> str | None:
     return next((SPLITS[folder.casefold()] for folder in path.parts[:-1] if folder.casefold() in SPLITS), None)
 
 
-def read(root: Path, params: DataParams) -> "pd.DataFrame":
+def read(root: Path, params: DataParams) -> pd.DataFrame:
     """One row a film; the class is the nearest folder above it that names one."""
-    import pandas as pd
-
     rows = []
     for path in find_films(root):
         folders = path.parts[:-1]

@@ -13,16 +13,14 @@ import json
 import re
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from osteon.errors import OsteonError
 from osteon.films.layouts import read_table
 from osteon.films.manifest import Box, boxes_to_text
 from osteon.films.reading.decoding import find_films
 from osteon.params import DataParams
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 REGIONS = ("hand", "leg", "hip", "shoulder")
 VIEWS = ("frontal", "lateral", "oblique")
@@ -31,10 +29,8 @@ OUTLINES = Path("Annotations") / "COCO JSON" / "COCO_fracture_masks.json"
 FOLDERS = {"Fractured": 1, "Non_fractured": 0}
 
 
-def read(root: Path, params: DataParams) -> "pd.DataFrame":  # noqa: ARG001 – the form of a layout
+def read(root: Path, params: DataParams) -> pd.DataFrame:  # noqa: ARG001 – the form of a layout
     """One row a film in images/ or dataset.csv."""
-    import pandas as pd
-
     table = read_table(root / "dataset.csv", ("image_id", *REGIONS, "mixed", "hardware", "fractured", *VIEWS))
     table = table.drop_duplicates()  # a row twice is one row; two rows that disagree are a doubt
     contradicted = set(table.loc[table["image_id"].duplicated(), "image_id"])

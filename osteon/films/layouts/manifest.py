@@ -5,7 +5,8 @@ hardware, boxes and given_split there are (docs/data.md says what is in them). f
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from osteon.errors import OsteonError
 from osteon.films.layouts import label_of, no_class, read_table
@@ -13,14 +14,9 @@ from osteon.films.manifest import LAYOUT_COLUMNS
 from osteon.films.reading.decoding import find_films
 from osteon.params import DataParams
 
-if TYPE_CHECKING:
-    import pandas as pd
 
-
-def read(root: Path, params: DataParams) -> "pd.DataFrame":
+def read(root: Path, params: DataParams) -> pd.DataFrame:
     """One row a row of the manifest, and one for each film that it does not name."""
-    import pandas as pd
-
     if (root / "manifest.parquet").exists():
         rows = pd.read_parquet(root / "manifest.parquet")
         missing = [column for column in ("path", "label") if column not in rows]

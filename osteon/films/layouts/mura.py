@@ -6,13 +6,11 @@ or worn joints; the manifest says so in `finding`, and the pipeline does not tak
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from osteon.films.reading.decoding import find_films
 from osteon.params import DataParams
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FORM = re.compile(
     r"(?:.*/)?(?P<split>train|valid)/XR_(?P<region>[A-Z]+)/(?P<patient>patient\d+)/"
@@ -20,10 +18,8 @@ FORM = re.compile(
 )
 
 
-def read(root: Path, params: DataParams) -> "pd.DataFrame":  # noqa: ARG001 – the form of a layout
+def read(root: Path, params: DataParams) -> pd.DataFrame:  # noqa: ARG001 – the form of a layout
     """One row a film."""
-    import pandas as pd
-
     rows = []
     for path in find_films(root):
         row: dict[str, object] = {"film_id": path.as_posix(), "path": path.as_posix(), "finding": "abnormal"}

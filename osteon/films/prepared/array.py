@@ -8,16 +8,13 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from osteon.errors import OsteonError
 from osteon.films.prepared.row_file import RowFile
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 PIXELS, FILMS = "pixels.npy", "films.parquet"
 ROW_BYTES = 512  # of a film in FILMS and in what is written on the way there; most need less
@@ -53,7 +50,7 @@ class PreparedFilms:
     """Pixels (films × side × side, uint8; on the disk or in memory) and the table that describes their rows."""
 
     pixels: RowFile[np.uint8] | NDArray[np.uint8]
-    films: "pd.DataFrame"
+    films: pd.DataFrame
 
     @property
     def side(self) -> int:
@@ -93,8 +90,6 @@ def open_prepared(folder: Path) -> PreparedFilms:
         OsteonError: missing, or pixels and table do not belong together.
 
     """
-    import pandas as pd
-
     try:
         films = pd.read_parquet(folder / FILMS)
         pixels = open_pixels(folder / PIXELS)
@@ -165,7 +160,7 @@ def _header(count: int, side: int) -> bytes:
     return header.getvalue()
 
 
-def write_rows(path: Path, films: "pd.DataFrame") -> None:
+def write_rows(path: Path, films: pd.DataFrame) -> None:
     """Write the table of prepared films, KEPT_COLUMNS and ROW_COLUMNS, in the order of their pixels."""
     ordered = films[[*KEPT_COLUMNS, *ROW_COLUMNS]].astype(ROW_COLUMNS).reset_index(drop=True)
     ordered.to_parquet(path, index=False)

@@ -1,19 +1,16 @@
 """Which rows of the prepared films learn, decide when to stop, and are asked. A test film is never among them."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold
 
 from osteon.errors import OsteonError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Rows = NDArray[np.int64]
 
 
-def fold_numbers(films: "pd.DataFrame") -> list[int]:
+def fold_numbers(films: pd.DataFrame) -> list[int]:
     """The folds of the development films, in their order.
 
     Raises:
@@ -25,22 +22,22 @@ def fold_numbers(films: "pd.DataFrame") -> list[int]:
     return sorted(int(fold) for fold in films["fold"].dropna().unique())
 
 
-def development_rows(films: "pd.DataFrame") -> Rows:
+def development_rows(films: pd.DataFrame) -> Rows:
     """Rows of every film that is not a test film."""
     return np.flatnonzero(~films["test"].to_numpy(bool))
 
 
-def rows_in(films: "pd.DataFrame", fold: int) -> Rows:
+def rows_in(films: pd.DataFrame, fold: int) -> Rows:
     """Rows of one fold's films."""
     return np.flatnonzero((films["fold"] == fold).fillna(False).to_numpy(bool) & ~films["test"].to_numpy(bool))
 
 
-def rows_outside(films: "pd.DataFrame", fold: int) -> Rows:
+def rows_outside(films: pd.DataFrame, fold: int) -> Rows:
     """Rows of the other folds' films."""
     return np.setdiff1d(development_rows(films), rows_in(films, fold))
 
 
-def set_aside(films: "pd.DataFrame", rows: Rows, share: float, seed: int) -> tuple[Rows, Rows]:
+def set_aside(films: pd.DataFrame, rows: Rows, share: float, seed: int) -> tuple[Rows, Rows]:
     """Part rows into those to learn from and those that decide when to stop, by group and label.
 
     Args:
@@ -53,8 +50,6 @@ def set_aside(films: "pd.DataFrame", rows: Rows, share: float, seed: int) -> tup
         OsteonError: too few groups for both sides to have both classes.
 
     """
-    from sklearn.model_selection import StratifiedGroupKFold
-
     part = films.iloc[rows]
     labels, groups = part["label"].to_numpy(np.int64), part["group"].to_numpy()
     split = StratifiedGroupKFold(max(2, round(1 / share)), shuffle=True, random_state=seed)
@@ -70,6 +65,6 @@ def set_aside(films: "pd.DataFrame", rows: Rows, share: float, seed: int) -> tup
     return np.sort(rows[learning]), np.sort(rows[stopping])
 
 
-def copies_of(films: "pd.DataFrame", rows: Rows, copies: "pd.DataFrame") -> Rows:
+def copies_of(films: pd.DataFrame, rows: Rows, copies: pd.DataFrame) -> Rows:
     """Rows of the augmented copies whose source films are in the given rows of the films."""
     return np.flatnonzero(copies["film_id"].isin(films["film_id"].iloc[rows]).to_numpy(bool))

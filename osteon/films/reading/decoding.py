@@ -12,17 +12,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
+from joblib import cpu_count
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from pydicom import Dataset, config, dcmread
+from pydicom.pixels.common import PhotometricInterpretation
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut, apply_windowing
+from pydicom.uid import UID
 
 from osteon.errors import UnreadableFilmError
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
+from osteon.files import files_under
 
 Grey = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
 T = TypeVar("T")
@@ -166,9 +170,7 @@ def _chroma(picture: Image.Image) -> float:
     return float(max(np.sqrt(np.mean(rest**2)) for rest in left))
 
 
-def _read_dicom(data: bytes) -> "Dataset":
-    from pydicom import dcmread
-
+def _read_dicom(data: bytes) -> Dataset:
     with reading_dicom("damaged DICOM"):
         dataset = dcmread(io.BytesIO(data))
         for needed in ("Rows", "Columns", "PhotometricInterpretation", "BitsStored"):
@@ -195,24 +197,18 @@ def reading_dicom(reason: str) -> Iterator[None]:
 @cache
 def quieten_pydicom() -> None:
     """Silence warnings about odd values: they quote them, a patient's name among them."""
-    from pydicom import config
-
     config.settings.reading_validation_mode = config.IGNORE
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module="pydicom")
 
 
-def _photometric(dataset: "Dataset") -> str:
+def _photometric(dataset: Dataset) -> str:
     """The tag's text where it is one of the standard's words; what else stands there is not repeated."""
-    from pydicom.pixels.common import PhotometricInterpretation
-
     text = str(dataset.PhotometricInterpretation)
     return text if text in set(PhotometricInterpretation) else "unknown"
 
 
 def _decode_dicom(data: bytes) -> Film:
-    from pydicom.uid import UID
-
     dataset = _read_dicom(data)
     with reading_dicom("damaged DICOM"):
         photometric, samples = _photometric(dataset), int(dataset.get("SamplesPerPixel") or 1)
@@ -239,10 +235,8 @@ def _decode_dicom(data: bytes) -> Film:
         return _grey_of_dicom(stored, dataset)
 
 
-def _grey_of_dicom(stored: NDArray[Any], dataset: "Dataset") -> Film:
+def _grey_of_dicom(stored: NDArray[Any], dataset: Dataset) -> Film:
     """Stored values through modality LUT, VOI LUT or window, and MONOCHROME1's inversion."""
-    from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut, apply_windowing
-
     values = apply_modality_lut(stored, dataset)
     padding = stored == dataset.PixelPaddingValue if "PixelPaddingValue" in dataset else np.zeros(stored.shape, bool)
     if dataset.get("VOILUTSequence"):
@@ -264,8 +258,6 @@ def _grey_of_dicom(stored: NDArray[Any], dataset: "Dataset") -> Film:
 
 
 def _can_decode(syntax: Any) -> bool:
-    from pydicom.pixels.decoders.base import get_decoder
-
     try:
         return bool(get_decoder(syntax).is_available)
     except NotImplementedError:
@@ -333,8 +325,6 @@ def over_cores(
     while two for each thread wait to be taken: joblib's generator would go on, and hold all there is in memory where
     the caller is the slower one.
     """
-    from joblib import cpu_count
-
     threads = cores or cpu_count()
     waiting: deque[Future[list[R]]] = deque()
     with ThreadPoolExecutor(threads) as pool:
@@ -348,6 +338,4 @@ def over_cores(
 
 def find_films(folder: Path) -> Iterator[Path]:
     """Every file below a folder that has a film's extension, in order, as a path relative to the folder."""
-    from osteon.files import files_under
-
     return (path.relative_to(folder) for path in files_under(folder) if path.suffix.lower() in EXTENSIONS)

@@ -11,13 +11,14 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+from pydicom import Dataset, dcmread
+from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
 
 from osteon.errors import UnreadableFilmError
 from osteon.films.reading.decoding import is_dicom, reading_dicom
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
 
 # Region → how it is spelled: the standard's BodyPartExamined (PS3.16, annex L), English, German, Spanish and Latin.
 # In lower case, accents and dots left out; a plural in -s is found too.
@@ -86,8 +87,6 @@ def read_tags(data: bytes) -> FilmTags:
     """What the tags of a file say; nothing for another format, and no more than a doubt where it is damaged."""
     if not is_dicom(data):
         return FilmTags()
-    from pydicom import dcmread
-
     try:
         with reading_dicom("damaged DICOM"):
             dataset = dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=list(TAGS))
@@ -97,7 +96,7 @@ def read_tags(data: bytes) -> FilmTags:
     return FilmTags(_region(dataset), _view(dataset), _pixel_spacing(dataset), BURNED_IN if burned_in else None)
 
 
-def _region(dataset: "Dataset") -> str | None:
+def _region(dataset: Dataset) -> str | None:
     """The first text that names one region; one that names two says nothing of this film."""
     spoken = [
         *_texts(dataset, "BodyPartExamined"),
@@ -107,7 +106,7 @@ def _region(dataset: "Dataset") -> str | None:
     return _first(word_in(text, "region") for text in spoken)
 
 
-def _view(dataset: "Dataset") -> str | None:
+def _view(dataset: Dataset) -> str | None:
     """As the region, but a study's description is of all its films."""
     positions = _texts(dataset, "ViewPosition")
     spoken = [
@@ -144,7 +143,7 @@ def word_in(text: str, kind: str) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
-def _pixel_spacing(dataset: "Dataset") -> str | None:
+def _pixel_spacing(dataset: Dataset) -> str | None:
     """PixelSpacing, else ImagerPixelSpacing, which is not corrected for magnification, as JSON [row, column], mm."""
     for tag in (CALIBRATED, AT_THE_DETECTOR):
         try:
@@ -156,20 +155,17 @@ def _pixel_spacing(dataset: "Dataset") -> str | None:
     return None
 
 
-def _meanings(dataset: "Dataset", tag: str) -> list[str]:
+def _meanings(dataset: Dataset, tag: str) -> list[str]:
     """What the codes of a sequence are called."""
     return [text for item in _values(dataset, tag) for text in _texts(item, "CodeMeaning")]
 
 
-def _texts(dataset: "Dataset", tag: str) -> list[str]:
+def _texts(dataset: Dataset, tag: str) -> list[str]:
     return [str(value) for value in _values(dataset, tag)]
 
 
-def _values(dataset: "Dataset", tag: str) -> list[Any]:
+def _values(dataset: Dataset, tag: str) -> list[Any]:
     """A tag's values; none where they make no sense, so that one bad tag does not hide the others."""
-    from pydicom.multival import MultiValue
-    from pydicom.sequence import Sequence
-
     try:
         with reading_dicom("damaged tag"):
             value = dataset.get(tag)
