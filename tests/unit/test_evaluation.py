@@ -178,7 +178,7 @@ def test_studies_stand_beside_films(report: Path, test_films: pd.DataFrame) -> N
     assert studies["of_several_films"] == (found["study"].value_counts() > 1).sum() > 0
     assert studies["auroc"]["value"] == pytest.approx(roc_auc_score(by_study["label"], by_study["score"]))
     text = " ".join(Page((report / "report.html").read_text(encoding="utf-8")).text.split())
-    assert f"Asked about {len(by_study)} studies instead, {by_study['label'].sum()} of them fractured" in text
+    assert f"On the {len(by_study)} studies of these films, {by_study['label'].sum()} of them fractured" in text
 
 
 def test_robustness_and_explanations_are_measured_on_test_films(report: Path, test_films: pd.DataFrame) -> None:
@@ -308,7 +308,7 @@ def test_a_classical_model_is_measured_and_its_films_are_shown_without_heat(
     explanations = metrics_of(tmp_path / "report")["explanations"]
     assert explanations == {"method": None, "pointing_game": None, "not_shown": {}}
     text = " ".join(Page((tmp_path / "report" / "report.html").read_text(encoding="utf-8")).text.split())
-    assert "Not asked: this model gives no map." in text
+    assert "Not measured: this model gives no map." in text
     assert "support vector machine (in this report)" in text
     assert (tmp_path / "report" / "figures" / "gallery.png").exists()
 
@@ -525,14 +525,14 @@ def test_where_it_did_not_warn_none_does(
     assert "warning" not in capsys.readouterr().out
 
 
-def test_an_audit_that_was_not_asked_is_said_with_its_reason(
+def test_the_page_gives_the_reason_where_there_was_no_shortcut_audit(
     pipeline: Pipeline, beside: dict[str, Path], model: Path, tmp_path: Path
 ) -> None:
     validation = audited(tmp_path / "validation", skipped="3 groups have a film fractured, 10 are needed")
     evaluated(model, pipeline.dataset, tmp_path / "report", {**beside, "validation": validation})
     assert metrics_of(tmp_path / "report")["shortcuts"]["auroc"] == {"value": None, "low": None, "high": None}
     text = " ".join(Page((tmp_path / "report" / "report.html").read_text(encoding="utf-8")).text.split())
-    assert "was not asked: 3 groups have a film fractured, 10 are needed." in text
+    assert "There was no shortcut audit: 3 groups have a film fractured, 10 are needed." in text
 
 
 @pytest.mark.parametrize(

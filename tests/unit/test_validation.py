@@ -329,7 +329,7 @@ def test_the_page_shows_numbers_reasons_and_where_to_look_on(source: Path) -> No
     report = source.parent / "report"
     page = (report / REPORT).read_text(encoding="utf-8")
     text = " ".join(page.split())
-    assert "40 of 43 films may be used, 3 are in quarantine" in text
+    assert "40 of 43 films are trusted, 3 are in quarantine" in text
     assert "empty file (… bytes)" in text
     assert "folder &#39;odd &lt;i&gt;&#39; is neither" in text
     assert "<i>" not in page.split("<h2>Quarantine</h2>")[1].split("</table>")[0]
