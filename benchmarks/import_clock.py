@@ -36,7 +36,7 @@ if __name__ == "__main__":
     file = Path(sys.argv.pop(1))
     bootstrap._find_and_load = timed
     try:
-        from components.cli.commands import main
+        from components.cli.main import main
 
         main()
     finally:

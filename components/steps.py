@@ -1,4 +1,4 @@
-"""The steps, in the order a film meets them."""
+"""The steps, in the order a film meets them: those that are stages of dvc.yaml, and promote, which a person starts."""
 
 from collections.abc import Callable
 
@@ -9,6 +9,7 @@ from components.features.step import features
 from components.ingestion.step import ingest
 from components.phantoms.step import phantoms
 from components.preparation.step import prepare
+from components.promotion.step import promote
 from components.search.step import search
 from components.training.step import train
 from components.validation.step import validate
@@ -27,3 +28,4 @@ FUNCTIONS: tuple[Callable[..., Summary], ...] = (
     evaluate,
 )
 STEPS: dict[str, Step] = {function.__name__: describe(function) for function in FUNCTIONS}
+PROMOTE: Step = describe(promote)

@@ -28,19 +28,26 @@ class Input:
     """A file or folder a step reads.
 
     kind: 'source' is a folder of films as published, hashed for the lineage; 'films' is the same folder read
-    again through a manifest that already holds every film's hash.
+    again through a manifest that already holds every film's hash. default: of the command's option; empty: it must be
+    given. param: key of params.yaml that has the path; then it is no option.
     """
 
     help: str
     kind: InputKind = "data"
+    default: str = ""
+    param: str = ""
 
 
 @dataclass(frozen=True)
 class Output:
-    """A file or folder a step writes, whole or not at all. A report or model is also kept in MLflow."""
+    """A file or folder a step writes, whole or not at all. A report or model is also kept in MLflow.
+
+    default: of the command's option; empty: it must be given.
+    """
 
     help: str
     kind: OutputKind = "data"
+    default: str = ""
 
 
 class Summary(BaseModel):
@@ -85,7 +92,12 @@ class Step:
     @property
     def help(self) -> str:
         """The docstring's first line."""
-        return (inspect.getdoc(self.function) or "").split("\n", 1)[0]
+        return self.description.split("\n", 1)[0]
+
+    @property
+    def description(self) -> str:
+        """The whole docstring."""
+        return inspect.getdoc(self.function) or ""
 
     @property
     def params_kind(self) -> type[Section]:

@@ -9,7 +9,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from components.cli import commands
+from components.cli.main import app
+from components.cli.main import main as run_command
+from components.cli.options import PARAMS_FILE, ParamsFile
 from components.promotion.policy import Mode
 
 COMPILED = Path("pipelines/compiled")
@@ -25,7 +27,7 @@ pipeline = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-commands.app.add_typer(pipeline, name="pipeline")
+app.add_typer(pipeline, name="pipeline")
 
 Host = Annotated[
     str | None,
@@ -75,7 +77,7 @@ def compile_pipelines(
     commit: Annotated[
         str, typer.Option(help="commit of the pipelines' code, kept with every run; left out: this folder's")
     ] = "",
-    params: commands.ParamsFile = commands.PARAMS_FILE,
+    params: ParamsFile = PARAMS_FILE,
 ) -> None:
     """Compile the pipelines into files for Kubeflow.
 
@@ -98,7 +100,7 @@ def run_here(
     image: Annotated[str, typer.Option(help="image of the containers; `make image` builds it")] = "osteon:cpu",
     out: Annotated[Path, typer.Option(metavar="DIR", help="output folder")] = Path("build/rehearsal"),
     param: Values = None,
-    params: commands.ParamsFile = commands.PARAMS_FILE,
+    params: ParamsFile = PARAMS_FILE,
 ) -> None:
     """Rehearse the compiled training pipeline on a few phantoms, in a few minutes.
 
@@ -131,7 +133,7 @@ def submit(
     reason: Annotated[str, typer.Option(help="the reason, kept with the run")] = "asked for",
     wait: Annotated[bool, typer.Option("--wait", help="follow the run to its end, a line for each step")] = False,
     ca: Ca = None,
-    params: commands.ParamsFile = commands.PARAMS_FILE,
+    params: ParamsFile = PARAMS_FILE,
 ) -> None:
     """Start a training on the cluster.
 
@@ -171,7 +173,7 @@ def schedule(
     repository: Repository = None,
     mode: PromotionMode = None,
     ca: Ca = None,
-    params: commands.ParamsFile = commands.PARAMS_FILE,
+    params: ParamsFile = PARAMS_FILE,
 ) -> None:
     """Schedule the retraining; a second call replaces the schedule of that name.
 
@@ -251,8 +253,8 @@ def diff(
 
 
 def main() -> None:
-    """Run the command; errors as components.cli.commands.main has them."""
-    commands.main()
+    """Run the command; errors as components.cli.main.main has them."""
+    run_command()
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from kfp import local
 from kfp.local import docker_task_handler, logging_utils
 from kfp.local.cache import LocalCache
 
-from components.cli.summary import print_summary
+from components.cli.show_evaluation import print_summary
 from components.phantoms.step import phantoms
 from components.promotion.policy import read_policy
 from components.steps import STEPS

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from components.cli.commands import main
+from components.cli.main import main
 from osteon.records.registry import Registry
 
 whole, signal = Registry.append, Path(sys.argv.pop(1))

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
@@ -14,9 +15,6 @@ from osteon.statistics.bootstrap import bootstrap, group_weights
 from osteon.statistics.estimate import Estimate, Floats, Labels, shown
 from osteon.statistics.proportions import mean_share
 from osteon.statistics.ranking import WeightedRanking
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Verdict = Literal["pass", "fail", "not applicable"]
 
@@ -61,7 +59,7 @@ class Scored:
     """
 
     version: str
-    films: "pd.DataFrame"
+    films: pd.DataFrame
     trained: frozenset[str]
     rule_out: float
 
@@ -132,21 +130,19 @@ def _rules(candidate: Scored, champion: Scored | None, evidence: Evidence, polic
     yield _parity(evidence.parity, policy.parity)
 
 
-def _fault_of(films: "pd.DataFrame") -> str | None:
+def _fault_of(films: pd.DataFrame) -> str | None:
     """Why nothing can be said from these scores."""
     if films.empty:
         return "no test films"
     if wrong := int((~np.isfinite(films["score"].to_numpy(np.float64))).sum()):
-        return f"{wrong} of {len(films)} scores are no numbers"
+        return f"{wrong} of {len(films)} scores are NaN or infinite"
     if films["label"].nunique() < 2:
         return "the test films are of one class"
     return None
 
 
-def _numbered(films: "pd.DataFrame") -> tuple[Labels, Floats, NDArray[np.int64]]:
+def _numbered(films: pd.DataFrame) -> tuple[Labels, Floats, NDArray[np.int64]]:
     """Labels, scores and group numbers."""
-    import pandas as pd
-
     labels, scores = films["label"].to_numpy(np.int64), films["score"].to_numpy(np.float64)
     return labels, scores, pd.factorize(films["group"])[0].astype(np.int64)
 
@@ -168,13 +164,13 @@ def _no_scores(name: str) -> Rule:
     return Rule(rule=name, verdict="fail", reason="nothing to judge by: see scores")
 
 
-def _floor(name: str, found: Estimate, floor: float) -> Rule:
-    verdict: Verdict = "pass" if found.low is not None and found.low >= floor else "fail"
+def _floor(name: str, estimate: Estimate, floor: float) -> Rule:
+    verdict: Verdict = "pass" if estimate.low is not None and estimate.low >= floor else "fail"
     return Rule(
         rule=name,
         verdict=verdict,
-        reason=f"{shown(found)}; its lower end must be {floor:g} or more",
-        numbers={"value": found.value, "low": found.low, "high": found.high, "floor": floor},
+        reason=f"{shown(estimate)}; its lower end must be {floor:g} or more",
+        numbers={"value": estimate.value, "low": estimate.low, "high": estimate.high, "floor": floor},
     )
 
 
@@ -202,29 +198,29 @@ def _non_inferiority(candidate: Scored, champion: Scored | None, evidence: Evide
     labels, scores, groups = _numbered(fresh)
     theirs = fresh["score_champion"].to_numpy(np.float64)
     if not np.isfinite(theirs).all():
-        return Rule(rule=name, verdict="fail", reason="the model in use gives scores that are no numbers")
+        return Rule(rule=name, verdict="fail", reason="the model in use gives scores that are NaN or infinite")
     truth = labels.astype(np.float64)
     ours, other = WeightedRanking(truth, scores), WeightedRanking(truth, theirs)
-    found = bootstrap(
+    difference = bootstrap(
         lambda weights: ours.auroc(weights) - other.auroc(weights),
         group_weights(groups, labels, policy.resamples, policy.seed),
         policy.confidence,
     )
-    kept = found.low is not None and found.low > -wanted.margin
+    kept = difference.low is not None and difference.low > -wanted.margin
     return Rule(
         rule=name,
         verdict="pass" if kept else "fail",
-        reason=f"AUROC less that of version {champion.version}: {signed(found)} on {len(fresh)} films; its lower end "
-        f"must be above −{wanted.margin:g}",
-        numbers={"value": found.value, "low": found.low, "high": found.high, "films": len(fresh)},
+        reason=f"AUROC less that of version {champion.version}: {signed(difference)} on {len(fresh)} films; its lower "
+        f"end must be above −{wanted.margin:g}",
+        numbers={"value": difference.value, "low": difference.low, "high": difference.high, "films": len(fresh)},
     )
 
 
-def signed(found: Estimate) -> str:
+def signed(difference: Estimate) -> str:
     """A difference: '+0.098 [+0.019, +0.177]'."""
-    if found.value is None:
+    if difference.value is None:
         return "not defined"
-    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]".replace("-", "−")
+    return f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]".replace("-", "−")
 
 
 def _of_evaluation(metrics: dict[str, Any] | None, policy: Policy) -> Iterator[Rule]:
@@ -247,10 +243,10 @@ def _of_evaluation(metrics: dict[str, Any] | None, policy: Policy) -> Iterator[R
 
 
 def _get(metrics: dict[str, Any], *keys: str) -> float | None:
-    found: Any = metrics
+    value: Any = metrics
     for key in keys:
-        found = found.get(key) if isinstance(found, dict) else None
-    return float(found) if isinstance(found, int | float) else None
+        value = value.get(key) if isinstance(value, dict) else None
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _subgroups(metrics: dict[str, Any], policy: Policy) -> Iterator[Rule]:
@@ -261,19 +257,19 @@ def _subgroups(metrics: dict[str, Any], policy: Policy) -> Iterator[Rule]:
         return
     few = []
     for attribute, values in by.items():
-        for value, one in values.items():
-            name, positive = f"{attribute} {value}", int(one.get("positive", 0))
+        for value, subgroup in values.items():
+            name, positive = f"{attribute} {value}", int(subgroup.get("positive", 0))
             if positive < least:
                 few.append(f"{name} ({positive})")
                 continue
-            found = _get(one, "sensitivity", "value")
-            kept = found is not None and found >= floor
+            sensitivity = _get(subgroup, "sensitivity", "value")
+            kept = sensitivity is not None and sensitivity >= floor
             yield Rule(
                 rule=f"subgroup {name}",
                 verdict="pass" if kept else "fail",
-                reason=f"sensitivity {'unknown' if found is None else format(found, '.3f')} of {positive} fractured "
-                f"films; {floor:g} or more",
-                numbers={"value": found, "positive": positive, "floor": floor},
+                reason=f"sensitivity {'unknown' if sensitivity is None else format(sensitivity, '.3f')} of {positive} "
+                f"fractured films; {floor:g} or more",
+                numbers={"value": sensitivity, "positive": positive, "floor": floor},
             )
     if few:
         yield Rule(
@@ -285,7 +281,7 @@ def _subgroups(metrics: dict[str, Any], policy: Policy) -> Iterator[Rule]:
 
 def _robustness(metrics: dict[str, Any], policy: Policy) -> Rule:
     flips = metrics.get("robustness") or {}
-    shares = {change: _get(one, "share", "value") for change, one in flips.items()}
+    shares = {change: _get(flip, "share", "value") for change, flip in flips.items()}
     known = {change: share for change, share in shares.items() if share is not None}
     if not shares or len(known) < len(shares):
         return Rule(rule="robustness", verdict="fail", reason="not measured")
@@ -293,19 +289,19 @@ def _robustness(metrics: dict[str, Any], policy: Policy) -> Rule:
     return _at_most("robustness", known[worst], policy.robustness, "{:.1%} of the answers flip when " + worst)
 
 
-def _at_most(name: str, found: float | None, most: float, text: str) -> Rule:
-    if found is None or not np.isfinite(found):
+def _at_most(name: str, value: float | None, most: float, text: str) -> Rule:
+    if value is None or not np.isfinite(value):
         return Rule(rule=name, verdict="fail", reason="not measured", numbers={"most": most})
     return Rule(
         rule=name,
-        verdict="pass" if found <= most else "fail",
-        reason=f"{text.format(found)}; {most:g} at most",
-        numbers={"value": found, "most": most},
+        verdict="pass" if value <= most else "fail",
+        reason=f"{text.format(value)}; {most:g} at most",
+        numbers={"value": value, "most": most},
     )
 
 
-def _known(name: str, missing: list[str] | None, asked: bool, well: str, ill: str) -> Rule:
-    if not asked:
+def _known(name: str, missing: list[str] | None, required: bool, well: str, ill: str) -> Rule:
+    if not required:
         return Rule(rule=name, verdict="not applicable", reason="the policy does not ask for it")
     if missing is None:
         return Rule(rule=name, verdict="fail", reason="nothing is known of it")
@@ -315,8 +311,8 @@ def _known(name: str, missing: list[str] | None, asked: bool, well: str, ill: st
     return Rule(rule=name, verdict="pass", reason=well)
 
 
-def _clean(clean: bool | None, asked: bool) -> Rule:
-    if not asked:
+def _clean(clean: bool | None, required: bool) -> Rule:
+    if not required:
         return Rule(rule="clean", verdict="not applicable", reason="the policy does not ask for it")
     if clean:
         return Rule(rule="clean", verdict="pass", reason="every run was made from a commit, nothing changed beside it")
@@ -324,8 +320,8 @@ def _clean(clean: bool | None, asked: bool) -> Rule:
     return Rule(rule="clean", verdict="fail", reason=changed if clean is False else "no commit is known")
 
 
-def _parity(parity: tuple[bool, str] | None, asked: bool) -> Rule:
-    if not asked:
+def _parity(parity: tuple[bool, str] | None, required: bool) -> Rule:
+    if not required:
         return Rule(rule="parity", verdict="not applicable", reason="the policy does not ask for it")
     if parity is None:
         return Rule(rule="parity", verdict="not applicable", reason="a model without a network is not exported")

@@ -1,28 +1,25 @@
-"""What a version is, for people who decide about it: a page in Markdown, from a template that its owner writes.
+"""The model card of a version: a page in Markdown, from a template that its owner writes.
 
-The template (mlflow/model_card.md.j2) says the text and, beside each part, which items of the reporting checklists it
-answers; the table at the card's end is made of that, so the two cannot differ.
+The template (mlflow/model_card.md.j2) has the text and, beside each part, the items of the reporting checklists that it
+answers. The table at the card's end is made from these, so the two cannot differ.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
 from jinja2 import Environment, StrictUndefined, TemplateError
 from jinja2.exceptions import TemplateSyntaxError
 from markupsafe import escape
 
 from components.promotion.checklists import CHECKLISTS, CLAIM, STARD, TRIPOD
+from components.promotion.decision import Decision
 from osteon.errors import OsteonError
+from osteon.models.package.package import PackageInfo
 from osteon.redaction import redact
 from osteon.statistics.estimate import Estimate, shown
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from components.promotion.decision import Decision
-    from osteon.models.package.package import PackageInfo
 
 NOT_STATED = "_Not stated._"
 MOST_VALUES = 12  # rows of an attribute in the card
@@ -58,9 +55,9 @@ class Items:
         return f"- **{what}.** {text.strip() or NOT_STATED}"
 
     def _answers(self, part: str, items: Mapping[str, str]) -> None:
-        numbers = {checklist: one.split() for checklist, one in items.items()}
-        for checklist, found in numbers.items():
-            if unknown := [number for number in found if number not in CHECKLISTS[checklist]]:
+        numbers = {checklist: text.split() for checklist, text in items.items()}
+        for checklist, answered in numbers.items():
+            if unknown := [number for number in answered if number not in CHECKLISTS[checklist]]:
                 raise TemplateError(f"'{part}': {checklist} has no item {unknown[0]}")
         self.parts.append((part, numbers))
 
@@ -69,7 +66,7 @@ class Items:
         lines = [f"| part | {' | '.join(CHECKLISTS)} |", "|---|" + "---|" * len(CHECKLISTS)]
         for part, numbers in self.parts:
             if any(numbers.values()):
-                lines.append(f"| {part} | {' | '.join(', '.join(numbers[one]) or '–' for one in CHECKLISTS)} |")
+                lines.append(f"| {part} | {' | '.join(', '.join(numbers[name]) or '–' for name in CHECKLISTS)} |")
         lines.append("")
         for checklist, items in CHECKLISTS.items():
             answered = {number for _, numbers in self.parts for number in numbers[checklist]}
@@ -81,42 +78,43 @@ class Items:
         return "\n".join(lines)
 
 
-def render_card(
-    template: Path,
-    *,
-    version: str,
-    decision: "Decision",
-    info: "PackageInfo",
-    metrics: dict[str, Any] | None,
-    films: "pd.DataFrame",
-    steps: Mapping[str, Mapping[str, float]],
-    origin: Mapping[str, str],
-    params: Mapping[str, str],
-    at: str,
-    who: str,
-) -> str:
+@dataclass(frozen=True)
+class CardContent:
+    """What a card is rendered from.
+
+    version: number, or 'candidate' where it has none. decision: on it. info: of its package. metrics: of its
+    evaluation; None: no evaluation of this model is known. films: the prepared ones; columns test, label, group,
+    source, region, view, hardware, …. steps: the figures that each step behind it recorded, by step. origin: commit,
+    data, image, … by name. params: all that it was made with. at: when. who: decided.
+    """
+
+    version: str
+    decision: Decision
+    info: PackageInfo
+    metrics: dict[str, Any] | None
+    films: pd.DataFrame
+    steps: Mapping[str, Mapping[str, float]]
+    origin: Mapping[str, str]
+    params: Mapping[str, str]
+    at: str
+    who: str
+
+
+def render_card(template: Path, content: CardContent) -> str:
     """The card of a version.
 
     Args:
         template: Jinja, the text in Markdown.
-        version: number, or 'candidate' where it has none.
-        decision: on it.
-        info: of its package.
-        metrics: of its evaluation; None: no evaluation of this model is known.
-        films: the prepared ones; columns test, label, group, source, region, view, hardware, …
-        steps: the figures that each step behind it recorded, by step.
-        origin: commit, data, image, … by name.
-        params: all that it was made with.
-        at: when.
-        who: decided.
+        content: of the version.
 
     Raises:
-        OsteonError: the template cannot be read, has a fault or names what there is not, with the line.
+        OsteonError: the template cannot be read, has a fault or names what does not exist, with the line.
 
     """
     items = Items()
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=redact)  # noqa: S701 – Markdown; names are escaped by the filter
-    environment.filters |= {"shown": lambda one: shown(Estimate(**one)), "name": name_in_table}
+    environment.filters |= {"shown": lambda estimate: shown(Estimate(**estimate)), "name": name_in_table}
+    films = content.films
     test = films["test"].to_numpy(bool)
     try:
         text = template.read_text(encoding="utf-8")
@@ -124,21 +122,21 @@ def render_card(
             section=items.section,
             stated=items.stated,
             checklists=items.table,
-            version=version,
-            decision=decision,
-            info=info,
-            metrics=metrics,
+            version=content.version,
+            decision=content.decision,
+            info=content.info,
+            metrics=content.metrics,
             shares=shares(films),
-            sources=sorted({str(one) for one in films["source"].dropna()}),
+            sources=sorted({str(source) for source in films["source"].dropna()}),
             development=_counts(films[~test]),
             test=_counts(films[test]),
             # What is not known counts as not so, as in the decision.
-            apart=any(rule.rule == "leaks" and rule.verdict == "pass" for rule in decision.rules),
-            steps=steps,
-            origin=origin,
-            params=params,
-            at=at,
-            who=who,
+            apart=any(rule.rule == "leaks" and rule.verdict == "pass" for rule in content.decision.rules),
+            steps=content.steps,
+            origin=content.origin,
+            params=content.params,
+            at=content.at,
+            who=content.who,
         )
     except (OSError, UnicodeDecodeError) as error:
         raise OsteonError(f"{template}: the model card's template cannot be read ({error})") from None
@@ -159,13 +157,13 @@ def _line_of(error: Exception) -> int | None:
     return line
 
 
-def _counts(films: "pd.DataFrame") -> dict[str, Any]:
+def _counts(films: pd.DataFrame) -> dict[str, Any]:
     """How many films, groups and, in words, patients."""
     patients, unknown = films["patient_id"].nunique(), int(films["patient_id"].isna().sum())
-    said = f"{patients} patients" if patients else "patients not known"
+    text = f"{patients} patients" if patients else "patients not known"
     if patients and unknown:
-        said += f", unknown for {unknown} films"
-    return {"films": len(films), "groups": int(films["group"].nunique()), "patients": said}
+        text += f", unknown for {unknown} films"
+    return {"films": len(films), "groups": int(films["group"].nunique()), "patients": text}
 
 
 def name_in_table(text: object) -> str:
@@ -173,9 +171,9 @@ def name_in_table(text: object) -> str:
     return str(escape(str(text).replace("\n", " "))).replace("|", "&#124;")
 
 
-def shares(films: "pd.DataFrame") -> list[Share]:
+def shares(films: pd.DataFrame) -> list[Share]:
     """What the films are of, by source, region, view and hardware; the most frequent values of each first."""
-    found = []
+    table = []
     for attribute in ("source", "region", "view", "hardware"):
         named = films[attribute].map({True: "yes", False: "no"}) if attribute == "hardware" else films[attribute]
         values = named.astype("string").fillna("unknown")
@@ -186,10 +184,10 @@ def shares(films: "pd.DataFrame") -> list[Share]:
             counts = values.value_counts().drop(rest)
             counts[rest] = int((values == rest).sum())
         for value in counts.index:
-            there = films[(values == value).to_numpy(bool)]
-            test = there["test"].to_numpy(bool)
-            labels = there["label"].to_numpy(int)
-            found.append(
+            matching = films[(values == value).to_numpy(bool)]
+            test = matching["test"].to_numpy(bool)
+            labels = matching["label"].to_numpy(int)
+            table.append(
                 Share(
                     attribute,
                     str(value),
@@ -199,4 +197,4 @@ def shares(films: "pd.DataFrame") -> list[Share]:
                     int(labels[test].sum()),
                 )
             )
-    return found
+    return table

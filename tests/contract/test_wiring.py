@@ -12,7 +12,7 @@ import grimp
 import pytest
 from ruamel.yaml import YAML
 
-from components.steps import STEPS
+from components.steps import PROMOTE, STEPS
 from osteon.contract import Step
 from osteon.params import Params, Section, flatten, layout_names, load_params, section_of
 
@@ -84,6 +84,18 @@ def test_a_stages_command_deps_and_outs_are_the_steps_inputs_and_outputs(step: S
     assert stage["outs"] == [options[name] for name in step.outputs]
     assert stage["params"] == [section_of(Params(), kind)[0] for kind in step.sections.values()]
     assert stage["params"][1:] == [argument for argument in step.sections if argument != "params"]
+
+
+def test_promote_is_no_stage_and_reads_by_default_what_the_stages_write() -> None:
+    made = {out for stage in DVC["stages"].values() for out in stage["outs"]}
+    for name, mark in PROMOTE.inputs.items():
+        if mark.param:
+            assert mark.param in flatten(Params()), name
+        else:
+            assert mark.default in made or mark.default in tracked(), name
+    assert PROMOTE.name not in STEPS
+    (decision,) = PROMOTE.outputs.values()
+    assert decision.default not in made
 
 
 def test_every_reference_to_a_parameter_is_quoted_in_the_command() -> None:

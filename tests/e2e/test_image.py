@@ -163,7 +163,7 @@ def test_films_and_keys_are_not_even_sent_to_the_engine(tmp_path: Path) -> None:
         ".osteon/key",
         ".venv/bin/python",
         "artifacts/model/package.json",
-        "components/cli/__pycache__/commands.cpython-311.pyc",
+        "components/cli/__pycache__/main.cpython-311.pyc",
         "osteon/films/__pycache__/tags.cpython-311.pyc",
         "data/prepared/pixels.npy",
         "data/wrists/film.png",

@@ -181,7 +181,7 @@ model = mlflow.pyfunc.load_model(sys.argv[1], model_config={"threads": 1})
 with open(sys.argv[2], "rb") as file:
     answers = model.predict(pd.DataFrame({"film": [file.read()]}))
 print(answers.to_json(orient="records"))
-print(sorted({"keras", "tensorflow", "jax", "components.cli.commands"} & set(sys.modules)))
+print(sorted({"keras", "tensorflow", "jax", "components.cli.main"} & set(sys.modules)))
 """
 
 

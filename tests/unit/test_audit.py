@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from components.cli.commands import app
+from components.cli.main import app
 from osteon.audit.audit import audit_folder
 from osteon.audit.copies import contradictions, split_leaks
 from osteon.audit.findings import Audit, Sign

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from components.steps import STEPS
+import osteon as library
+from components.steps import PROMOTE, STEPS
 from osteon.params import Params, Section, flatten, section_of
 from tests.command import osteon, python
 
@@ -39,8 +40,8 @@ def project(tmp_path: Path) -> Path:
 
 def patched(folder: Path, patch: str, *words: str) -> subprocess.CompletedProcess[str]:
     """The command with something replaced before it starts."""
-    imports = "import sys\nfrom components.cli import commands\nfrom osteon.records import runs as tracking\n"
-    code = f"{imports}sys.argv[0] = 'osteon'\n{patch}\ncommands.main()"
+    imports = "import sys; from components.cli import main as cli; from osteon.records import runs as tracking"
+    code = f"{imports}\nsys.argv[0] = 'osteon'\n{patch}\ncli.main()"
     return python(folder, "-c", code, *words)
 
 
@@ -178,6 +179,38 @@ def test_the_help_of_a_step_explains_every_path_and_every_parameter(name: str, t
             assert line.endswith(f"  {meaning(kind, key)}"), line
 
 
+def test_promotes_command_is_made_from_its_signature_too(project: Path) -> None:
+    done = osteon(project, "promote", "--help")
+    assert done.returncode == 0
+    text = " ".join(done.stdout.split())
+    assert " ".join(PROMOTE.description.split()) in text
+    options = set(re.findall(r"--(\w+) <path>", text))
+    assert options == {*PROMOTE.paths, "params"} - {"source"}  # this one is data.root of the parameter file
+    for name in options - {"params"}:
+        mark = PROMOTE.paths[name]
+        verb = "reads" if name in PROMOTE.inputs else "writes"
+        assert f"--{name} <path> {verb}: {mark.help} [default: {mark.default}]" in text
+
+
+def test_promote_reads_the_folder_that_the_parameter_file_names(project: Path) -> None:
+    (project / "params.yaml").write_text("data: {root: films of 2024}\n", encoding="utf-8")
+    patch = (
+        "from components.promotion.step import PromotionSummary\n"
+        "def run(step, paths, params, patient):\n"
+        "    print(sorted((name, str(path)) for name, path in paths.items()), patient)\n"
+        "    return PromotionSummary(decision='is not good enough', version='2', rules=1, failing=['auroc: low'])\n"
+        "tracking.run_step = run"
+    )
+    done = patched(project, patch, "promote", "--model", "m")
+    paths = {name: mark.default for name, mark in PROMOTE.paths.items()} | {"source": "films of 2024", "model": "m"}
+    assert done.returncode == 4, done.stderr
+    assert done.stdout.splitlines() == [
+        f"{sorted(paths.items())} False",
+        "promote: version 2 is not good enough",
+        "  ✗ auroc: low",
+    ]
+
+
 def meaning(section: type[Section], key: str) -> str:
     """What the schema says of a key, however deep it lies."""
     schema = section.model_json_schema()
@@ -232,5 +265,20 @@ def test_the_command_line_loads_nothing_heavy(tmp_path: Path) -> None:
 def test_the_installed_command_is_this_one() -> None:
     from importlib.metadata import entry_points
 
-    (found,) = entry_points(group="console_scripts", name="osteon")
-    assert found.value == "pipelines.cli:main"
+    (entry,) = entry_points(group="console_scripts", name="osteon")
+    assert entry.value == "pipelines.cli:main"
+
+
+def test_the_version_is_that_of_pyproject(tmp_path: Path) -> None:
+    import tomllib
+
+    version = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    done = osteon(tmp_path, "--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"osteon {version}\n", "")
+    assert library.__version__ == version
+
+
+def test_the_library_does_not_read_its_version_until_it_is_needed(tmp_path: Path) -> None:
+    done = python(tmp_path, "-c", "import sys, osteon; print('importlib.metadata' in sys.modules)")
+    assert done.stdout == "False\n"
+    assert not hasattr(library, "no_such_name")

@@ -127,7 +127,7 @@ def test_the_command_says_one_line_and_nothing_of_its_libraries(
 ) -> None:
     """Importing FAISS logs which of its builds it tried, and warns of its bindings."""
     (tmp_path / "params.yaml").write_text("preparation: {image_size: 256, folds: 2}\n", encoding="utf-8")
-    command = [sys.executable, "-m", "components.cli.commands", "prepare", "--source", str(planted.source)]
+    command = [sys.executable, "-m", "components.cli", "prepare", "--source", str(planted.source)]
     command += ["--trusted", str(planted.trusted), "--dataset", "prepared", "--leaks", "leaks"]
     shutil.copy(empty_store, tmp_path / "mlflow.db")
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}

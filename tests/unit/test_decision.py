@@ -158,7 +158,7 @@ def test_a_report_that_lacks_a_figure_is_refused(policy: Policy, path: tuple[str
 @pytest.mark.parametrize(
     ("films", "reason"),
     [
-        (scored().films.assign(score=[np.nan, np.inf, *[0.5] * 198]), "2 of 200 scores are no numbers"),
+        (scored().films.assign(score=[np.nan, np.inf, *[0.5] * 198]), "2 of 200 scores are NaN or infinite"),
         (scored().films.iloc[:0], "no test films"),
         (scored().films.assign(label=1), "the test films are of one class"),
     ],

@@ -14,7 +14,7 @@ from PIL import Image
 from ruamel.yaml import YAML
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from components.cli.summary import print_summary
+from components.cli.show_evaluation import print_summary
 from components.evaluation.metrics import NAMES
 from components.evaluation.robustness import CHANGES
 from components.evaluation.step import EvaluationSummary, evaluate

@@ -252,7 +252,7 @@ def test_a_fetch_that_is_killed_leaves_nothing_under_the_sets_name_and_can_be_re
 ) -> None:
     server.answers["/set.zip"] = Answer(GOOD, only=100, wait=True)
     process = subprocess.Popen(
-        [sys.executable, "-m", "components.cli.commands", "fetch", "a-set"],
+        [sys.executable, "-m", "components.cli", "fetch", "a-set"],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         stdout=subprocess.DEVNULL,
     )

@@ -14,7 +14,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput
 
-from components.cli.summary import print_lineage
+from components.cli.show_lineage import print_lineage
 from components.steps import STEPS
 from osteon.contract import Input, Output, Summary, describe
 from osteon.errors import OsteonError

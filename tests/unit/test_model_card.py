@@ -10,7 +10,7 @@ import pytest
 
 from components.promotion.checklists import CHECKLISTS, CLAIM, STARD, TRIPOD
 from components.promotion.decision import Decision, Rule
-from components.promotion.model_card import MOST_VALUES, Items, Share, render_card, shares
+from components.promotion.model_card import MOST_VALUES, CardContent, Items, Share, render_card, shares
 from components.promotion.policy import read_policy
 from osteon.errors import OsteonError
 from osteon.models.package.package import PackageInfo, read_info
@@ -59,7 +59,7 @@ def card(info: PackageInfo, template: Path = SHIPPED, **changed: Any) -> str:
         "at": "2026-11-21 20:00 UTC",
         "who": "ada",
     }
-    return render_card(template, **(usual | changed))
+    return render_card(template, CardContent(**(usual | changed)))
 
 
 # ---------------------------------------------------------------- checklists

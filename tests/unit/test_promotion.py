@@ -14,11 +14,12 @@ from mlflow import MlflowClient
 from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
-from components.cli.commands import app
+from components.cli.main import app
 from components.preparation.step import prepare
 from components.promotion.decision import Decision
 from components.promotion.rollback import roll_back
-from components.promotion.step import CARD, DECISION, PAGE, PromotionSummary, promote, scored
+from components.promotion.scores import FilmsToScore, score
+from components.promotion.step import CARD, DECISION, PAGE, PromotionSummary, promote
 from components.steps import STEPS
 from osteon.contract import Input, Output, Summary, describe
 from osteon.errors import OsteonError, UnreachableError
@@ -421,13 +422,14 @@ def test_a_model_of_another_size_is_asked_about_the_films_themselves(bench: Benc
         PreparationParams(image_size=32, folds=3),
     )
     package = open_package(bench.folder / "good")
-    found = []
+    scores = []
     for dataset in (small, bench.pipeline.dataset):
         films = open_prepared(dataset).films
         test = films[films["test"].to_numpy(bool)]
-        one = scored(package, "1", frozenset(), test, dataset, bench.pipeline.source, bench.pipeline.trusted)
-        found.append(one.films.set_index("sha256")["score"])
-    both = pd.concat(found, axis=1, join="inner")
+        to_score = FilmsToScore(test, dataset, bench.pipeline.source, bench.pipeline.trusted)
+        scored = score(package, "1", frozenset(), to_score)
+        scores.append(scored.films.set_index("sha256")["score"])
+    both = pd.concat(scores, axis=1, join="inner")
     assert len(both) > 10
     np.testing.assert_allclose(both.iloc[:, 0], both.iloc[:, 1], atol=1e-5)
 

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from components.cli.summary import print_comparison
-from components.reproduction.reproduce import find_original, reproduce
+from components.cli.show_reproduction import print_reproduction
+from components.reproduction.original import find_original
+from components.reproduction.reproduce import reproduce
 from osteon.errors import OsteonError
 from osteon.files import dvc_hash
 from osteon.films.identity import VARIABLE
@@ -175,9 +176,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, text in {
         "components/__init__.py": "",
         "components/cli/__init__.py": "",
-        "components/cli/commands.py": CLI,
+        "components/cli/main.py": CLI,
         "pipelines/__init__.py": "",
-        "pipelines/cli.py": "from components.cli.commands import main\n",
+        "pipelines/cli.py": "from components.cli.main import main\n",
         "dvc.yaml": STAGES,
         "params.yaml": PARAMS,
         "requirements.lock": "a==1\n",
@@ -230,7 +231,7 @@ def test_every_stage_runs_again_with_the_commits_code_and_the_project_stays_as_i
     keep = tmp_path / "kept here"
     found = reproduce(version, keep)
     assert found.reproduced
-    assert {figure.name: (figure.then, figure.now) for figure in found.figures} == {
+    assert {figure.name: (figure.original, figure.again) for figure in found.figures} == {
         "auroc": (0.75, 0.75),
         "npv": (None, None),
         "n": (1, 1),
@@ -325,7 +326,7 @@ def test_other_films_are_named_by_their_hash(project: Project, capsys: pytest.Ca
     there = dvc_hash(project.folder / "data" / "phantoms")
     found = reproduce(version, None)
     assert not found.reproduced
-    print_comparison(found)
+    print_reproduction(found)
     expected = f"their hash was 57102aeaa256845dda8c0354b25829b5.dir, it is {there}"
     assert capsys.readouterr().out.splitlines()[-1] == f"not reproduced: the films differ; {expected}"
 

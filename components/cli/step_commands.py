@@ -1,0 +1,70 @@
+"""A command for each step, made from the step's signature: an option for each path, and the parameter file."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from components.cli.options import PARAMS_FILE, ParamsFile
+from osteon.contract import Output, Step
+from osteon.params import Params, describe_keys, flatten, load_params
+
+
+def add_step(app: typer.Typer, step: Step, *, description: str = "", patient: bool = True) -> None:
+    """Add the command of a step.
+
+    Args:
+        app: gets it.
+        step: whose signature makes the command.
+        description: for the command's help; empty: the step's first line.
+        patient: wait as long for MLflow's server as suits a training, and not a decision.
+
+    """
+    epilog = _keys_help(step) if step.sections else None
+    app.command(name=step.name, help=description or step.help, epilog=epilog)(_command(step, patient=patient))
+
+
+def _command(step: Step, *, patient: bool) -> Callable[..., None]:
+    by_param = {name: mark.param for name, mark in step.inputs.items() if mark.param}
+
+    def run(**paths: Any) -> None:
+        from osteon.records.runs import run_step
+
+        params = load_params(paths.pop("params"))
+        values = flatten(params)
+        paths |= {name: Path(str(values[key])) for name, key in by_param.items()}
+        summary = run_step(step, paths, params) if patient else run_step(step, paths, params, patient=False)
+        typer.echo(f"{step.name}: {summary.line()}")
+        if code := summary.exit_code():
+            raise typer.Exit(code)
+
+    options = [_option(name, step) for name in step.paths if name not in by_param]
+    file = inspect.Parameter("params", inspect.Parameter.KEYWORD_ONLY, annotation=ParamsFile, default=PARAMS_FILE)
+    run.__signature__ = inspect.Signature([*options, file])  # type: ignore[attr-defined]
+    run.__annotations__ = {option.name: option.annotation for option in (*options, file)}
+    run.__name__ = step.name
+    return run
+
+
+def _option(name: str, step: Step) -> inspect.Parameter:
+    mark = step.paths[name]
+    text = f"{'writes' if isinstance(mark, Output) else 'reads'}: {mark.help}"
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        annotation=Annotated[Path, typer.Option(f"--{name}", help=text)],
+        default=Path(mark.default) if mark.default else inspect.Parameter.empty,
+    )
+
+
+def _keys_help(step: Step) -> str:
+    """The keys of the step's sections with their defaults, for the end of its help."""
+    lines = ["\b"]
+    for kind in step.sections.values():
+        section = next(name for name, field in Params.model_fields.items() if field.annotation is kind)
+        lines += [f"Keys of {PARAMS_FILE}, section {section}, with their defaults:"]
+        meanings = describe_keys(kind)
+        lines += [f"  {f'{key}: {value}':<26}  {meanings[key]}" for key, value in flatten(kind()).items()]
+    return "\n".join(lines)
