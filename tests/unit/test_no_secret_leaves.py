@@ -134,10 +134,10 @@ def test_a_log_line() -> None:
 @pytest.mark.parametrize("kind", ["OsteonError", "ValueError"])
 def test_an_error_of_the_command_line(kind: str, debug: tuple[str, ...]) -> None:
     code = (
-        "import sys\nfrom components.cli import commands\nfrom osteon.errors import OsteonError\n"
+        "import sys\nfrom components.cli import look_commands, main\nfrom osteon.errors import OsteonError\n"
         f"def fail(*_): raise {kind}('no answer from postgresql://{LOGIN}@db/studies')\n"
-        "commands.load_params = fail\n"
-        f"sys.argv = {['osteon', *debug, 'params']}\ncommands.main()"
+        "look_commands.load_params = fail\n"
+        f"sys.argv = {['osteon', *debug, 'params']}\nmain.main()"
     )
     done = python(ROOT, "-c", code)
     assert done.returncode in (1, 2)
@@ -159,6 +159,6 @@ def test_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_osteon_params_prints(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(json.dumps({"search": {"storage": f"postgresql://{LOGIN}@db/studies"}}))
-    done = python(tmp_path, "-m", "components.cli.commands", "params")
+    done = python(tmp_path, "-m", "components.cli", "params")
     assert "search.storage: postgresql://db/studies" in done.stdout
     assert SECRET not in done.stdout
