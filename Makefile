@@ -40,6 +40,11 @@ coverage: $(VENV)/made ## run the tests of `make test` and show which branches o
 mutants: $(VENV)/made ## change the files that decide, one operator at a time, and count what no test notices
 	@mutmut run && mutmut results
 
+.PHONY: docs
+docs: $(VENV)/made ## the docs and the library's API as a site, in site/; a broken link fails
+	@NO_MKDOCS_2_WARNING=true mkdocs build --strict --quiet
+	@echo "site/index.html"
+
 .PHONY: lint
 lint: $(VENV)/made ## ruff, mypy, import-linter
 	ruff check

@@ -26,7 +26,13 @@ _SUFFIX = re.compile(
 
 
 def name_stem(path: str) -> str:
-    """A film's file name without extension and without what tools append to it, in lower case."""
+    """A film's file name without extension and without what tools append to it, in lower case.
+
+    >>> name_stem("train/IMG_0012-rotated1-flip (2).png")
+    'img_0012'
+    >>> name_stem("val/img_0012_jpg.rf.0123456789abcdef.jpg")
+    'img_0012'
+    """
     stem = PurePosixPath(path).stem
     while (shorter := _SUFFIX.sub("", stem)) != stem and shorter:
         stem = shorter
@@ -56,7 +62,16 @@ def with_first_of_its_kind(keys: "pd.Series[str]") -> NDArray[np.int64]:
 
 
 def connected_components(count: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The number of the connected component of each of `count` rows, joined by pairs (n × 2)."""
+    """The number of the connected component of each of `count` rows, joined by pairs (n × 2).
+
+    The first film is joined with the third, and so with the fourth:
+
+    >>> connected_components(5, np.array([[0, 2], [2, 3]])).tolist()
+    [0, 1, 0, 0, 2]
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     links = coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     return np.asarray(csgraph.connected_components(links, directed=False)[1], np.int64)
 

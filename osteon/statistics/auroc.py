@@ -23,6 +23,12 @@ def delong(labels: Labels, scores: Floats, confidence: float) -> Estimate:
         scores: higher for 1; ties count half.
         confidence: of the two-sided interval.
 
+    Five of the six pairs of a film of each class are ranked rightly:
+
+    >>> from osteon.statistics.estimate import shown
+    >>> shown(delong(np.array([0, 0, 0, 1, 1]), np.array([0.1, 0.4, 0.2, 0.3, 0.8]), 0.95))
+    '0.833 [0.371, 1.000]'
+
     """
     positive, negative = scores[labels == 1], scores[labels == 0]
     if len(positive) == 0 or len(negative) == 0:

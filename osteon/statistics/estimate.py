@@ -25,7 +25,13 @@ UNDEFINED = Estimate(None, None, None)
 
 
 def shown(estimate: Estimate, digits: int = 3) -> str:
-    """'0.812 [0.731, 0.893]'."""
+    """A figure and its interval as text.
+
+    >>> shown(Estimate(0.8123, 0.7309, 0.8928))
+    '0.812 [0.731, 0.893]'
+    >>> shown(UNDEFINED)
+    'not defined'
+    """
     if estimate.value is None:
         return "not defined"
     return f"{estimate.value:.{digits}f} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
@@ -35,6 +41,9 @@ def difference(one: Estimate, other: Estimate) -> Estimate:
     """One figure less another of other films, with the interval that follows from both intervals.
 
     Zou & Donner 2008 (Stat Med 27); for proportions with Wilson's intervals it is Newcombe's (1998, Stat Med 17).
+
+    >>> shown(difference(Estimate(0.8, 0.7, 0.9), Estimate(0.7, 0.6, 0.8)))
+    '0.100 [-0.041, 0.241]'
     """
     if (
         one.value is None or one.low is None or one.high is None

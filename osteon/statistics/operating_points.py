@@ -205,6 +205,9 @@ def youden_threshold(labels: Labels, scores: Floats) -> float:
     Returns:
         A score t such that 'score ≥ t' is the answer 1; one of the scores, even where none is better than chance.
 
+    >>> youden_threshold(np.array([0, 0, 1, 0, 1]), np.array([0.1, 0.2, 0.3, 0.4, 0.9]))
+    0.3
+
     """
     from sklearn.metrics import roc_curve
 

@@ -8,7 +8,16 @@ from osteon.statistics.estimate import UNDEFINED, Estimate, Floats
 
 
 def wilson(successes: int, trials: int, confidence: float) -> Estimate:
-    """A proportion with Wilson's score interval (Wilson 1927, J Am Stat Assoc 22), without continuity correction."""
+    """A proportion with Wilson's score interval (Wilson 1927, J Am Stat Assoc 22), without continuity correction.
+
+    None of ten is no proof of never:
+
+    >>> from osteon.statistics.estimate import shown
+    >>> shown(wilson(0, 10, 0.95))
+    '0.000 [0.000, 0.278]'
+    >>> shown(wilson(8, 10, 0.95))
+    '0.800 [0.490, 0.943]'
+    """
     if trials == 0:
         return UNDEFINED
     interval = stats.binomtest(successes, trials).proportion_ci(confidence, method="wilson")

@@ -292,7 +292,7 @@ def test_every_direct_dependency_is_locked_within_its_bounds() -> None:
 def test_no_data_models_or_machine_paths_are_in_the_repository() -> None:
     for name in tracked():
         path = ROOT / name
-        assert path.suffix not in {".keras", ".h5", ".npy", ".npz", ".parquet", ".dcm", ".jpg", ".ipynb", ".db"}, name
+        assert path.suffix not in {".keras", ".h5", ".npy", ".npz", ".parquet", ".dcm", ".jpg", ".db"}, name
         assert path.stat().st_size < 1_500_000, name
         if path.suffix in {".py", ".md", ".yaml", ".toml", ".lock", ""} and path != Path(__file__):
             text = path.read_text(encoding="utf-8")
@@ -308,6 +308,14 @@ def test_every_dependency_has_its_reason() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     for text in [*project["dependencies"], *chain(*project["optional-dependencies"].values())]:
         assert Requirement(text).name in page, text
+
+
+def test_who_cites_the_project_cites_its_version() -> None:
+    import tomllib
+
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert read_yaml("CITATION.cff")["version"] == version
+    assert f"## {version}\n" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 def test_sections_are_closed_and_frozen() -> None:

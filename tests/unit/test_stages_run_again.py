@@ -1,4 +1,4 @@
-"""A file changes: which stages would DVC run again? DVC itself is asked, in a copy of the project with made-up outputs."""
+"""Which stages DVC runs again when a file changes: asked of DVC, in a copy of the project with made-up outputs."""
 
 import shutil
 import subprocess
