@@ -42,7 +42,7 @@ mutants: $(VENV)/made ## change the files that decide, one operator at a time, a
 
 .PHONY: docs
 docs: $(VENV)/made ## the docs and the library's API as a site, in site/; a broken link fails
-	@NO_MKDOCS_2_WARNING=true mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=true mkdocs build --strict  # with --quiet it would count no warnings
 	@echo "site/index.html"
 
 .PHONY: lint

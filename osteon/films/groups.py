@@ -69,9 +69,6 @@ def connected_components(count: int, pairs: NDArray[np.int64]) -> NDArray[np.int
     >>> connected_components(5, np.array([[0, 2], [2, 3]])).tolist()
     [0, 1, 0, 0, 2]
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     links = coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     return np.asarray(csgraph.connected_components(links, directed=False)[1], np.int64)
 
