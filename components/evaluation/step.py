@@ -317,7 +317,9 @@ def _robustness(
 
 def sizes_of(films: "pd.DataFrame") -> "list[Size]":
     """Width and height of each film before it was fitted into the square."""
-    return [(int(width), int(height)) for width, height in zip(films["width"], films["height"], strict=True)]
+    return [
+        (int(width), int(height)) for width, height in zip(films["shown_width"], films["shown_height"], strict=True)
+    ]
 
 
 def _explanations(

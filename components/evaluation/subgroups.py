@@ -71,7 +71,7 @@ def attributes_of(films: "pd.DataFrame") -> "dict[str, pd.Series[Any]]":
     """What the films are divided by: attribute → a text for each film, 'unknown' where it is null.
 
     Args:
-        films: columns region, view, hardware, width, height and source of the prepared films.
+        films: columns region, view, hardware, shown_width, shown_height and source of the prepared films.
 
     """
     import pandas as pd
@@ -80,7 +80,7 @@ def attributes_of(films: "pd.DataFrame") -> "dict[str, pd.Series[Any]]":
         "region": films["region"].fillna(UNKNOWN),
         "view": films["view"].fillna(UNKNOWN),
         "hardware": films["hardware"].map({True: "metal", False: "no metal"}).astype("string").fillna(UNKNOWN),
-        "film size": _thirds(films["width"].astype("Float64") * films["height"].astype("Float64") / 1e6),
+        "film size": _thirds(films["shown_width"].astype("Float64") * films["shown_height"].astype("Float64") / 1e6),
         "source": pd.Series(films["source"], dtype="string").fillna(UNKNOWN),
     }
 

@@ -36,8 +36,6 @@ def run_prepare(
         films = films.assign(
             copy=0,
             boxes=_fitted_boxes(films, params.image_size),
-            width=films["shown_width"],
-            height=films["shown_height"],
         )
         write_rows(folder / FILMS, films)
         remove(folder / FACTS)

@@ -1,7 +1,7 @@
 """What of the label can be told without looking at bone, from the attributes alone.
 
-A small classifier learns the label from them, and is asked about films of groups that it has not seen. Were no
-attribute tied to the label, its AUROC would be about 0.5. What it reaches beyond that, a network can reach too.
+A small classifier is fitted on them and predicts films of groups that it was not fitted on. Were no attribute tied to
+the label, its AUROC would be about 0.5. What it reaches beyond that, a network can reach too.
 """
 
 from typing import Any
@@ -18,6 +18,7 @@ from osteon.films.shortcut_audit import CONFIDENCE, FEW, Attribute, LabelShare, 
 from osteon.params import ValidationParams
 from osteon.statistics.auroc import auroc_in_strata
 from osteon.statistics.estimate import Estimate, shown
+from osteon.statistics.out_of_fold import fold_of_rows, out_of_fold_scores, rows_of_whole_groups
 from osteon.statistics.proportions import wilson
 
 FOLDS = 5
@@ -60,59 +61,83 @@ TEXTS = {
 
 
 def audit_shortcuts(films: pd.DataFrame, params: ValidationParams) -> ShortcutAudit:
-    """Ask what the attributes tell of the label.
+    """Measure how well the attributes predict the label.
 
     Args:
         films: manifest columns and those of look_at_films, usable films only.
         params: finding, max_shortcut and seed.
 
     """
-    said: dict[str, Any] = {"finding": params.finding, "limit": params.max_shortcut}
     group = (
         pd.factorize(group_films(films, with_first_of_its_kind(shared_names(films))))[0]
         if len(films)
         else np.empty(0, np.int64)
     )
-    chosen = _whole_groups(group, params.seed)
-    said["left_out"] = len(films) - len(chosen)
+    chosen = rows_of_whole_groups(group, MOST_FILMS, params.seed)
+    left_out = len(films) - len(chosen)
     films, groups = films.iloc[chosen], pd.factorize(group[chosen])[0].astype(np.int64)
     labels = films["label"].to_numpy(np.int64)
-    said |= {"films": len(films), "groups": len(np.unique(groups))}
+    audit = ShortcutAudit(
+        finding=params.finding,
+        limit=params.max_shortcut,
+        films=len(films),
+        groups=len(np.unique(groups)),
+        left_out=left_out,
+    )
     for label, name in ((1, params.finding), (0, f"not {params.finding}")):
         if (count := len(np.unique(groups[labels == label]))) < FEWEST_GROUPS:
-            return ShortcutAudit(skipped=f"{count} groups have a film {name}, {FEWEST_GROUPS} are needed", **said)
+            reason = f"{count} groups have a film {name}, {FEWEST_GROUPS} are needed"
+            return audit.model_copy(update={"skipped": reason})
 
     table = attribute_table(films)
     constant = [name for name, column in table.items() if column.nunique(dropna=False) == 1]
     columns = {name: _numeric(column) for name, column in table.items() if name not in constant}
     if not columns:
-        return ShortcutAudit(skipped="every attribute is the same on all films", constant=constant, **said)
-    folds = _folds(labels, groups, params.seed)
-
-    def asked(columns: list[NDArray[np.float32]], trees: int) -> NDArray[np.float64]:
-        return _scores(np.concatenate(columns, axis=1), labels, folds, trees, params.seed)
-
-    together = asked(list(columns.values()), TREES)
+        reason = "every attribute is the same on all films"
+        return audit.model_copy(update={"skipped": reason, "constant": constant})
+    splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=params.seed)
+    folds = fold_of_rows(splitter.split(labels, labels, groups), len(labels))
+    together = _scores(np.concatenate(list(columns.values()), axis=1), labels, folds, _forest(params.seed))
     auroc = auroc_in_strata(labels, together, groups, folds, CONFIDENCE)
     region = pd.factorize(films["region"].fillna("unknown"))[0]
     within = auroc_in_strata(labels, together, groups, folds + FOLDS * region, CONFIDENCE) if region.max() > 0 else None
-    attributes = [
-        Attribute(
-            name=name,
-            auroc=auroc_in_strata(labels, asked([column], 1), groups, folds, CONFIDENCE),
-            shares=label_shares(table[name], labels),
-        )
-        for name, column in columns.items()
-    ]
-    attributes.sort(key=lambda one: -(one.auroc.value or 0.0))
-    return ShortcutAudit(
-        auroc=auroc,
-        within_region=within,
-        attributes=attributes,
-        constant=constant,
-        warning=_warning(auroc, within, attributes[0], params),
-        **said,
+    attributes = []
+    for name, column in columns.items():
+        alone = auroc_in_strata(labels, _scores(column, labels, folds, _tree(params.seed)), groups, folds, CONFIDENCE)
+        attributes.append(Attribute(name=name, auroc=alone, shares=label_shares(table[name], labels)))
+    attributes.sort(key=lambda attribute: -(attribute.auroc.value or 0.0))
+    return audit.model_copy(
+        update={
+            "auroc": auroc,
+            "within_region": within,
+            "attributes": attributes,
+            "constant": constant,
+            "warning": _warning(auroc, within, attributes[0], params),
+        }
     )
+
+
+TREES, DEPTH, LEAST_IN_LEAF = 100, 6, 10
+DEPTH_OF_ONE = 3  # of the tree that sees one attribute
+
+
+def _forest(seed: int) -> RandomForestClassifier:
+    """Trees take numbers, missing ones too, on any scale, and find combinations and ranges as a network could."""
+    return RandomForestClassifier(TREES, max_depth=DEPTH, min_samples_leaf=LEAST_IN_LEAF, random_state=seed)
+
+
+def _tree(seed: int) -> DecisionTreeClassifier:
+    return DecisionTreeClassifier(max_depth=DEPTH_OF_ONE, min_samples_leaf=LEAST_IN_LEAF, random_state=seed)
+
+
+def _scores(
+    features: NDArray[np.float32], labels: NDArray[np.int64], folds: NDArray[np.int64], classifier: Any
+) -> NDArray[np.float64]:
+    """The out-of-fold probability of the label of each film."""
+    scores = np.empty(len(labels))
+    for heldout_rows, heldout_scores in out_of_fold_scores(features, labels, folds, classifier):
+        scores[heldout_rows] = heldout_scores
+    return scores
 
 
 def attribute_table(films: pd.DataFrame) -> "dict[str, pd.Series[Any]]":
@@ -147,9 +172,9 @@ def label_shares(column: "pd.Series[Any]", labels: NDArray[np.int64]) -> list[La
                 edges.add(float(known[np.searchsorted(known, edge) - 1]))
         place = np.searchsorted(sorted(edges), values)
         ranges: dict[int, str] = {}
-        for one in np.unique(place[~np.isnan(values)]):
-            inside = values[place == one]
-            ranges[one] = _range(np.nanmin(inside), np.nanmax(inside))
+        for quarter in np.unique(place[~np.isnan(values)]):
+            inside = values[place == quarter]
+            ranges[quarter] = _range(np.nanmin(inside), np.nanmax(inside))
         names = pd.Series(place, index=column.index).map(ranges).where(column.notna(), None)
         order = list(dict.fromkeys(ranges.values()))
     else:
@@ -175,51 +200,11 @@ def _range(low: float, high: float) -> str:
     return number(low) if number(low) == number(high) else f"{number(low)} – {number(high)}"
 
 
-def _whole_groups(groups: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Row numbers of all films, or of groups drawn until there are as many as are asked."""
-    if len(groups) <= MOST_FILMS:
-        return np.arange(len(groups))
-    order = np.random.default_rng(seed).permutation(groups.max() + 1)
-    taken = np.cumsum(np.bincount(groups)[order]) <= MOST_FILMS
-    return np.flatnonzero(np.isin(groups, order[taken]))
-
-
-def _folds(labels: NDArray[np.int64], groups: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    number = np.empty(len(labels), np.int64)
-    split = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
-    for fold, (_, chosen) in enumerate(split.split(labels, labels, groups)):
-        number[chosen] = fold
-    return number
-
-
 def _numeric(column: "pd.Series[Any]") -> NDArray[np.float32]:
     """Columns for the trees: a number as it is, a text as a column a value."""
     if column.dtype.kind == "f":
         return column.to_numpy(np.float32)[:, None]
     return pd.get_dummies(column, dummy_na=True).to_numpy(np.float32)
-
-
-TREES, DEPTH, LEAST_IN_LEAF = 100, 6, 10
-
-
-def _scores(
-    attributes: NDArray[np.float32], labels: NDArray[np.int64], folds: NDArray[np.int64], trees: int, seed: int
-) -> NDArray[np.float64]:
-    """Each film's share of the label by trees grown on the other folds; a single tree sees all films and attributes.
-
-    Trees take numbers, missing ones too, on any scale, and find combinations and ranges as a network could.
-    """
-    scores = np.empty(len(labels))
-    for fold in np.unique(folds):
-        rest = folds != fold
-        model = (
-            DecisionTreeClassifier(max_depth=3, min_samples_leaf=LEAST_IN_LEAF, random_state=seed)
-            if trees == 1
-            else RandomForestClassifier(trees, max_depth=DEPTH, min_samples_leaf=LEAST_IN_LEAF, random_state=seed)
-        )
-        model.fit(attributes[rest], labels[rest])
-        scores[~rest] = model.predict_proba(attributes[~rest])[:, list(model.classes_).index(1)]
-    return scores
 
 
 def _warning(auroc: Estimate, within: Estimate | None, first: Attribute, params: ValidationParams) -> str | None:

@@ -1,6 +1,6 @@
 """The gap: how much better a model looks when copies of its training films are among those it is asked about."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import cv2
@@ -13,6 +13,7 @@ from osteon.audit.findings import CrossValidation, Gap
 from osteon.progress import progress
 from osteon.statistics.auroc import auroc_in_strata
 from osteon.statistics.bootstrap import bootstrap, group_weights
+from osteon.statistics.out_of_fold import fold_of_rows, out_of_fold_scores, rows_of_whole_groups
 from osteon.statistics.proportions import wilson
 
 Floats = NDArray[np.float64]
@@ -23,13 +24,13 @@ TREES, SIDE = 100, 32  # pixels of the thumbnails
 RESAMPLES, SEED = 2000, 20
 
 
-class Squares(Protocol):
+class SquareFilms(Protocol):
     """Squares that are read by their numbers."""
 
     def __getitem__(self, films: int, /) -> NDArray[np.uint8]: ...
 
 
-def find_gap(squares: Squares, rows: Ints, labels: Ints, groups: Ints, confidence: float, cores: int) -> Gap:
+def find_gap(squares: SquareFilms, rows: Ints, labels: Ints, groups: Ints, confidence: float, cores: int) -> Gap:
     """Validate a random forest on 32 × 32 thumbnails by random films and by whole groups, five folds each.
 
     The accuracy's interval is Wilson's by random films, as a paper would give it, and a bootstrap over groups by whole
@@ -45,26 +46,31 @@ def find_gap(squares: Squares, rows: Ints, labels: Ints, groups: Ints, confidenc
         cores: for the forest; 0 takes all.
 
     """
-    chosen = _whole_groups(groups)
+    chosen = rows_of_whole_groups(groups, MOST_FILMS, SEED)
     left_out = len(rows) - len(chosen)
     rows, labels = rows[chosen], labels[chosen]
     groups = np.unique(groups[chosen], return_inverse=True)[1].astype(np.int64)
-    said: dict[str, Any] = {"films": len(rows), "groups": len(np.unique(groups)), "left_out": left_out}
+    counts: dict[str, Any] = {"films": len(rows), "groups": len(np.unique(groups)), "left_out": left_out}
     for label, name in ((1, "positive"), (0, "negative")):
         if (count := len(np.unique(groups[labels == label]))) < FEWEST_GROUPS:
             what = "1 group has" if count == 1 else f"{count} groups have"
-            return Gap(skipped=f"{what} a film with a {name} label, {FEWEST_GROUPS} are needed", **said)
+            return Gap(skipped=f"{what} a film with a {name} label, {FEWEST_GROUPS} are needed", **counts)
 
     pixels = np.stack([_thumbnail(squares[int(row)]) for row in rows])
     alone = np.arange(len(rows))
-    by_film = _folds(StratifiedKFold(FOLDS, shuffle=True, random_state=SEED).split(pixels, labels), len(rows))
-    by_group = _folds(
+    by_film = fold_of_rows(StratifiedKFold(FOLDS, shuffle=True, random_state=SEED).split(pixels, labels), len(rows))
+    by_group = fold_of_rows(
         StratifiedGroupKFold(FOLDS, shuffle=True, random_state=SEED).split(pixels, labels, groups), len(rows)
     )
-    fits = progress(_scores(pixels, labels, [by_film, by_group], cores), "cross-validation", total=2 * FOLDS)
+    forest = RandomForestClassifier(TREES, n_jobs=cores or -1, random_state=SEED)
+    fits = (
+        (scheme, *fit)
+        for scheme, folds in enumerate((by_film, by_group))
+        for fit in out_of_fold_scores(pixels, labels, folds, forest)
+    )
     scores = np.zeros((2, len(rows)))
-    for scheme, asked, score in fits:
-        scores[scheme, asked] = score
+    for scheme, heldout_rows, heldout_scores in progress(fits, "cross-validation", total=2 * FOLDS):
+        scores[scheme, heldout_rows] = heldout_scores
     right = ((scores > 0.5) == (labels == 1)).astype(np.float64)
     weights = group_weights(groups, labels, RESAMPLES, SEED)
     return Gap(
@@ -78,7 +84,7 @@ def find_gap(squares: Squares, rows: Ints, labels: Ints, groups: Ints, confidenc
             auroc=auroc_in_strata(labels, scores[1], groups, by_group, confidence),
         ),
         difference=bootstrap(_mean_of(right[0] - right[1]), weights, confidence),
-        **said,
+        **counts,
     )
 
 
@@ -87,34 +93,5 @@ def _mean_of(values: Floats) -> Callable[[Floats], Floats]:
     return lambda weights: np.asarray(weights @ values / weights.sum(axis=1))
 
 
-def _whole_groups(groups: Ints) -> Ints:
-    """Places of all films, or of groups drawn until there are as many as are asked."""
-    if len(groups) <= MOST_FILMS:
-        return np.arange(len(groups))
-    number = np.unique(groups, return_inverse=True)[1]
-    order = np.random.default_rng(SEED).permutation(number.max() + 1)
-    taken = np.cumsum(np.bincount(number)[order]) <= MOST_FILMS
-    return np.flatnonzero(np.isin(number, order[taken]))
-
-
 def _thumbnail(square: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray(cv2.resize(square, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.float32).ravel()
-
-
-def _folds(splits: Iterable[tuple[Any, Ints]], count: int) -> Ints:
-    number = np.empty(count, np.int64)
-    for fold, (_, asked) in enumerate(splits):
-        number[asked] = fold
-    return number
-
-
-def _scores(
-    pixels: NDArray[np.float32], labels: Ints, schemes: list[Ints], cores: int
-) -> Iterator[tuple[int, Ints, Floats]]:
-    """Scheme, films asked, and what a forest grown on the other films says of them."""
-    for scheme, folds in enumerate(schemes):
-        for fold in range(FOLDS):
-            asked, rest = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
-            forest = RandomForestClassifier(TREES, n_jobs=cores or -1, random_state=SEED)
-            forest.fit(pixels[rest], labels[rest])
-            yield scheme, asked, forest.predict_proba(pixels[asked])[:, list(forest.classes_).index(1)]

@@ -57,7 +57,8 @@ def test_boxes_of_a_film_that_exif_turns_lie_where_the_film_shows_them(tmp_path:
     write_manifest(manifest_of(rows).assign(width=100, height=60), tmp_path / "t.parquet")
     prepare(tmp_path, tmp_path / "t.parquet", tmp_path / "d", tmp_path / "l", PreparationParams(image_size=96, folds=2))
     prepared = open_prepared(tmp_path / "d")
-    assert set(zip(prepared.films["width"], prepared.films["height"], strict=True)) == {(60, 100)}
+    assert set(zip(prepared.films["shown_width"], prepared.films["shown_height"], strict=True)) == {(60, 100)}
+    assert not {"width", "height"} & set(prepared.films)  # in the manifest these are the header's, 100 and 60
     for film, text in zip(prepared.pixels[:], prepared.films["boxes"], strict=True):
         ((x, y, width, height),) = text_to_boxes(text)
         rows_of, columns_of = np.nonzero(film > 200)

@@ -22,7 +22,7 @@ def prepared(**columns: list[object]) -> pd.DataFrame:
     """Columns of prepared films; what is not said is null."""
     count = len(next(iter(columns.values())))
     types = {"region": "string", "view": "string", "source": "string", "hardware": "boolean"}
-    types |= {"width": "Int32", "height": "Int32"}
+    types |= {"shown_width": "Int32", "shown_height": "Int32"}
     return pd.DataFrame({name: pd.array(columns.get(name, [None] * count), dtype=kind) for name, kind in types.items()})
 
 
@@ -48,8 +48,8 @@ def test_what_is_not_known_is_a_subgroup_of_its_own() -> None:
         view=[None, None, None],
         hardware=[True, None, False],
         source=["a", "b", None],
-        width=[100, None, 100],
-        height=[100, 100, 100],
+        shown_width=[100, None, 100],
+        shown_height=[100, 100, 100],
     )
     found = {name: column.tolist() for name, column in attributes_of(films).items()}
     assert found == {
@@ -63,7 +63,7 @@ def test_what_is_not_known_is_a_subgroup_of_its_own() -> None:
 
 def test_sizes_are_thirds_from_small_to_large() -> None:
     sides = [3000, 100, 200, 1000, 2000, 300]
-    films = prepared(width=list(sides), height=list(sides))
+    films = prepared(shown_width=list(sides), shown_height=list(sides))
     column = attributes_of(films)["film size"]
     assert column.tolist() == [
         "4 – 9 megapixels",
@@ -80,7 +80,7 @@ def test_sizes_are_thirds_from_small_to_large() -> None:
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=40))
 def test_films_of_one_size_are_never_parted(sides: list[int]) -> None:
-    films = prepared(width=[side * 100 for side in sides], height=[100] * len(sides))
+    films = prepared(shown_width=[side * 100 for side in sides], shown_height=[100] * len(sides))
     column = attributes_of(films)["film size"]
     assert column.groupby(sides).nunique().max() == 1
     assert column.nunique() <= 3

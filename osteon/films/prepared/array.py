@@ -39,8 +39,8 @@ KEPT_COLUMNS = (
     "study_id",
     "hardware",
     "boxes",  # in pixels of the prepared square
-    "width",  # of the film as it is shown, pixels, before it was fitted into the square
-    "height",
+    "shown_width",  # pixels of the decoded film, EXIF applied, before it was fitted into the square
+    "shown_height",
     "source",
 )
 
