@@ -220,7 +220,7 @@ def test_every_stage_runs_again_with_the_commits_code_and_the_project_stays_as_i
 ) -> None:
     version = project.version()
     # The present code is another, and the commit is on no branch any more.
-    cli = project.folder / "components" / "cli" / "commands.py"
+    cli = project.folder / "components" / "cli" / "main.py"
     cli.write_text(cli.read_text().replace('"training.auroc"', '"training.no such key"'))
     project.commit("--amend")
     (project.folder / ".osteon").mkdir()
@@ -241,7 +241,7 @@ def test_every_stage_runs_again_with_the_commits_code_and_the_project_stays_as_i
         "MLFLOW_TRACKING_URI": "sqlite:///mlflow/store/mlflow.db",
         "MLFLOW_RUN_ID": None,
         VARIABLE: "a key of the project's own",
-        "code": str(keep / "components" / "cli" / "commands.py"),
+        "code": str(keep / "components" / "cli" / "main.py"),
         "command": str(Path(sys.executable).parent / "osteon"),
     }
     assert project.state() == before
@@ -288,7 +288,7 @@ def test_another_lock_makes_an_environment_of_its_own(project: Project, tmp_path
 
 def command(project: Project, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """`osteon reproduce` of this working tree, as a user starts it."""
-    code = "import sys; from components import cli; sys.argv[0] = 'osteon'; cli.main()"
+    code = "import sys; from components.cli import main as cli; sys.argv[0] = 'osteon'; cli.main()"
     with pytest.MonkeyPatch.context() as patch:
         for name, value in variables.items():
             patch.setenv(name, value)
@@ -341,10 +341,10 @@ def test_a_step_that_fails_is_no_verdict(project: Project, monkeypatch: pytest.M
 def test_interrupted_it_leaves_nothing_behind(project: Project, tmp_path: Path) -> None:
     version, began = project.version(), tmp_path / "began"
     before = project.state()
-    environment = {**os.environ, "PYTHONPATH": str(Path(runs.__file__).parents[1]), "WAIT": str(began)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(runs.__file__).parents[2]), "WAIT": str(began)}
     # Where the tests run in the background, a shell has told them to ignore what a person's Ctrl-C sends.
     heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    code = f"{heard}; import sys; from components import cli; sys.argv[0] = 'osteon'; cli.main()"
+    code = f"{heard}; import sys; from components.cli import main as cli; sys.argv[0] = 'osteon'; cli.main()"
     process = subprocess.Popen(
         [sys.executable, "-P", "-c", code, "reproduce", version],
         cwd=project.folder,
