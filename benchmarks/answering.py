@@ -151,7 +151,7 @@ def time_package(folder: Path, times: int) -> tuple[float, float]:
     film = _png(np.random.default_rng(0).integers(0, 256, (side, side), np.uint8))
     return (
         _median(lambda: package.networks[0].predict_on_batch(both), times),
-        _median(lambda: package.answers([film]), times),
+        _median(lambda: package.predict([film]), times),
     )
 
 
@@ -183,7 +183,7 @@ def ask_about_strangers(folder: Path, real: Path | None, count: int) -> dict[str
         kinds["cuts of a chest film"] = chest(real / "dicom" / "RG1_J2KI.dcm", count)
     shares = {}
     for kind, pictures in kinds.items():
-        refused = sum(package.answers([_png(picture)])["answer"][0] == REFUSED for picture in pictures)
+        refused = sum(package.predict([_png(picture)])["answer"][0] == REFUSED for picture in pictures)
         shares[kind] = wilson(int(refused), count, 0.95)
     prepared = open_prepared(folder / "dataset")
     test = np.flatnonzero(prepared.films["test"].to_numpy(bool))

@@ -140,7 +140,7 @@ def train_osteon(folder: Path, quick: bool) -> Trained:
 
     load_keras()
     from osteon.models.best_hyperparameters import BestHyperparameters
-    from osteon.models.fitting.train_network import learn, open_training_data, with_precision
+    from osteon.models.fitting.train_network import open_training_data, train_network, with_precision
     from osteon.models.inference.predict import logits_with_flip_tta
     from osteon.params import load_params
 
@@ -150,7 +150,7 @@ def train_osteon(folder: Path, quick: bool) -> Trained:
     films = open_training_data(folder / "prepared", folder / "augmented", params, BestHyperparameters())
     rows = rows_of(films.prepared)
     params = with_precision(films, rows["train"], params)
-    network, state = learn(films, rows["train"], params, folder / "checkpoint", rows["validation"])
+    network, state = train_network(films, rows["train"], params, folder / "checkpoint", rows["validation"])
     seconds = time.perf_counter() - start
     return Trained(
         images_per_second=statistics.median(entry["films_per_second"] for entry in state.history[1:]),

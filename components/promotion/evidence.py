@@ -77,7 +77,7 @@ def _latency(package: Package) -> float:
     film, seconds = example_film(), []
     for _ in range(REPEATS):
         start = time.perf_counter()
-        package.answers([film])
+        package.predict([film])
         seconds.append(time.perf_counter() - start)
     return float(np.median(seconds)) * 1e3
 

@@ -35,7 +35,7 @@ def roll_back(version: str | None, why: str) -> str:
     with TemporaryDirectory() as temporary:
         folder = registry.package_of(version, Path(temporary))
         try:
-            open_package(folder).answers([example_film()])
+            open_package(folder).predict([example_film()])
         # Whatever it is: a model that cannot answer must not be the one that is asked.
         except Exception as error:
             raise OsteonError(

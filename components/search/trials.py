@@ -18,7 +18,7 @@ from osteon.files import remove
 from osteon.films.prepared.folds import rows_in, rows_outside
 from osteon.models.classical.classifiers import fit_classical, probabilities
 from osteon.models.classical.film_features import FilmFeatures
-from osteon.models.fitting.train_network import TrainingData, learn
+from osteon.models.fitting.train_network import TrainingData, train_network
 from osteon.params import ClassicalName, ClassicalParams, TrainingParams
 from osteon.records import runs
 
@@ -60,12 +60,12 @@ def network_trial(
                 value = float(np.mean([*done, entry["watched_auroc"]]))
                 report(trial, value, before + epoch + 1, len(folds) * params.epochs)
 
-            _, state = learn(
+            _, state = train_network(
                 varied,
                 rows_outside(table, fold),
                 learning,
                 place / f"fold-{fold}",
-                watched=rows_in(table, fold),
+                validation_rows=rows_in(table, fold),
                 on_epoch=on_epoch,
             )
             done.append(state.history[-1]["watched_auroc"])
@@ -93,11 +93,11 @@ def classical_trial(
         tried = as_best(trial.params).over_classical(params)
         done: list[float] = []
         for fold in folds:
-            asked, others = rows_in(table, fold), rows_outside(table, fold)
-            estimator = fit_classical(name, *films.described(features, others, tried), tried)
-            prevalence = float(films.labels(others).mean())
-            scores = [probabilities(estimator, described, prevalence) for described in features.blocks(asked)]
-            done.append(float(roc_auc_score(films.labels(asked), np.concatenate(scores))))
+            heldout_rows, train_rows = rows_in(table, fold), rows_outside(table, fold)
+            estimator = fit_classical(name, *films.described(features, train_rows, tried), tried)
+            prevalence = float(films.labels(train_rows).mean())
+            scores = [probabilities(estimator, described, prevalence) for described in features.blocks(heldout_rows)]
+            done.append(float(roc_auc_score(films.labels(heldout_rows), np.concatenate(scores))))
             report(trial, float(np.mean(done)), len(done), len(folds))
         return float(np.mean(done))
 

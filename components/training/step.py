@@ -65,7 +65,7 @@ def train(
     from osteon.files import atomic_dir, remove_all_but, remove_traces
     from osteon.models.classical.classifiers import fit_reduced, reduce_features, save_classical
     from osteon.models.classical.film_features import open_features
-    from osteon.models.fitting.train_network import learn, open_training_data
+    from osteon.models.fitting.train_network import open_training_data, train_network
     from osteon.models.inference.onnx_network import export_network
     from osteon.models.inference.out_of_distribution import embeddings_of, save_embeddings, with_embedding
     from osteon.models.networks.network_files import save_network
@@ -121,7 +121,7 @@ def train(
         else:
             # All films learn, so none is left to decide when to stop: it stops where the folds did.
             found_epochs = round(float(np.mean([one.epochs for one in computed])))
-            network, state = learn(
+            network, state = train_network(
                 films,
                 rows,
                 learning,

@@ -24,8 +24,12 @@ class BestHyperparameters(BaseModel):
 
     def named(self) -> dict[str, Any]:
         """All values, under names for a person, as 'learning rate' or 'svm c'."""
-        classical = {f"{model} {key}": one for model, values in self.classical.items() for key, one in values.items()}
-        return {name.replace("_", " "): one for name, one in (self.training | self.augmentation | classical).items()}
+        classical = {
+            f"{model} {key}": value for model, values in self.classical.items() for key, value in values.items()
+        }
+        return {
+            name.replace("_", " "): value for name, value in (self.training | self.augmentation | classical).items()
+        }
 
     def over_training(self, params: TrainingParams) -> TrainingParams:
         """The section training with the best values."""

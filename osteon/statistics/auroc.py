@@ -178,13 +178,13 @@ def auroc_over_folds(
         confidence: of the two-sided intervals.
 
     """
-    found = {}
+    by_fold = {}
     for positive, negative in _both_classes(labels, folds):
         of_positive, _ = _components(scores[positive], scores[negative])
-        found[int(folds[positive[0]])] = float(of_positive.mean())
-    values = np.array(list(found.values()))
+        by_fold[int(folds[positive[0]])] = float(of_positive.mean())
+    values = np.array(list(by_fold.values()))
     return FoldAurocs(
-        folds=found,
+        folds=by_fold,
         mean=float(values.mean()) if len(values) else None,
         sd=float(values.std(ddof=1)) if len(values) > 1 else None,
         pooled=auroc_in_strata(labels, scores, groups, np.zeros_like(folds), confidence),

@@ -37,7 +37,7 @@ def shown(estimate: Estimate, digits: int = 3) -> str:
     return f"{estimate.value:.{digits}f} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
 
 
-def difference(one: Estimate, other: Estimate) -> Estimate:
+def difference(estimate: Estimate, other: Estimate) -> Estimate:
     """One figure less another of other films, with the interval that follows from both intervals.
 
     Zou & Donner 2008 (Stat Med 27); for proportions with Wilson's intervals it is Newcombe's (1998, Stat Med 17).
@@ -46,11 +46,11 @@ def difference(one: Estimate, other: Estimate) -> Estimate:
     '0.100 [-0.041, 0.241]'
     """
     if (
-        one.value is None or one.low is None or one.high is None
+        estimate.value is None or estimate.low is None or estimate.high is None
         or other.value is None or other.low is None or other.high is None
     ):  # fmt: skip
         return UNDEFINED
-    value = one.value - other.value
-    below = float(np.hypot(one.value - one.low, other.high - other.value))
-    above = float(np.hypot(one.high - one.value, other.value - other.low))
+    value = estimate.value - other.value
+    below = float(np.hypot(estimate.value - estimate.low, other.high - other.value))
+    above = float(np.hypot(estimate.high - estimate.value, other.value - other.low))
     return Estimate(value, value - below, value + above)

@@ -131,8 +131,8 @@ def find_operating_points(
 
 def answers(probabilities: Floats, points: OperatingPoints, finding: str) -> NDArray[np.str_]:
     """'not FINDING', 'uncertain' or 'FINDING' for each probability; one that is no number is uncertain."""
-    said = [probabilities < points.rule_out.threshold, probabilities >= points.rule_in.threshold]
-    return np.select(said, [f"not {finding}", finding], UNCERTAIN)
+    conditions = [probabilities < points.rule_out.threshold, probabilities >= points.rule_in.threshold]
+    return np.select(conditions, [f"not {finding}", finding], UNCERTAIN)
 
 
 @dataclass(frozen=True)
@@ -247,12 +247,12 @@ def _kept(right: NDArray[np.bool_], groups: Ints, point: OperatingPoint, confide
     """On films of one class, of which `right` are kept."""
     _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     shares = np.bincount(group, right) / sizes
-    found = mean_share(shares, confidence, binary=bool((sizes == 1).all()))
+    interval = mean_share(shares, confidence, binary=bool((sizes == 1).all()))
     return Kept(
         target=point.target,
         guaranteed=point.guaranteed,
         groups=len(sizes),
-        share=found,
-        met=None if found.value is None else found.value >= point.target - 1e-9,
-        refuted=None if found.high is None else found.high < point.target,
+        share=interval,
+        met=None if interval.value is None else interval.value >= point.target - 1e-9,
+        refuted=None if interval.high is None else interval.high < point.target,
     )

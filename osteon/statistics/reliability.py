@@ -72,7 +72,7 @@ def reliability(
     def error(weights: Floats) -> Floats:
         return np.asarray(np.abs(weights @ excess).sum(axis=1) / weights.sum(axis=1))
 
-    found = [
+    result = [
         Bin(
             films=int(count),
             probability=float(probabilities[places == place].mean()),
@@ -82,7 +82,7 @@ def reliability(
     ]
     variances = member.T @ (probabilities * (1 - probabilities))
     return Reliability(
-        bins=tuple(found),
+        bins=tuple(result),
         ece=bootstrap(error, group_weights(groups, labels, resamples, seed), confidence),
         by_chance=float(np.sqrt(2 / np.pi * variances).sum() / len(labels)),
     )

@@ -211,7 +211,7 @@ def test_the_model_gives_a_film_the_score_it_had_in_the_evaluation(finished: Pro
     films = pd.read_parquet(finished.folder / "data/trusted.parquet").set_index("film_id")
     chosen = sorted(scores)[:5]
     files = [(finished.folder / "data/phantoms" / films["path"][name]).read_bytes() for name in chosen]
-    answers = open_package(finished.folder / "artifacts/model").answers(files)
+    answers = open_package(finished.folder / "artifacts/model").predict(files)
     told = (answers["answer"] != "refused").to_numpy()  # a film in a hundred or so is; these are few films
     assert told.sum() >= 3
     expected = np.array([scores[name] for name in chosen])

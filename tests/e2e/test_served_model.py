@@ -133,7 +133,7 @@ def in_base64(data: bytes) -> str:
 def test_it_answers_over_http(server: str, packages: dict[str, Path]) -> None:
     files = [encoded(ramp(), "PNG"), b"no film", encoded(ramp(60, 90), "JPEG")]
     found = ask(server, [{"film": in_base64(data)} for data in files])
-    expected = open_package(packages["network"]).answers(files)
+    expected = open_package(packages["network"]).predict(files)
     assert [one["answer"] for one in found] == expected["answer"].tolist()
     assert [one["warnings"] for one in found] == expected["warnings"].tolist()
     assert [one["probability"] for one in found] == [
@@ -148,7 +148,7 @@ def test_it_answers_over_http(server: str, packages: dict[str, Path]) -> None:
 def test_it_shows_where_on_request(server: str, packages: dict[str, Path]) -> None:
     (found,) = ask(server, [{"film": in_base64(example_film())}], maps=True)
     heat = np.asarray(Image.open(io.BytesIO(base64.b64decode(found["map"]))))
-    expected = open_package(packages["network"]).answers([example_film()], maps=True)["map"][0]
+    expected = open_package(packages["network"]).predict([example_film()], maps=True)["map"][0]
     np.testing.assert_allclose(heat / 255, expected, atol=1 / 255)
     (refused,) = ask(server, [{"film": in_base64(b"no film")}], maps=True)
     assert refused["map"] is None
@@ -200,7 +200,7 @@ def test_it_loads_in_an_environment_with_what_it_asks_for_alone(
     )
     assert done.returncode == 0, done.stderr[-3000:]
     said, imported = done.stdout.splitlines()[-2:]
-    expected = open_package(packages[name]).answers([film.read_bytes()])
+    expected = open_package(packages[name]).predict([film.read_bytes()])
     assert json.loads(said)[0]["probability"] == pytest.approx(expected["probability"][0], abs=1e-5)
     assert imported == "[]"
     there = subprocess.run([str(environment), "-m", "pip", "list"], capture_output=True, text=True, check=True).stdout

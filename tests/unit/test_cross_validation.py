@@ -209,26 +209,26 @@ def test_films_set_aside_for_stopping_are_not_of_the_fold_that_is_asked(
         pass
 
     seen = []
-    real = room.learn
+    real = room.train_network
 
-    def spy(films, rows, params, checkpoint, watched=None, **rest):  # type: ignore[no-untyped-def]
-        seen.append((rows, watched))
+    def spy(films, rows, params, checkpoint, validation_rows=None, **rest):  # type: ignore[no-untyped-def]
+        seen.append((rows, validation_rows))
         if len(seen) < 3:
             raise SeenError
-        return real(films, rows, params, checkpoint, watched, **rest)
+        return real(films, rows, params, checkpoint, validation_rows, **rest)
 
-    monkeypatch.setattr(room, "learn", spy)
+    monkeypatch.setattr(room, "train_network", spy)
     for fold in (0, 1):
         with pytest.raises(SeenError):
             of_fold(experiment, tmp_path / f"{fold}", fold, patience=1, epochs=1)
     info = of_fold(experiment, tmp_path / "2", 2, patience=1, epochs=1)
     films = open_prepared(experiment.pipeline.dataset).films
     groups = films["group"].to_numpy(str)
-    for fold, (rows, watched) in enumerate(seen):
-        assert sorted([*rows, *watched]) == rows_outside(films, fold).tolist()
-        assert not set(groups[rows]) & set(groups[watched])
-    rows, watched = seen[2]
-    assert (info.films, info.set_aside, info.epochs) == (len(rows), len(watched), 1)
+    for fold, (rows, validation_rows) in enumerate(seen):
+        assert sorted([*rows, *validation_rows]) == rows_outside(films, fold).tolist()
+        assert not set(groups[rows]) & set(groups[validation_rows])
+    rows, validation_rows = seen[2]
+    assert (info.films, info.set_aside, info.epochs) == (len(rows), len(validation_rows), 1)
     assert pd.read_csv(tmp_path / "2" / "history.csv")["watched_auroc"].between(0, 1).all()
     # Without classical models there is nobody to vote with.
     scores = pd.read_parquet(tmp_path / "2" / PREDICTIONS)

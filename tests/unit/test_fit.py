@@ -140,7 +140,7 @@ def run_fit(
     *,
     state: TrainingState | None = None,
     killed_after: int | None = None,
-    watched: bool = True,
+    validated: bool = True,
     epochs: int | None = None,
     build: Callable[[int, TrainingParams], Any] = tiny_network,
 ) -> tuple[list[np.ndarray], TrainingState]:
@@ -153,8 +153,8 @@ def run_fit(
         if epoch + 1 == killed_after:
             raise KilledError
 
-    state = state or TrainingState(fingerprint="f", precision="float32", stopping=watched)
-    asked = FilmBatches(prepared, rows_in(prepared.films, 0)) if watched else None
+    state = state or TrainingState(fingerprint="f", precision="float32", stopping=validated)
+    asked = FilmBatches(prepared, rows_in(prepared.films, 0)) if validated else None
     try:
         network, state = fit(
             lambda: build(64, params),
@@ -230,9 +230,9 @@ def test_the_best_epochs_weights_are_kept_and_are_the_averaged_ones(prepared: Pr
 def test_without_films_to_watch_the_last_epochs_averaged_weights_are_kept(
     prepared: PreparedFilms, tmp_path: Path
 ) -> None:
-    """The same steps with a watched set give the averages that Keras' own callback swaps in."""
+    """The same steps with a validated set give the averages that Keras' own callback swaps in."""
     params = SMALL.model_copy(update={"epochs": 2})
-    alone, state = run_fit(prepared, tmp_path / "a", params, watched=False)
+    alone, state = run_fit(prepared, tmp_path / "a", params, validated=False)
     assert "watched_auroc" not in state.history[0]
     assert state.kept_epoch() == 1
     seen = TrainingState(fingerprint="f", precision="float32", stopping=False)
@@ -262,7 +262,7 @@ def test_weights_to_start_from_are_not_learnt_away_while_the_heads_learn(
         update={"weights": str(tmp_path / "teacher.keras"), "head_epochs": 2, "fine_tuning": 1e-9, "epochs": 1}
     )
     params = params.model_copy(update={"weight_decay": 0.0})
-    weights, _ = run_fit(prepared, tmp_path / "a", params, watched=False, build=build_network)
+    weights, _ = run_fit(prepared, tmp_path / "a", params, validated=False, build=build_network)
     network = build_network(64, params)
     network.set_weights(weights)
     for layer, was in zip(body_layers(network), body_layers(teacher), strict=True):

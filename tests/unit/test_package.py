@@ -351,7 +351,7 @@ def test_answers_for_files_of_several_kinds(package: Package) -> None:
         dicom_bytes(dicom(film.astype(np.uint16) * 16)),
         example_film(),
     ]
-    found = package.answers(files)
+    found = package.predict(files)
     assert list(found.columns) == ["probability", "answer", "warnings"]
     assert len(found) == 5
     assert found["warnings"].tolist() == [[]] * 5
@@ -365,11 +365,11 @@ def test_below_rule_out_it_is_not_the_finding_from_rule_in_on_it_is_and_between_
     package: Package,
 ) -> None:
     files = [encoded(film, "PNG") for film in films(4)]
-    lowest, second, third, _ = np.sort(package.answers(files)["probability"])
+    lowest, second, third, _ = np.sort(package.predict(files)["probability"])
 
     def said(rule_out: float, rule_in: float) -> list[str]:
         asked = with_info(package, points=points_at(rule_out, rule_in), finding="abnormal")
-        return asked.answers(files).sort_values("probability")["answer"].tolist()
+        return asked.predict(files).sort_values("probability")["answer"].tolist()
 
     assert said(second, third) == ["not abnormal", "uncertain", "abnormal", "abnormal"]
     assert said(np.nextafter(second, 1), np.nextafter(third, 1)) == [
@@ -383,7 +383,7 @@ def test_below_rule_out_it_is_not_the_finding_from_rule_in_on_it_is_and_between_
 
 
 def test_no_film_no_answer(package: Package) -> None:
-    found = package.answers([])
+    found = package.predict([])
     assert list(found.columns) == ["probability", "answer", "warnings"]
     assert len(found) == 0
 
@@ -412,8 +412,8 @@ def test_a_file_that_is_no_film_is_refused_with_its_reason_and_the_others_are_an
     package: Package, data: bytes, limits: dict[str, float], reason: str
 ) -> None:
     strict = with_info(package, limits=package.info.limits.model_copy(update=limits), map_learnt=True)
-    found = strict.answers([NOISE, data, NOISE], maps=True)
-    alone = strict.answers([NOISE], maps=True)
+    found = strict.predict([NOISE, data, NOISE], maps=True)
+    alone = strict.predict([NOISE], maps=True)
     for row in (0, 2):
         assert found["probability"][row] == pytest.approx(alone["probability"][0], abs=1e-6)
         assert found["answer"][row] == alone["answer"][0] != REFUSED
@@ -425,7 +425,7 @@ def test_a_file_that_is_no_film_is_refused_with_its_reason_and_the_others_are_an
 
 
 def test_a_film_of_one_pixel_is_answered_where_the_limits_allow_it(package: Package) -> None:
-    found = package.answers([encoded(np.full((1, 1), 7, np.uint8), "PNG")])
+    found = package.predict([encoded(np.full((1, 1), 7, np.uint8), "PNG")])
     assert np.isfinite(found["probability"][0])
     assert found["warnings"][0] == ["low quality: 1 × 1 pixels, magnified to 64", "low quality: 1 grey levels"]
 
@@ -436,21 +436,21 @@ def test_a_film_farther_from_the_training_films_than_allowed_is_refused(package:
     squares = np.stack([letterbox(decode(data, max_megapixels=1), 64) for data in files])
     near, far = package.distances(squares)
     assert near < far
-    found = with_info(package, max_ood_distance=float(near)).answers(files)
-    assert found["answer"].tolist() == [package.answers(files)["answer"][0], "refused"]
+    found = with_info(package, max_ood_distance=float(near)).predict(files)
+    assert found["answer"].tolist() == [package.predict(files)["answer"][0], "refused"]
     assert np.isnan(found["probability"].to_numpy()).tolist() == [False, True]
     assert found["warnings"].tolist() == [
         [],
         [f"unlike the training films: {far:.2f} from them, {near:.2f} at most"],
     ]
-    assert REFUSED not in with_info(package, max_ood_distance=float(far)).answers(files)["answer"].tolist()
+    assert REFUSED not in with_info(package, max_ood_distance=float(far)).predict(files)["answer"].tolist()
 
 
 def test_a_model_without_networks_knows_no_distances(tmp_path: Path) -> None:
     alone = open_package(packaged(tmp_path / "model", networks=0, classical=("svm",)))
     with pytest.raises(ValueError, match="knows no distances"):
         alone.distances(films(1))
-    assert alone.answers([NOISE])["answer"].tolist() != [REFUSED]
+    assert alone.predict([NOISE])["answer"].tolist() != [REFUSED]
 
 
 def test_doubts_do_not_refuse(package: Package) -> None:
@@ -461,7 +461,7 @@ def test_doubts_do_not_refuse(package: Package) -> None:
         dicom_bytes(seen),
         dicom_bytes(unseen),
     ]
-    found = package.answers(files)
+    found = package.predict(files)
     assert found["warnings"].tolist() == [
         ["low quality: 63 × 40 pixels, magnified to 64"],
         ["low quality: 26 grey levels"],
@@ -469,14 +469,14 @@ def test_doubts_do_not_refuse(package: Package) -> None:
         ["a region never seen: knee; it was trained on hand, wrist"],
     ]
     assert found["probability"].notna().all()
-    assert with_info(package, regions=[]).answers(files)["warnings"][3] == []  # nothing is known of regions
+    assert with_info(package, regions=[]).predict(files)["warnings"][3] == []  # nothing is known of regions
 
 
 def test_a_map_only_where_one_was_learnt_and_asked_for(package: Package) -> None:
-    assert package.answers([NOISE], maps=True)["map"].tolist() == [None]
+    assert package.predict([NOISE], maps=True)["map"].tolist() == [None]
     taught = with_info(package, map_learnt=True)
-    np.testing.assert_allclose(taught.answers([NOISE], maps=True)["map"][0], taught.maps(films(1))[0], atol=1e-6)
-    assert "map" not in taught.answers([NOISE])
+    np.testing.assert_allclose(taught.predict([NOISE], maps=True)["map"][0], taught.maps(films(1))[0], atol=1e-6)
+    assert "map" not in taught.predict([NOISE])
 
 
 # ---------------------------------------------------------------- parity

@@ -721,6 +721,6 @@ def test_a_model_is_logged_measured_and_loads_anywhere(
     assert done.returncode == 0, done.stderr[-3000:]
     assert Path(done.stdout.splitlines()[-1]).is_relative_to(tmp_path / "artifacts"), done.stdout
     answers = json.loads((elsewhere / "answers.json").read_text())
-    expected = open_package(model).answers([film, example_film()])
+    expected = open_package(model).predict([film, example_film()])
     assert [one["answer"] for one in answers] == expected["answer"].tolist()
     np.testing.assert_allclose([one["probability"] for one in answers], expected["probability"], atol=1e-6)

@@ -174,10 +174,10 @@ def probabilities(estimator: "Pipeline", features: NDArray[np.float32], prevalen
     """
     from scipy.special import logit
 
-    found = np.empty(len(features))
+    positive = np.empty(len(features))
     for start in range(0, len(features), BLOCK):
-        found[start : start + BLOCK] = estimator.predict_proba(features[start : start + BLOCK])[:, 1]
-    return probabilities_of(logit(found), prevalence)
+        positive[start : start + BLOCK] = estimator.predict_proba(features[start : start + BLOCK])[:, 1]
+    return probabilities_of(logit(positive), prevalence)
 
 
 def soft_vote(scores: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:

@@ -80,20 +80,20 @@ def features_of(squares: NDArray[np.uint8], image_size: int) -> NDArray[np.float
         films × FEATURES, whatever image_size is.
 
     """
-    found = np.empty((len(squares), FEATURES), np.float32)
-    for row, square in zip(found, squares, strict=True):
+    features = np.empty((len(squares), FEATURES), np.float32)
+    for row, square in zip(features, squares, strict=True):
         how = cv2.INTER_AREA if len(square) > image_size else cv2.INTER_LINEAR
         film = cv2.resize(square, (image_size, image_size), interpolation=how)
         row[:] = np.concatenate([_edges(film), _texture(film), _grey_levels(film)])
-    return found
+    return features
 
 
 def _edges(film: NDArray[np.uint8]) -> NDArray[np.float64]:
     cell = len(film) // CELLS
-    found: NDArray[np.float64] = hog(
+    features: NDArray[np.float64] = hog(
         film, orientations=DIRECTIONS, pixels_per_cell=(cell, cell), cells_per_block=(BLOCK, BLOCK)
     )
-    return found
+    return features
 
 
 def _texture(film: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -182,10 +182,10 @@ def types_to_learn(films: pd.DataFrame, fewest: int = FEWEST_OF_A_TYPE) -> list[
     counts = films.loc[films["label"] == 1, "fracture_type"].value_counts().sort_index()
     enough, rare = counts[counts >= fewest], counts[counts < fewest]
     if len(enough) < 2:
-        found = ", ".join(f"{name} ({count})" for name, count in counts.items()) or "no type at all"
+        counted = ", ".join(f"{name} ({count})" for name, count in counts.items()) or "no type at all"
         raise OsteonError(
             f"training.task = fracture_type: two types with at least {fewest} films to learn from are needed; there is "
-            f"{found}; set it to fracture, or name the column with the types in data.columns.fracture_type"
+            f"{counted}; set it to fracture, or name the column with the types in data.columns.fracture_type"
         )
     log.info(
         "types: %s%s",

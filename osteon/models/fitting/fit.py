@@ -143,7 +143,7 @@ class _EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         logs = logs or {}
-        watched = "val_finding_auroc" in logs
+        validated = "val_finding_auroc" in logs
         entry = {
             "loss": float(logs["loss"]),
             "finding_loss": float(logs["finding_loss"]),
@@ -151,7 +151,7 @@ class _EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
             "auroc": float(logs["finding_auroc"]),
             "films_per_second": self.films / ((self.trained or time.perf_counter()) - self.started),
         }
-        if watched:
+        if validated:
             entry["watched_auroc"] = float(logs["val_finding_auroc"])
         else:
             self.kept = averaged_weights(self.model)
@@ -164,7 +164,7 @@ class _EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
             self.params["epochs"],
             entry["loss"],
             entry["auroc"],
-            f", on films not learnt from {entry['watched_auroc']:.3f}" if watched else "",
+            f", on films not learnt from {entry['watched_auroc']:.3f}" if validated else "",
             entry["films_per_second"],
         )
         self.on_epoch_done(epoch, entry)
@@ -176,7 +176,7 @@ class _EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
 def fit(
     build: Callable[[], Any],
     training: TrainingBatches,
-    watched: FilmBatches | None,
+    validation: FilmBatches | None,
     params: TrainingParams,
     state: TrainingState,
     checkpoint: Path,
@@ -188,7 +188,7 @@ def fit(
     Args:
         build: makes the network, untrained.
         training: batches to learn from.
-        watched: batches to measure each epoch on, if any; with state.stopping they decide when to stop and which
+        validation: batches to measure each epoch on, if any; with state.stopping they decide when to stop and which
             epoch is kept.
         params: how.
         state: of a new training, or what `checkpoint` says of an interrupted one.
@@ -218,7 +218,7 @@ def fit(
         end = _EpochEnd(checkpoint, state, kept, params, len(training) * params.batch_size, on_epoch)
         network.fit(
             training,
-            validation_data=watched,
+            validation_data=validation,
             initial_epoch=state.epochs,
             epochs=last,
             callbacks=[end],

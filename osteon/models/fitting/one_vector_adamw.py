@@ -39,8 +39,8 @@ def averaged_weights(network: Any) -> list[NDArray[Any]]:
         moving = optimizer._model_variables_moving_average
         if isinstance(optimizer, OneVectorAdamW):
             moving = optimizer.parts_of(moving[0])
-        averages = {id(one): average for one, average in zip(network.trainable_variables, moving, strict=True)}
-    return [np.asarray(averages.get(id(one), one)) for one in network.weights]
+        averages = {id(weight): average for weight, average in zip(network.trainable_variables, moving, strict=True)}
+    return [np.asarray(averages.get(id(weight), weight)) for weight in network.weights]
 
 
 class OneVectorAdamW(keras.optimizers.AdamW):  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""A network learnt from some of the development films: what search, cross_validate and train have in common."""
+"""A network trained on some of the development films: what search, cross_validate and train have in common."""
 
 import hashlib
 import logging
@@ -74,8 +74,8 @@ class TrainingData:
         if len(taken) > params.max_films:
             taken = np.sort(np.random.default_rng(params.seed).choice(taken, params.max_films, replace=False))
         of_films, of_copies = taken[taken < len(rows)], taken[taken >= len(rows)] - len(rows)
-        found = np.concatenate([features.films[rows[of_films]], features.copies[copies[of_copies]]])
-        return found, labels[taken], groups[taken]
+        taken_features = np.concatenate([features.films[rows[of_films]], features.copies[copies[of_copies]]])
+        return taken_features, labels[taken], groups[taken]
 
 
 def open_training_data(
@@ -123,23 +123,23 @@ def with_precision(films: TrainingData, rows: Rows, params: TrainingParams) -> T
     return params.model_copy(update={"precision": chosen})
 
 
-def learn(
+def train_network(
     films: TrainingData,
     rows: Rows,
     params: TrainingParams,
     checkpoint: Path,
-    watched: Rows | None = None,
+    validation_rows: Rows | None = None,
     epochs: int | None = None,
     on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, entry: None,  # noqa: ARG005
 ) -> tuple[Any, TrainingState]:
-    """Learn from some of the films, or go on where an interrupted call left it.
+    """Train a network on some of the films, or continue where an interrupted call left it.
 
     Args:
         films: all.
-        rows: to learn from; their copies too.
+        rows: of the training films; their copies too.
         params: how; precision is chosen already.
         checkpoint: folder to write each epoch; the caller's to delete when it has put the network away.
-        watched: rows to measure each epoch on. With params.patience they decide when to stop and which epoch is
+        validation_rows: rows to measure each epoch on. With params.patience they decide when to stop and which epoch is
             kept; with a patience of 0 the last is kept whatever they say.
         epochs: stop after so many; None: params.epochs.
         on_epoch: told each epoch's number (from 0) and figures, those of an interrupted call first; what it raises
@@ -150,20 +150,22 @@ def learn(
 
     """
     batches = films.batches(rows, params)
-    asked = FilmBatches(films.prepared, watched, types=films.types) if watched is not None else None
-    fingerprint = _fingerprint(films, rows, watched, params, epochs)
+    validation = (
+        FilmBatches(films.prepared, validation_rows, types=films.types) if validation_rows is not None else None
+    )
+    fingerprint = _fingerprint(films, rows, validation_rows, params, epochs)
     state = read_state(checkpoint, fingerprint)
     if state is None:
         remove_traces(checkpoint)  # of other films or parameters
-        stopping = watched is not None and params.patience > 0
+        stopping = validation_rows is not None and params.patience > 0
         state = TrainingState(fingerprint=fingerprint, precision=params.precision, stopping=stopping)
     for epoch, entry in enumerate(state.history):  # of an interrupted call; this one's listener has not heard of them
         on_epoch(epoch, entry)
-    return fit(lambda: films.build(params), batches, asked, params, state, checkpoint, epochs, on_epoch)
+    return fit(lambda: films.build(params), batches, validation, params, state, checkpoint, epochs, on_epoch)
 
 
 def _fingerprint(
-    films: TrainingData, rows: Rows, watched: Rows | None, params: TrainingParams, epochs: int | None
+    films: TrainingData, rows: Rows, validation_rows: Rows | None, params: TrainingParams, epochs: int | None
 ) -> str:
     """What a checkpoint must have been made from to be continued."""
     parts = (
@@ -175,6 +177,6 @@ def _fingerprint(
         dvc_hash(Path(params.weights)) if Path(params.weights).is_file() else "",
         str(epochs),
         hashlib.sha256(rows.tobytes()).hexdigest(),
-        hashlib.sha256(watched.tobytes()).hexdigest() if watched is not None else "",
+        hashlib.sha256(validation_rows.tobytes()).hexdigest() if validation_rows is not None else "",
     )
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

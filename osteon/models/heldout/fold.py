@@ -1,4 +1,4 @@
-"""One fold: every model learns from the other folds' films and is asked about this one's. One unit of work."""
+"""One fold: every model is trained on the other folds' films and predicts this one's. One unit of work."""
 
 import json
 import logging
@@ -15,7 +15,7 @@ from osteon.files import atomic_dir, dvc_hash, remove_traces
 from osteon.films.prepared.folds import rows_in, rows_outside, set_aside
 from osteon.models.classical.classifiers import fit_reduced, probabilities, reduce_features, soft_vote
 from osteon.models.classical.film_features import FilmFeatures
-from osteon.models.fitting.train_network import TrainingData, learn
+from osteon.models.fitting.train_network import TrainingData, train_network
 from osteon.models.heldout.predictions import DISTANCES, EMBEDDINGS, HISTORY, INFO, NETWORK, PREDICTIONS, FoldInfo
 from osteon.models.inference.out_of_distribution import EMBEDDING, embeddings_of, save_embeddings, with_embedding
 from osteon.models.inference.predict import predict_with_flip_tta
@@ -44,7 +44,7 @@ def compute_fold(
     Args:
         films: films and copies.
         features: of both.
-        fold: number of the fold that is asked; no film of it, and no copy of one, is learnt from.
+        fold: number of the held-out fold; no model is trained on a film of it or on a copy of one.
         folder: gets the network, its history, the scores of every model and the films behind them.
         training: of the network; precision is chosen already.
         classical: of the other models.
@@ -57,21 +57,21 @@ def compute_fold(
         log.info("computed already")
         return done
     table = films.prepared.films
-    asked, others = rows_in(table, fold), rows_outside(table, fold)
-    prevalence = float(films.labels(others).mean())
+    heldout_rows, train_rows = rows_in(table, fold), rows_outside(table, fold)
+    prevalence = float(films.labels(train_rows).mean())
     seconds: dict[str, float] = {}
     with atomic_dir(folder, keep=True) as partial:
         start = time.perf_counter()
-        learning, stopping = others, None
+        learning, stopping = train_rows, None
         if training.patience:
-            learning, stopping = set_aside(table, others, training.stopping_share, training.seed + fold)
-        log.info("%d films to learn from, %d to ask", len(learning), len(asked))
+            learning, stopping = set_aside(table, train_rows, training.stopping_share, training.seed + fold)
+        log.info("%d films to learn from, %d to ask", len(learning), len(heldout_rows))
         checkpoint = partial / "checkpoint"
-        network, state = learn(films, learning, training, checkpoint, stopping, on_epoch=on_epoch)
+        network, state = train_network(films, learning, training, checkpoint, stopping, on_epoch=on_epoch)
         seeing = with_embedding(network)
         embeddings = embeddings_of(seeing, films.prepared, learning, training.seed)
         logits, distances = [], []
-        for squares in films.prepared.blocks(asked):
+        for squares in films.prepared.blocks(heldout_rows):
             seen = predict_with_flip_tta(seeing, squares, ["finding", EMBEDDING])
             logits.append(seen["finding"])
             distances.append(embeddings.distances(seen[EMBEDDING]))
@@ -85,20 +85,20 @@ def compute_fold(
 
         start = time.perf_counter()
         if models:
-            learnt, labels, groups = films.described(features, others, classical)
+            learnt, labels, groups = films.described(features, train_rows, classical)
             reduced = reduce_features(learnt, classical)
             del learnt  # of 20,000 films and copies 180 MB
         for name in models:
             estimator = fit_reduced(name, reduced, labels, groups, classical)
             scores[name] = np.concatenate(
-                [probabilities(estimator, described, prevalence) for described in features.blocks(asked)]
+                [probabilities(estimator, described, prevalence) for described in features.blocks(heldout_rows)]
             )
             seconds[name] = time.perf_counter() - start  # the first one's with what all of them share
             start = time.perf_counter()
         if models:
             scores["soft_vote"] = soft_vote(scores)
 
-        _scores_table(table, asked, fold, scores).to_parquet(partial / PREDICTIONS, index=False)
+        _scores_table(table, heldout_rows, fold, scores).to_parquet(partial / PREDICTIONS, index=False)
         state.write_history(partial / HISTORY)
         remove_traces(checkpoint)
         info = FoldInfo(
@@ -120,8 +120,8 @@ def _scores_table(films: "pd.DataFrame", rows: NDArray[np.int64], fold: int, sco
     """One row a film and model: film_id, group, label, fold, model, score."""
     import pandas as pd
 
-    asked = films.iloc[rows][["film_id", "group", "label"]].assign(fold=fold)
-    return pd.concat([asked.assign(model=name, score=score) for name, score in scores.items()], ignore_index=True)
+    heldout = films.iloc[rows][["film_id", "group", "label"]].assign(fold=fold)
+    return pd.concat([heldout.assign(model=name, score=score) for name, score in scores.items()], ignore_index=True)
 
 
 def _read(folder: Path, fingerprint: str) -> FoldInfo | None:

@@ -42,14 +42,14 @@ def read_folds(folder: Path) -> list[FoldInfo]:
 
     """
     try:
-        found = [FoldInfo.model_validate_json(path.read_bytes()) for path in folder.glob(f"{FOLD.format('*')}/{INFO}")]
+        infos = [FoldInfo.model_validate_json(path.read_bytes()) for path in folder.glob(f"{FOLD.format('*')}/{INFO}")]
     except ValidationError as error:
         raise OsteonError(
             f"{folder}: damaged ({str(error).splitlines()[0]}); run the step cross_validate again"
         ) from None
-    if not found:
+    if not infos:
         raise OsteonError(f"{folder}: no folds there; run the step cross_validate")
-    return sorted(found, key=lambda one: one.fold)
+    return sorted(infos, key=lambda info: info.fold)
 
 
 def read_predictions(folder: Path, model: str) -> "pd.DataFrame":
@@ -64,8 +64,8 @@ def read_predictions(folder: Path, model: str) -> "pd.DataFrame":
     scores = pd.read_parquet(folder / PREDICTIONS)
     chosen = scores[scores["model"] == model].drop(columns="model").reset_index(drop=True)
     if chosen.empty:
-        there = ", ".join(scores["model"].unique())
-        raise OsteonError(f"{folder}: no out-of-fold scores of {model}, only of {there}; see cross_validation.models")
+        models = ", ".join(scores["model"].unique())
+        raise OsteonError(f"{folder}: no out-of-fold scores of {model}, only of {models}; see cross_validation.models")
     return chosen
 
 

@@ -43,9 +43,13 @@ def grad_cam(network: Any, squares: NDArray[np.uint8], block: int = 64) -> NDArr
 def _last_places(network: Any) -> Any:
     """Output of the last of the layers whose output is the smallest, and not a single place."""
     outputs = [layer.output for layer in network.layers]
-    spatial = [one for one in outputs if not isinstance(one, (list, dict)) and len(one.shape) == 4 and one.shape[1] > 1]
-    smallest = min(one.shape[1] for one in spatial)
-    return [one for one in spatial if one.shape[1] == smallest][-1]
+    spatial = [
+        output
+        for output in outputs
+        if not isinstance(output, (list, dict)) and len(output.shape) == 4 and output.shape[1] > 1
+    ]
+    smallest = min(output.shape[1] for output in spatial)
+    return [output for output in spatial if output.shape[1] == smallest][-1]
 
 
 def _slopes(head: Any, features: NDArray[np.float32], films: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -68,5 +72,5 @@ def _slopes(head: Any, features: NDArray[np.float32], films: NDArray[np.uint8]) 
     places = tf.constant(features)
     with tf.GradientTape() as tape:
         tape.watch(places)
-        found = head([places, rest], training=False)
-    return np.asarray(tape.gradient(found, places), np.float32)
+        logit = head([places, rest], training=False)
+    return np.asarray(tape.gradient(logit, places), np.float32)

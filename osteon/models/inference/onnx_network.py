@@ -57,8 +57,8 @@ class OnnxNetwork:
 
         """
         if not len(films):  # which ONNX Runtime cannot reshape
-            one = np.zeros((1, *films.shape[1:]), np.uint8)
-            return {name: values[:0] for name, values in self.predict_on_batch(one).items()}
+            blank = np.zeros((1, *films.shape[1:]), np.uint8)
+            return {name: values[:0] for name, values in self.predict_on_batch(blank).items()}
         return dict(zip(self.outputs, self._session.run(None, {self._input: films}), strict=True))
 
 
@@ -144,7 +144,7 @@ def _in_one_order(graph: Any) -> None:
             waiting.append((name, True))
             waiting += [(above, False) for above in reversed(node.input)]
 
-    kept = {"", *(one.name for one in (*graph.input, *graph.output))}
+    kept = {"", *(place.name for place in (*graph.input, *graph.output))}
     names: dict[str, str] = {}
 
     def number(name: str) -> str:
@@ -154,18 +154,18 @@ def _in_one_order(graph: Any) -> None:
         node.name = ""
         node.input[:] = [number(name) for name in node.input]
         node.output[:] = [number(name) for name in node.output]
-    known = [one for one in graph.initializer if one.name in names]
-    for one in known:
-        one.name = names[one.name]
-    known.sort(key=lambda one: int(one.name))
-    for field, values in ((graph.node, ordered), (graph.initializer, known)):
+    tensors = [tensor for tensor in graph.initializer if tensor.name in names]
+    for tensor in tensors:
+        tensor.name = names[tensor.name]
+    tensors.sort(key=lambda tensor: int(tensor.name))
+    for field, values in ((graph.node, ordered), (graph.initializer, tensors)):
         copies = [value.__class__.FromString(value.SerializeToString()) for value in values]
         del field[:]
         field.extend(copies)
     del graph.value_info[:]
     graph.doc_string = ""
-    for one in (*graph.input, *graph.output):
-        one.type.tensor_type.shape.dim[0].dim_param = "films"
+    for place in (*graph.input, *graph.output):
+        place.type.tensor_type.shape.dim[0].dim_param = "films"
 
 
 if __name__ == "__main__":

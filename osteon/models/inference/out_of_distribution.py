@@ -1,7 +1,7 @@
-"""How a network sees its training films, and how far from them another film is: whether it is one like them at all.
+"""Out-of-distribution score: Mahalanobis distance under PPCA of a film's embedding from those of the training films.
 
-The embedding is what passes through the network on its way, not only what is left at its end: a network that was taught
-to tell broken bones from whole ones has no need to keep what makes a film a radiograph (docs/model.md).
+The embedding is taken at several depths of the network, not only at its end: a network that was trained to tell broken
+bones from whole ones has no need to keep what makes a film a radiograph (docs/model.md).
 """
 
 from dataclasses import dataclass
@@ -145,8 +145,8 @@ def load_embeddings(path: Path) -> Embeddings:
 
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            found = {name: arrays[name].astype(np.float64) for name in ("middle", "scale", "directions", "variances")}
-            return Embeddings(**found, rest=float(arrays["rest"]))
+            stored = {name: arrays[name].astype(np.float64) for name in ("middle", "scale", "directions", "variances")}
+            return Embeddings(**stored, rest=float(arrays["rest"]))
     except FileNotFoundError:
         raise OsteonError(f"{path.parent}: no packaged model ({path.name} is missing); run the step train") from None
     except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:

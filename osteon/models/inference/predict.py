@@ -22,14 +22,14 @@ def predict_with_flip_tta(
         block: films at a time.
 
     """
-    found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in outputs}
+    parts_by_name: dict[str, list[NDArray[np.float64]]] = {name: [] for name in outputs}
     for start in range(0, max(len(squares), 1), block):
         films = np.asarray(squares[start : start + block])[..., None]
-        said = network.predict_on_batch(np.concatenate([films, films[:, :, ::-1]]))
+        predictions = network.predict_on_batch(np.concatenate([films, films[:, :, ::-1]]))
         for name in outputs:
-            straight, mirrored = np.split(np.asarray(said[name], np.float64), 2)
-            found[name].append((straight + (mirrored[:, :, ::-1] if name == "map" else mirrored)) / 2)
-    together = {name: np.concatenate(parts) for name, parts in found.items()}
+            straight, mirrored = np.split(np.asarray(predictions[name], np.float64), 2)
+            parts_by_name[name].append((straight + (mirrored[:, :, ::-1] if name == "map" else mirrored)) / 2)
+    together = {name: np.concatenate(parts) for name, parts in parts_by_name.items()}
     return {name: values[..., 0] if name in ("finding", "map") else values for name, values in together.items()}
 
 

@@ -29,15 +29,15 @@ class FilmModel(PythonModel):
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:  # noqa: ARG002
         """Answer for each film."""
-        found = self.package.answers(files_of(model_input), maps=bool((params or {}).get("maps")))
+        table = self.package.predict(files_of(model_input), maps=bool((params or {}).get("maps")))
         # JSON has no NaN.
-        found["probability"] = found["probability"].astype(object).where(found["probability"].notna(), None)
-        if "map" in found:
-            found["map"] = [None if heat is None else as_png(heat) for heat in found["map"]]
-        return found
+        table["probability"] = table["probability"].astype(object).where(table["probability"].notna(), None)
+        if "map" in table:
+            table["map"] = [None if heat is None else as_png(heat) for heat in table["map"]]
+        return table
 
 
-def files_of(asked: pd.DataFrame) -> list[bytes]:
+def files_of(request: pd.DataFrame) -> list[bytes]:
     """The bytes of each film that is asked about.
 
     A path is read only below the folder that OSTEON_FILMS names: whoever may ask a server must not read its files.
@@ -49,7 +49,7 @@ def files_of(asked: pd.DataFrame) -> list[bytes]:
     from osteon.errors import OsteonError
 
     files = []
-    for number, row in enumerate(asked.to_dict("records")):
+    for number, row in enumerate(request.to_dict("records")):
         film, path = row.get("film"), row.get("path")
         if isinstance(film, bytes | bytearray):
             files.append(bytes(film))

@@ -119,16 +119,16 @@ class Package:
         return self._scores(squares, [logits_with_flip_tta(network, squares) for network in self.networks])
 
     def _scores(self, squares: NDArray[np.uint8], logits: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-        found: dict[str, NDArray[np.float64]] = {}
+        scores_by_model: dict[str, NDArray[np.float64]] = {}
         if logits:
-            found["network"] = probabilities_of(np.mean(logits, axis=0), self.info.prevalence)
+            scores_by_model["network"] = probabilities_of(np.mean(logits, axis=0), self.info.prevalence)
         if self.estimators:
             from osteon.models.classical.film_features import features_of
 
             features = features_of(squares, self.info.feature_size)
             for name, estimator in self.estimators.items():
-                found[name] = probabilities(estimator, features, self.info.prevalence)
-        return soft_vote(found) if self.info.model == "soft_vote" else found[self.info.model]
+                scores_by_model[name] = probabilities(estimator, features, self.info.prevalence)
+        return soft_vote(scores_by_model) if self.info.model == "soft_vote" else scores_by_model[self.info.model]
 
     def probabilities(self, squares: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Calibrated probability of the finding, one a film."""
@@ -143,7 +143,7 @@ class Package:
         from scipy.special import softmax
 
         logits = [predict_with_flip_tta(network, squares, ["type"])["type"] for network in self.networks]
-        return np.asarray(np.mean([softmax(one, axis=1) for one in logits], axis=0))
+        return np.asarray(np.mean([softmax(values, axis=1) for values in logits], axis=0))
 
     def distances(self, squares: NDArray[np.uint8]) -> NDArray[np.float64]:
         """How far films are from the training films, one number a film; compare with info.max_ood_distance.
@@ -157,7 +157,7 @@ class Package:
         seen = [predict_with_flip_tta(network, squares, [EMBEDDING])[EMBEDDING] for network in self.networks]
         return _mean_distance(self.embeddings, seen)
 
-    def answers(self, files: Sequence[bytes], *, maps: bool = False) -> "pd.DataFrame":
+    def predict(self, files: Sequence[bytes], *, maps: bool = False) -> "pd.DataFrame":
         """Probability and answer for films as files (JPEG, PNG, TIFF, DICOM, …).
 
         Args:
@@ -189,16 +189,16 @@ class Package:
         outputs = ["finding", EMBEDDING, *(["map"] if maps else [])]
         seen = [predict_with_flip_tta(network, squares[accepted], outputs) for network in self.networks]
         probability = np.full(count, np.nan)
-        scores = self._scores(squares[accepted], [one["finding"] for one in seen])
+        scores = self._scores(squares[accepted], [values["finding"] for values in seen])
         probability[accepted] = self.info.calibration.apply(scores)
         shown: list[NDArray[np.float64] | None] = [None] * count
         if maps and self.info.map_learnt:
             for number, heat in zip(
-                np.flatnonzero(accepted).tolist(), _mean_map([one["map"] for one in seen]), strict=True
+                np.flatnonzero(accepted).tolist(), _mean_map([values["map"] for values in seen]), strict=True
             ):
                 shown[number] = heat
         if seen and self.info.max_ood_distance is not None:
-            distances = _mean_distance(self.embeddings, [one[EMBEDDING] for one in seen])
+            distances = _mean_distance(self.embeddings, [values[EMBEDDING] for values in seen])
             for number, distance in zip(np.flatnonzero(accepted).tolist(), distances, strict=True):
                 if not distance <= self.info.max_ood_distance:
                     reason = (
@@ -207,30 +207,32 @@ class Package:
                     warnings[number], accepted[number] = [reason], False
                     probability[number], shown[number] = np.nan, None
 
-        said = answers(probability, self.info.points, self.info.finding)
-        table = {"probability": probability, "answer": np.where(accepted, said, REFUSED), "warnings": warnings}
+        texts = answers(probability, self.info.points, self.info.finding)
+        table = {"probability": probability, "answer": np.where(accepted, texts, REFUSED), "warnings": warnings}
         return pd.DataFrame(table | ({"map": shown} if maps else {}))
 
     def _doubts(self, film: Film, data: bytes) -> list[str]:
         """What makes the answer for a film less sure than for others."""
-        said = []
+        doubts = []
         height, width = film.pixels.shape
         if max(height, width) < self.info.image_size:
-            said.append(f"low quality: {width} × {height} pixels, magnified to {self.info.image_size}")
+            doubts.append(f"low quality: {width} × {height} pixels, magnified to {self.info.image_size}")
         if (greys := len(np.unique(grey_sample(film)))) < FEW_GREYS:
-            said.append(f"low quality: {greys} grey levels")
+            doubts.append(f"low quality: {greys} grey levels")
         region = read_tags(data).region
         if region and self.info.regions and region not in self.info.regions:
-            said.append(f"a region never seen: {region}; it was trained on {', '.join(self.info.regions)}")
-        return said
+            doubts.append(f"a region never seen: {region}; it was trained on {', '.join(self.info.regions)}")
+        return doubts
 
 
 def _mean_map(logits: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    return np.asarray(np.mean([np.exp(-np.logaddexp(0.0, -one)) for one in logits], axis=0))
+    return np.asarray(np.mean([np.exp(-np.logaddexp(0.0, -values)) for values in logits], axis=0))
 
 
 def _mean_distance(embeddings: list[Embeddings], seen: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    return np.asarray(np.mean([known.distances(one) for known, one in zip(embeddings, seen, strict=True)], axis=0))
+    return np.asarray(
+        np.mean([known.distances(values) for known, values in zip(embeddings, seen, strict=True)], axis=0)
+    )
 
 
 def network_file(number: int) -> str:
@@ -290,10 +292,10 @@ def check_files(folder: Path, info: PackageInfo) -> None:
         OsteonError: one is missing or altered.
 
     """
-    there = hashes_of(folder)
-    if missing := sorted(info.files.keys() - there.keys()):
+    hashes = hashes_of(folder)
+    if missing := sorted(info.files.keys() - hashes.keys()):
         raise OsteonError(f"{folder}: no packaged model ({missing[0]} is missing); run the step train")
-    if altered := sorted(name for name, digest in info.files.items() if there[name] != digest):
+    if altered := sorted(name for name, digest in info.files.items() if hashes[name] != digest):
         raise OsteonError(f"{folder}: damaged model ({altered[0]} was altered); run the step train again")
 
 
@@ -330,11 +332,11 @@ def measure_parity(folder: Path, prepared: "PreparedFilms", rows: NDArray[np.int
     exported = open_package(folder)
     trained = replace(exported, networks=load_networks(folder))
     probabilities = [package.probabilities(squares) for package in (trained, exported)]
-    said = [answers(one, exported.info.points, exported.info.finding) for one in probabilities]
+    texts = [answers(values, exported.info.points, exported.info.finding) for values in probabilities]
     return Parity(
         films=len(rows),
         largest=float(np.abs(probabilities[0] - probabilities[1]).max()),
-        changed=int((said[0] != said[1]).sum()),
+        changed=int((texts[0] != texts[1]).sum()),
     )
 
 
