@@ -33,7 +33,7 @@ TOUCHED = [
     # Of those that follow, none is worth a search or a training.
     ("osteon/models/package/mlflow_model.py", "", {*STAGES} - {"evaluate"}),
     ("osteon/pages/page.html.j2", "", {"prepare", "augment", "features", "search", "cross_validate", "train"}),
-    ("components/cli/commands.py", "", {*STAGES}),
+    ("components/cli/show_films.py", "", {*STAGES}),
     ("osteon/records/registry.py", "", {*STAGES}),
 ]
 
