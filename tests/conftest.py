@@ -49,7 +49,7 @@ MARK_OF_FIXTURE = {
     "s3": "slow",
 }
 # What a test or its fixture is run with: a store on a server, a network that takes long to build and to compile.
-SLOW_PARAMS = {"server", "PostgreSQL", "vgg", "resnet50", "densenet121", "efficientnetv2b0"}
+SLOW_PARAMS = {"server", "PostgreSQL", "vgg", "resnet50", "densenet121", "efficientnetv2b0", "mobilenetv3"}
 
 
 def marks_of(item: pytest.Item) -> set[str]:

@@ -111,6 +111,7 @@ assert EMBEDDING in with_embedding(load_network(Path("network.keras"))).output
 """
 
 
+@pytest.mark.slow
 def test_the_names_of_its_layers_are_no_other_layers(tmp_path: Path) -> None:
     """Keras counts anew after clear_session, as in a new process, and a network that is loaded keeps its names.
 

@@ -32,10 +32,17 @@ def test_a_fold_the_others_and_the_test_films_are_all_films_once() -> None:
     assert rows_outside(films, 0).tolist() == [2, 3, 6]
 
 
+def test_a_film_that_is_in_no_fold_is_in_none_and_beside_all() -> None:
+    films = films_of([0, None, 1])
+    films["test"] = False
+    assert rows_in(films, 0).tolist() == [0]
+    assert rows_outside(films, 0).tolist() == [1, 2]
+
+
 def test_a_test_film_that_has_a_fold_is_refused() -> None:
     films = films_of([0, 1, None])
     films.loc[2, "fold"] = 1
-    with pytest.raises(OsteonError, match="a test film has a fold"):
+    with pytest.raises(OsteonError, match=r"^a test film has a fold; run the step prepare again$"):
         fold_numbers(films)
 
 

@@ -1,5 +1,6 @@
 """Intervals against printed tables, a second computation written out the long way, and simulation."""
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -113,6 +114,13 @@ def test_a_difference_of_proportions_as_printed(
 
 def test_a_difference_from_nothing_is_not_defined() -> None:
     assert difference(UNDEFINED, wilson(1, 2, 0.95)) == difference(wilson(1, 2, 0.95), UNDEFINED) == UNDEFINED
+
+
+@pytest.mark.parametrize("part", ["value", "low", "high"])
+def test_a_difference_from_a_figure_of_which_a_part_is_not_defined_is_not_defined_either(part: str) -> None:
+    whole = wilson(1, 2, 0.95)
+    lacking = dataclasses.replace(whole, **{part: None})
+    assert difference(lacking, whole) == difference(whole, lacking) == UNDEFINED
 
 
 # ---------------------------------------------------------------- DeLong

@@ -222,6 +222,7 @@ for file in sorted(folder.glob("*.keras")):
 """
 
 
+@pytest.mark.slow
 def test_jax_answers_as_tensorflow_does(tmp_path: Path) -> None:
     pytest.importorskip("jax")
     names = ("plain", "mobilenetv3")
@@ -285,6 +286,7 @@ def test_imagenet_weights_see_the_same_as_in_keras(tmp_path: Path, name: str) ->
     assert set(loaded.not_loaded) == {"finding", "map"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["weights.h5", "h5", "keras", "as of old"])
 def test_imagenet_weights_in_every_kind_of_file(tmp_path: Path, kind: str) -> None:
     oracle = published("mobilenetv3")
