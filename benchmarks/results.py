@@ -34,7 +34,7 @@ from osteon.audit.findings import Audit
 from osteon.files import atomic_file
 from osteon.films.copies.leaks import TABLE
 from osteon.films.layouts.fracatlas import MISSING_BETWEEN
-from osteon.films.shortcut_audit import ShortcutAudit, read_audit
+from osteon.films.shortcut_audit import ShortcutAudit, read_shortcut_audit
 from osteon.models.heldout.comparison import TITLES as MODEL_TITLES
 from osteon.statistics.auroc import compare_aurocs
 from osteon.statistics.estimate import Estimate, shown
@@ -292,7 +292,7 @@ def audits() -> dict[str, ShortcutAudit]:
         print(f"$ {typed}", flush=True)
         with fresh_clone() as clone:
             clone.run(typed)
-            result[name] = read_audit(clone.folder / "reports" / "validation")
+            result[name] = read_shortcut_audit(clone.folder / "reports" / "validation")
     return result
 
 

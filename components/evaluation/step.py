@@ -76,14 +76,14 @@ def evaluate(
     from osteon.files import atomic_dir, dvc_hash
     from osteon.films.copies.leaks import count_joined
     from osteon.films.prepared.array import open_prepared
-    from osteon.films.shortcut_audit import read_audit
+    from osteon.films.shortcut_audit import read_shortcut_audit
     from osteon.models.best_hyperparameters import read_search
     from osteon.models.heldout.comparison import read_comparison
     from osteon.models.heldout.predictions import read_predictions
     from osteon.models.package.package import open_package
     from osteon.statistics.proportions import wilson_in_groups
 
-    package, prepared, audit = open_package(model), open_prepared(dataset), read_audit(validation)
+    package, prepared, audit = open_package(model), open_prepared(dataset), read_shortcut_audit(validation)
     info, comparison = package.info, read_comparison(folds)
     test = np.flatnonzero(prepared.films["test"].to_numpy(bool))
     films = prepared.films.iloc[test]

@@ -137,7 +137,10 @@ def _thin_lines(shadows: list[Shadow], findings: Findings, shape: tuple[int, int
 
 def _metal(shadows: list[Shadow], shape: tuple[int, int], rng: RNG) -> Array:
     """A plate with screws beside a bone, or a nail in it: thickness of steel, pixels."""
-    cast = max((one for one in shadows if one.bone.breakable and not one.bone.round), key=lambda one: one.length)
+    cast = max(
+        (shadow for shadow in shadows if shadow.bone.breakable and not shadow.bone.round),
+        key=lambda shadow: shadow.length,
+    )
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float64)
     s, v = cast.local(x + 0.5, y + 0.5)
     middle, half = cast.length * rng.uniform(0.4, 0.6), cast.length * rng.uniform(0.12, 0.25)
@@ -155,7 +158,7 @@ def _metal(shadows: list[Shadow], shape: tuple[int, int], rng: RNG) -> Array:
 
 def _ossicle(shadows: list[Shadow], shape: tuple[int, int], rng: RNG) -> Array:
     """A small round bone beside a joint, as many people have: not a torn-off chip."""
-    long = [one for one in shadows if one.bone.breakable and not one.bone.round]
+    long = [shadow for shadow in shadows if shadow.bone.breakable and not shadow.bone.round]
     cast = long[int(rng.integers(len(long)))]
     near_end = cast.length * float(rng.choice([0.05, 0.95]))
     x0, y0 = cast.on_film(near_end, float(rng.choice([-1.0, 1.0]) * rng.uniform(1.3, 1.9) * cast.radius))
@@ -174,7 +177,7 @@ def _swelling(
         cast = shadows[fracture.bone]
         at, radius = break_point(cast, fracture, shape), cast.radius
     elif findings.sprain:
-        long = [one for one in shadows if one.bone.breakable and not one.bone.round]
+        long = [shadow for shadow in shadows if shadow.bone.breakable and not shadow.bone.round]
         cast = long[int(rng.integers(len(long)))]
         at, radius = cast.length * float(rng.choice([0.05, 0.95])), cast.radius
     else:

@@ -161,7 +161,7 @@ def break_point(cast: Shadow, fracture: Fracture, shape: tuple[int, int]) -> flo
     if fracture.kind == "avulsion":
         return fracture.place * cast.length
     s = np.linspace(0.06, 0.94, 89) * cast.length
-    points = np.array([cast.on_film(float(one), 0.0) for one in s])
+    points = np.array([cast.on_film(float(along), 0.0) for along in s])
     margin = 0.06 * max(shape)
     inside = (
         (points[:, 0] > margin)

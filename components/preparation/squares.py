@@ -45,15 +45,15 @@ DECODERS = (
 )
 
 
-class Seen(NamedTuple):
-    """What was seen of a film: hash of its pixels before they were fitted, and its size as it is shown, pixels."""
+class FilmFacts(NamedTuple):
+    """A decoded film's hash, of its pixels before they were fitted, and its size as it is shown, pixels."""
 
     pixel_sha256: str
     shown_width: int
     shown_height: int
 
 
-SEEN_TYPES = {"pixel_sha256": "string", "shown_width": "Int32", "shown_height": "Int32"}
+FACT_TYPES = {"pixel_sha256": "string", "shown_width": "Int32", "shown_height": "Int32"}
 
 
 def standardise_films(films: pd.DataFrame, source: Path, folder: Path, side: int, cores: int) -> pd.DataFrame:
@@ -68,7 +68,7 @@ def standardise_films(films: pd.DataFrame, source: Path, folder: Path, side: int
         cores: threads; 0 is one a core.
 
     Returns:
-        The columns of Seen, on the films' index.
+        The columns of FilmFacts, on the films' index.
 
     Raises:
         OsteonError: a film cannot be decoded, or the disk has not enough room.
@@ -79,34 +79,36 @@ def standardise_films(films: pd.DataFrame, source: Path, folder: Path, side: int
     done = _continued(folder, _belongs_to(films, side), count, side)
     check_space(folder.parent, (count - done) * (side**2 + ROW_BYTES))
 
-    def work(numbers: Sequence[int]) -> list[tuple[NDArray[np.uint8], Seen]]:
+    def work(numbers: Sequence[int]) -> list[tuple[NDArray[np.uint8], FilmFacts]]:
         return [_standardise(source / path, side) for path in paths.iloc[numbers[0] : numbers[-1] + 1]]
 
     decoded = progress(over_cores(work, range(done, count), cores), "prepare", total=count, done=done)
     with closing(decoded), facts.open("ab") as file:
         while done < count:
-            seen: list[Seen] = []
-            done += add_pixels(pixels, _squares(islice(decoded, BLOCK), seen))
+            block: list[FilmFacts] = []
+            done += add_pixels(pixels, _squares(islice(decoded, BLOCK), block))
             _until_on_disk(pixels)
-            file.write(json.dumps(seen).encode() + b"\n")
+            file.write(json.dumps(block).encode() + b"\n")
             file.flush()
-    return typed_frame(_read_facts(facts), SEEN_TYPES).set_index(films.index)
+    return typed_frame(_read_facts(facts), FACT_TYPES).set_index(films.index)
 
 
-def _squares(decoded: Iterable[tuple[NDArray[np.uint8], Seen]], seen: list[Seen]) -> Iterator[NDArray[np.uint8]]:
-    for square, one in decoded:
-        seen.append(one)
+def _squares(
+    decoded: Iterable[tuple[NDArray[np.uint8], FilmFacts]], block: list[FilmFacts]
+) -> Iterator[NDArray[np.uint8]]:
+    for square, facts in decoded:
+        block.append(facts)
         yield square
 
 
-def _standardise(path: Path, side: int) -> tuple[NDArray[np.uint8], Seen]:
+def _standardise(path: Path, side: int) -> tuple[NDArray[np.uint8], FilmFacts]:
     """One film as a square, and what was seen of it."""
     try:
         film = decode(path.read_bytes(), max_megapixels=math.inf)  # validate has looked at the size
     except (OSError, UnreadableFilmError) as error:
         raise OsteonError(f"{path}: {error}; it was readable before, run the steps ingest and validate again") from None
     height, width = film.pixels.shape
-    return letterbox(film, side), Seen(pixel_hash(film), width, height)
+    return letterbox(film, side), FilmFacts(pixel_hash(film), width, height)
 
 
 def _belongs_to(films: pd.DataFrame, side: int) -> str:

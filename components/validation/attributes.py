@@ -123,7 +123,7 @@ def marker_corner(grey: NDArray[np.uint8]) -> str | None:
     0.2 to 15 % of the corner. Free: it reaches no side of the corner; bone and a cassette's edge run through.
     """
     height, width = (max(1, side // CORNER) for side in grey.shape)
-    found: tuple[float, str] | None = None
+    largest: tuple[float, str] | None = None
     for name, corner in {
         "top left": grey[:height, :width],
         "top right": grey[:height, -width:],
@@ -139,9 +139,9 @@ def marker_corner(grey: NDArray[np.uint8]) -> str | None:
         for left, top, wide, high, area in blobs[1:]:  # the first is the ground
             share = area / corner.size
             free = left > 0 and top > 0 and left + wide < width and top + high < height
-            if free and LEAST_OF_CORNER <= share <= MOST_OF_CORNER and (found is None or share > found[0]):
-                found = share, name
-    return found[1] if found else None
+            if free and LEAST_OF_CORNER <= share <= MOST_OF_CORNER and (largest is None or share > largest[0]):
+                largest = share, name
+    return largest[1] if largest else None
 
 
 def _of_picture(data: bytes) -> dict[str, Any]:
@@ -149,7 +149,7 @@ def _of_picture(data: bytes) -> dict[str, Any]:
         exif = picture.getexif()
         progressive = ", progressive" if "progressive" in picture.info else ""
         dpi = picture.info.get("dpi")
-        said: dict[str, Any] = {
+        attributes: dict[str, Any] = {
             "encoding": f"{picture.format}{progressive}",
             "dpi": float(dpi[0]) if dpi else None,
             "orientation": _number(exif.get(Base.Orientation)),
@@ -159,9 +159,9 @@ def _of_picture(data: bytes) -> dict[str, Any]:
         }
         if picture.format == "JPEG":
             tables: dict[int, list[int]] = picture.quantization  # type: ignore[attr-defined]
-            said["jpeg_quality"] = jpeg_quality(tables[min(tables)]) if tables else None
-            said["chroma_sampling"] = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}.get(get_sampling(picture))
-    return said
+            attributes["jpeg_quality"] = jpeg_quality(tables[min(tables)]) if tables else None
+            attributes["chroma_sampling"] = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}.get(get_sampling(picture))
+    return attributes
 
 
 def jpeg_quality(table: list[int]) -> int:
@@ -192,9 +192,9 @@ HASHED = {"StationName": "station", "DetectorID": "detector", "InstitutionName":
 
 
 def _of_dicom(data: bytes) -> dict[str, Any]:
-    asked = list((CATEGORIES | NUMBERS | HASHED).keys())
+    keywords = list((CATEGORIES | NUMBERS | HASHED).keys())
     with reading_dicom("damaged DICOM: the tags of its scanner make no sense"):
-        dataset = dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=asked)
+        dataset = dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=keywords)
         syntax = dataset.file_meta.TransferSyntaxUID
         return {
             "encoding": f"DICOM, {syntax.name}",

@@ -25,13 +25,13 @@ def contradicted_by(films: pd.DataFrame) -> "pd.Series[Any]":
         sure & films["pixel_sha256"].duplicated(keep=False), ["film_id", "label", "finding", "pixel_sha256"]
     ]
     labels = copies.groupby("pixel_sha256")["label"].transform("nunique")
-    said: dict[object, str] = {}
+    texts: dict[object, str] = {}
     for _, same in copies[labels > 1].groupby("pixel_sha256"):
         for row, label in same["label"].items():
             others = same[same["label"] != label].sort_values("film_id")
             what = f"{'' if others['label'].iloc[0] else 'not '}{others['finding'].iloc[0]}"
-            said[row] = f"has the pixels of {_listed(others['film_id'].tolist())}, labelled {what}"
-    return pd.Series([said.get(row) for row in films.index], index=films.index, dtype="string")
+            texts[row] = f"has the pixels of {_listed(others['film_id'].tolist())}, labelled {what}"
+    return pd.Series([texts.get(row) for row in films.index], index=films.index, dtype="string")
 
 
 def _listed(names: list[str]) -> str:

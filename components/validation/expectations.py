@@ -1,7 +1,7 @@
 """What is expected of films and manifest, in Great Expectations, and its Data Docs as HTML.
 
-Two suites. 'films' asks each film; one that fails goes to quarantine with the reason. 'manifest' asks the whole;
-what it expects with severity 'critical' stops the pipeline, what it expects with 'warning' is only said.
+Two suites. 'films' checks each film; a film that fails goes to quarantine with the reason. 'manifest' checks the whole;
+what it expects with severity 'critical' stops the pipeline, what it expects with 'warning' is a note.
 """
 
 import logging
@@ -19,7 +19,7 @@ import great_expectations as gx
 import great_expectations.expectations as gxe
 import pandas as pd
 
-# It says a word for each thing it makes, and this one logger has a level of its own.
+# It logs each thing it makes, and the second logger has a level of its own.
 for _name in ("great_expectations", "great_expectations.data_context.types.base"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
@@ -33,7 +33,7 @@ class Broken:
 
 
 def film_expectations(params: ValidationParams) -> list[tuple[Any, str]]:
-    """What each film must be, with the reason to give where it is not; {value} is what was found."""
+    """What each film must be, with the reason to give where it is not; {value} is what was observed."""
 
     def within(column: str, reason: str, **limits: float) -> tuple[Any, str]:
         return gxe.ExpectColumnValuesToBeBetween(column=column, severity="warning", **limits), reason
@@ -68,7 +68,7 @@ def film_expectations(params: ValidationParams) -> list[tuple[Any, str]]:
 
 
 def manifest_expectations(params: ValidationParams) -> list[tuple[Any, str]]:
-    """What the trusted films must be as a whole, with what to say where they are not; {value} is what was found."""
+    """What the trusted films must be as a whole, with the text where they are not; {value} is what was observed."""
 
     def filled(column: str) -> tuple[Any, str]:
         return gxe.ExpectColumnValuesToNotBeNull(column=column), f"{column} is null for {{value}}"
@@ -171,11 +171,14 @@ def broken_expectations(results: list[Any], expectations: list[tuple[Any, str]])
     broken = []
     for result, (expectation, text) in zip(results, expectations, strict=True):
         if not result.success:
-            found = result.result.get("observed_value")
-            if found is None:
-                found = sorted(map(str, set(result.result.get("partial_unexpected_list", ()))))[:5]
-            shown = (
-                f"{found:.4g}" if isinstance(found, float) else ", ".join(found) if isinstance(found, list) else found
-            )
-            broken.append(Broken(expectation.severity == "critical", text.format(value=shown)))
+            observed = result.result.get("observed_value")
+            if observed is None:
+                observed = sorted(map(str, set(result.result.get("partial_unexpected_list", ()))))[:5]
+            broken.append(Broken(expectation.severity == "critical", text.format(value=_shown(observed))))
     return broken
+
+
+def _shown(observed: object) -> object:
+    if isinstance(observed, float):
+        return f"{observed:.4g}"
+    return ", ".join(observed) if isinstance(observed, list) else observed

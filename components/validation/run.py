@@ -13,7 +13,7 @@ from components.validation.expectations import (
     film_expectations,
     manifest_expectations,
 )
-from components.validation.looking import look_at_films
+from components.validation.film_checks import check_films
 from components.validation.report import Verdict, count_reasons, render_report
 from components.validation.shortcuts import audit_shortcuts
 from components.validation.step import DOCS, QUARANTINE, REPORT, ValidationSummary
@@ -36,7 +36,7 @@ def run_validate(
 
     """
     films = read_manifest(manifest)
-    films = pd.concat([films, look_at_films(films, source, params)], axis=1)
+    films = pd.concat([films, check_films(films, source, params)], axis=1)
     films["contradicted_by"] = contradicted_by(films)
     validator = Validator()
     quarantine = quarantined_films(films, validator, params)
@@ -67,7 +67,7 @@ def quarantined_films(films: pd.DataFrame, validator: Validator, params: Validat
     """The films that fail an expectation, on their index in `films`: film_id, path, label and reason.
 
     Args:
-        films: manifest columns, those of look_at_films, and contradicted_by.
+        films: manifest columns, those of check_films, and contradicted_by.
         validator: keeps the results for Data Docs.
         params: the limits.
 

@@ -64,7 +64,7 @@ def audit_shortcuts(films: pd.DataFrame, params: ValidationParams) -> ShortcutAu
     """Measure how well the attributes predict the label.
 
     Args:
-        films: manifest columns and those of look_at_films, usable films only.
+        films: manifest columns and those of check_films, usable films only.
         params: finding, max_shortcut and seed.
 
     """

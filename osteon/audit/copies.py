@@ -28,11 +28,11 @@ def signs(copies: pd.DataFrame) -> list[Sign]:
     kind = kind.mask(copies["mirrored"].fillna(False), "near copies, mirrored")
     kind = kind.mask(copies["sign"].isin(OF_SIGNS.keys()), copies["sign"].map(OF_SIGNS))
     films = copies[["first", "second"]].to_numpy(np.int64)
-    found = []
+    kinds = []
     for name in sorted(set(kind), key=lambda name: (name not in OF_SIGNS.values(), name)):
         rows = (kind == name).to_numpy(bool)
-        found.append(Sign(name=name, pairs=int(rows.sum()), films=len(np.unique(films[rows]))))
-    return found
+        kinds.append(Sign(name=name, pairs=int(rows.sum()), films=len(np.unique(films[rows]))))
+    return kinds
 
 
 def split_leaks(films: pd.DataFrame, source: NDArray[np.int64]) -> list[SplitLeak]:
@@ -44,27 +44,27 @@ def split_leaks(films: pd.DataFrame, source: NDArray[np.int64]) -> list[SplitLea
 
     """
     split = films["given_split"]
-    found = []
-    for other, one in combinations(_in_order(split), 2):
-        here, there = (split == one).fillna(False).to_numpy(bool), (split == other).fillna(False).to_numpy(bool)
+    leaks = []
+    for other, later in combinations(_in_order(split), 2):
+        in_split, in_other = ((split == name).fillna(False).to_numpy(bool) for name in (later, other))
         shared = {
-            kind: set(films[kind][here].dropna()) & set(films[kind][there].dropna())
+            kind: set(films[kind][in_split].dropna()) & set(films[kind][in_other].dropna())
             for kind in ("patient_id", "study_id")
         }
         of_both = films["patient_id"].isin(shared["patient_id"]) | films["study_id"].isin(shared["study_id"])
-        found.append(
+        leaks.append(
             SplitLeak(
-                split=one,
+                split=later,
                 other=other,
-                films=int(here.sum()),
-                copies=int(np.isin(source[here], source[there]).sum()),
-                other_copies=int(np.isin(source[there], source[here]).sum()),
+                films=int(in_split.sum()),
+                copies=int(np.isin(source[in_split], source[in_other]).sum()),
+                other_copies=int(np.isin(source[in_other], source[in_split]).sum()),
                 patients=len(shared["patient_id"]),
                 studies=len(shared["study_id"]),
-                patient_films=int((of_both & here).sum()),
+                patient_films=int((of_both & in_split).sum()),
             )
         )
-    return found
+    return leaks
 
 
 def split_sizes(films: pd.DataFrame) -> dict[str, int]:
@@ -91,14 +91,14 @@ def contradictions(films: pd.DataFrame, source: NDArray[np.int64], copies: pd.Da
     sure = films[known].assign(source=source[known.to_numpy(bool)])
     both = sure[sure.groupby("source")["label"].transform("nunique") > 1]
     weakest = copies["score"].groupby(source[copies["first"].to_numpy(np.int64)]).min().dropna()
-    found = []
+    contradicted = []
     for number, same in both.groupby("source"):
         same_pixels = bool((same.groupby("pixel_sha256")["label"].nunique() > 1).any())
-        found.append(
+        contradicted.append(
             Contradiction(
                 likeness=None if same_pixels else float(weakest[number]),
                 positive=sorted(same.loc[same["label"] == 1, "film_id"]),
                 negative=sorted(same.loc[same["label"] == 0, "film_id"]),
             )
         )
-    return sorted(found, key=lambda one: (-(2 if one.likeness is None else one.likeness), one.positive))
+    return sorted(contradicted, key=lambda each: (-(2 if each.likeness is None else each.likeness), each.positive))

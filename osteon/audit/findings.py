@@ -87,14 +87,14 @@ class Audit(Record):
     @property
     def leaking(self) -> bool:
         """Whether a copy, a patient or a study is on two sides of the given splits."""
-        return any(one.copies or one.patients or one.studies for one in self.leaks)
+        return any(leak.copies or leak.patients or leak.studies for leak in self.leaks)
 
     @property
     def verdict(self) -> str:
         """One sentence."""
         if self.leaking:
-            said = [_leak(one) for one in self.leaks if one.copies or one.patients or one.studies]
-            return f"The given splits leak: {'; '.join(said)}."
+            phrases = [_leak(leak) for leak in self.leaks if leak.copies or leak.patients or leak.studies]
+            return f"The given splits leak: {'; '.join(phrases)}."
         films = "1 source film" if self.sources == 1 else f"{self.sources:,} source films"
         what = f"{films} behind {self.readable:,} images"
         if self.leaks:
@@ -104,13 +104,13 @@ class Audit(Record):
         return f"{given}, so none can leak; {what}."
 
 
-def _leak(one: SplitLeak) -> str:
-    said = []
-    if one.copies:
-        share = f"{one.copies:,} of {one.films:,} {one.split} films ({one.copies / one.films:.0%})"
-        said.append(f"{share} {'has' if one.copies == 1 else 'have'} a copy among the {one.other} films")
-    if one.patients or one.studies:
-        count, what = (one.patients, "patient") if one.patients else (one.studies, "study")
+def _leak(leak: SplitLeak) -> str:
+    phrases = []
+    if leak.copies:
+        share = f"{leak.copies:,} of {leak.films:,} {leak.split} films ({leak.copies / leak.films:.0%})"
+        phrases.append(f"{share} {'has' if leak.copies == 1 else 'have'} a copy among the {leak.other} films")
+    if leak.patients or leak.studies:
+        count, what = (leak.patients, "patient") if leak.patients else (leak.studies, "study")
         many = what if count == 1 else {"patient": "patients", "study": "studies"}[what]
-        said.append(f"{count:,} {many} {'is' if count == 1 else 'are'} in both {one.other} and {one.split}")
-    return " and ".join(said)
+        phrases.append(f"{count:,} {many} {'is' if count == 1 else 'are'} in both {leak.other} and {leak.split}")
+    return " and ".join(phrases)

@@ -16,7 +16,7 @@ from osteon.films.layouts.annotations import TABLE
 from osteon.films.layouts.dicom import identifying_tags, may_be_dicom
 from osteon.films.layouts.folders import split_of
 from osteon.films.manifest import as_manifest
-from osteon.films.reading.decoding import EXTENSIONS, find_films
+from osteon.films.reading.decoding import EXTENSIONS, film_files
 from osteon.params import DataParams
 
 log = logging.getLogger(__name__)
@@ -71,9 +71,9 @@ def _fitting(root: Path, params: DataParams) -> Iterator[str]:
         yield "annotations"
     if (root / params.label_file).exists() and any(may_be_dicom(path) for path in files_under(root)):
         yield "dicom"
-    if any(mura.FORM.match(path.as_posix()) for path in find_films(root)):
+    if any(mura.FORM.match(path.as_posix()) for path in film_files(root)):
         yield "mura"
-    if any(find_films(root)):
+    if any(film_files(root)):
         yield "folders"
 
 

@@ -19,14 +19,14 @@ from osteon.films.reading.decoding import decode, letterbox, over_cores, pixel_h
 from osteon.progress import progress
 
 MEGAPIXELS = 80.0  # no film larger is decoded; a file of some kilobytes can claim any size
-SEEN_TYPES = {
+FACT_TYPES = {
     "sha256": "string",
     "pixel_sha256": "string",
     "shown_width": "Int32",
     "shown_height": "Int32",
     "fault": "string",  # why it cannot be read; else null
 }
-Seen = tuple[str | None, str | None, int | None, int | None, str | None]
+SquareFacts = tuple[str | None, str | None, int | None, int | None, str | None]
 
 
 class ReadableSquares:
@@ -54,7 +54,7 @@ def write_squares(films: pd.DataFrame, root: Path, path: Path, cores: int) -> pd
         cores: threads; 0 is one a core.
 
     Returns:
-        SEEN_TYPES, on the films' index.
+        FACT_TYPES, on the films' index.
 
     Raises:
         OsteonError: the disk is full.
@@ -62,21 +62,21 @@ def write_squares(films: pd.DataFrame, root: Path, path: Path, cores: int) -> pd
     """
     paths, seen = films["path"], []
 
-    def work(numbers: Sequence[int]) -> list[tuple[NDArray[np.uint8], Seen]]:
-        return [_look(root / name) for name in paths.iloc[numbers[0] : numbers[-1] + 1]]
+    def work(numbers: Sequence[int]) -> list[tuple[NDArray[np.uint8], SquareFacts]]:
+        return [_decode_square(root / name) for name in paths.iloc[numbers[0] : numbers[-1] + 1]]
 
     def squares() -> Iterator[NDArray[np.uint8]]:
         decoded = over_cores(work, range(len(films)), cores)
-        for square, one in progress(decoded, "decode", total=len(films)):
-            seen.append(one)
+        for square, facts in progress(decoded, "decode", total=len(films)):
+            seen.append(facts)
             yield square
 
     with atomic_file(path) as partial:
         write_pixels(partial, squares(), len(films), SIDE)
-    return typed_frame(seen, SEEN_TYPES).set_index(films.index)
+    return typed_frame(seen, FACT_TYPES).set_index(films.index)
 
 
-def _look(path: Path) -> tuple[NDArray[np.uint8], Seen]:
+def _decode_square(path: Path) -> tuple[NDArray[np.uint8], SquareFacts]:
     nothing = np.zeros((SIDE, SIDE), np.uint8)
     try:
         data = path.read_bytes()

@@ -16,7 +16,7 @@ def print_audit(audit: Audit) -> None:
         if table is not None:
             console.print(table)
             console.print()
-    _say_contradictions(console, audit)
+    _print_contradictions(console, audit)
     console.print(audit.verdict, soft_wrap=True, style="bold red" if audit.leaking else "bold")
 
 
@@ -66,14 +66,14 @@ def _leaks(audit: Audit) -> Table | None:
     if not audit.leaks:
         return None
     table = _table("across the given splits", "films", "of", "share")
-    for one in audit.leaks:
-        table.add_row(f"{one.split} films with a copy in {one.other}", *_share(one.copies, one.films))
+    for leak in audit.leaks:
+        table.add_row(f"{leak.split} films with a copy in {leak.other}", *_share(leak.copies, leak.films))
         table.add_row(
-            f"{one.other} films with a copy in {one.split}", *_share(one.other_copies, audit.splits[one.other])
+            f"{leak.other} films with a copy in {leak.split}", *_share(leak.other_copies, audit.splits[leak.other])
         )
         if audit.patients is not None:
-            what = f"{one.split} films of a patient or study in {one.other} too ({one.patients:,} patients)"
-            table.add_row(what, *_share(one.patient_films, one.films))
+            what = f"{leak.split} films of a patient or study in {leak.other} too ({leak.patients:,} patients)"
+            table.add_row(what, *_share(leak.patient_films, leak.films))
     return table
 
 
@@ -103,30 +103,32 @@ def _maybe(estimate: Estimate | None) -> str:
     return "" if estimate is None else shown(estimate)
 
 
-def _say_contradictions(console: Console, audit: Audit) -> None:
-    found = audit.contradictions
-    if not found:
+def _print_contradictions(console: Console, audit: Audit) -> None:
+    contradictions = audit.contradictions
+    if not contradictions:
         return
-    same = sum(one.likeness is None for one in found)
+    same = sum(each.likeness is None for each in contradictions)
     console.print(
-        f"{_many(len(found), 'source film is', 'source films are')} labelled both {audit.finding} and not "
+        f"{_many(len(contradictions), 'source film is', 'source films are')} labelled both {audit.finding} and not "
         f"{audit.finding}, {same} of them on identical pixels:"
     )
-    for one in found[:NAMED]:
-        console.print(f"  {_named(one, audit.finding)}", soft_wrap=True)
-    if len(found) > NAMED:
-        console.print(f"  … and {len(found) - NAMED} more")
+    for each in contradictions[:NAMED]:
+        console.print(f"  {_named(each, audit.finding)}", soft_wrap=True)
+    if len(contradictions) > NAMED:
+        console.print(f"  … and {len(contradictions) - NAMED} more")
     console.print()
 
 
-def _named(one: Contradiction, finding: str) -> str:
-    kind = "identical pixels" if one.likeness is None else f"near copies, likeness {one.likeness:.2f}"
-    return f"{finding}: {_listed(one.positive)}; not {finding}: {_listed(one.negative)} ({kind})"
+def _named(contradiction: Contradiction, finding: str) -> str:
+    kind = (
+        "identical pixels" if contradiction.likeness is None else f"near copies, likeness {contradiction.likeness:.2f}"
+    )
+    return f"{finding}: {_listed(contradiction.positive)}; not {finding}: {_listed(contradiction.negative)} ({kind})"
 
 
 def _listed(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _many(count: int, one: str, many: str) -> str:
-    return f"{count:,} {one if count == 1 else many}"
+def _many(count: int, single: str, many: str) -> str:
+    return f"{count:,} {single if count == 1 else many}"

@@ -1,4 +1,4 @@
-"""What of the label can be told without looking at bone: written by validate, read by later reports."""
+"""The shortcut audit, how well attributes other than bone predict the label: written by validate, read by reports."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ class LabelShare(Record):
 
 
 class Attribute(Record):
-    """How much one attribute alone tells of the label."""
+    """How well one attribute alone predicts the label."""
 
     name: str
     auroc: Estimate
@@ -40,17 +40,17 @@ class Attribute(Record):
         Surely: the value's interval does not hold the others' share. Values of fewer than 20 films, or of more than
         all others have, are passed over. None where there is no such value.
         """
-        films, positive = (sum(getattr(one, name) for one in self.shares) for name in ("films", "positive"))
-        found: list[tuple[float, LabelShare, int, int]] = []
-        for one in self.shares:
-            others, others_positive = films - one.films, positive - one.positive
-            low, high = one.share.low, one.share.high
-            if not FEW <= one.films <= others or low is None or high is None:
+        films, positive = (sum(getattr(value, name) for value in self.shares) for name in ("films", "positive"))
+        distinct: list[tuple[float, LabelShare, int, int]] = []
+        for value in self.shares:
+            others, others_positive = films - value.films, positive - value.positive
+            low, high = value.share.low, value.share.high
+            if not FEW <= value.films <= others or low is None or high is None:
                 continue
             elsewhere = others_positive / others
             if not low <= elsewhere <= high:
-                found.append((abs(one.positive / one.films - elsewhere), one, others_positive, others))
-        return max(found, key=lambda each: each[0])[1:] if found else None
+                distinct.append((abs(value.positive / value.films - elsewhere), value, others_positive, others))
+        return max(distinct, key=lambda each: each[0])[1:] if distinct else None
 
 
 class ShortcutAudit(Record):
@@ -59,18 +59,18 @@ class ShortcutAudit(Record):
     finding: str
     limit: float  # validation.max_shortcut
     confidence: float = CONFIDENCE
-    films: int = 0  # that were asked
+    films: int = 0  # that were predicted
     groups: int = 0
-    left_out: int = 0  # films beyond the most that are asked
-    skipped: str | None = None  # why nothing was asked
+    left_out: int = 0  # films beyond the most that are used
+    skipped: str | None = None  # why nothing was measured
     auroc: Estimate = Estimate(None, None, None)  # of all attributes together
     within_region: Estimate | None = None  # the same, comparing films of one region only
-    attributes: list[Attribute] = []  # the most telling first
+    attributes: list[Attribute] = []  # the highest AUROC first
     constant: list[str] = []  # attributes that are the same on all films
     warning: str | None = None
 
 
-def read_audit(report: Path) -> ShortcutAudit:
+def read_shortcut_audit(report: Path) -> ShortcutAudit:
     """Read what validate wrote into its report's folder.
 
     Raises:

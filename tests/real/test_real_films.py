@@ -14,7 +14,7 @@ from osteon.errors import UnreadableFilmError
 from osteon.films.manifest import read_manifest, write_manifest
 from osteon.films.reading.decoding import decode, letterbox, to_8_bit
 from osteon.films.reading.dicom_tags import read_tags
-from osteon.films.shortcut_audit import read_audit
+from osteon.films.shortcut_audit import read_shortcut_audit
 from osteon.params import DataParams, PreparationParams, ValidationParams
 
 pytestmark = pytest.mark.xdist_group("fracatlas")
@@ -64,7 +64,7 @@ def test_its_pictures_under_two_labels_are_found(fracatlas: Path) -> None:
 
 
 def test_its_shortcut_is_found_size_and_shape_tell_the_label(fracatlas: Path) -> None:
-    audit = read_audit(fracatlas / "report")
+    audit = read_shortcut_audit(fracatlas / "report")
     assert audit.auroc.low is not None
     assert audit.auroc.low > 0.65
     assert audit.within_region is not None

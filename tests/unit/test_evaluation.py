@@ -20,7 +20,7 @@ from components.evaluation.robustness import CHANGES
 from components.evaluation.step import EvaluationSummary, evaluate
 from osteon.errors import OsteonError
 from osteon.films.prepared.array import FILMS, PIXELS, open_prepared
-from osteon.films.shortcut_audit import SHORTCUTS, ShortcutAudit, read_audit
+from osteon.films.shortcut_audit import SHORTCUTS, ShortcutAudit, read_shortcut_audit
 from osteon.models.inference.onnx_network import export_network
 from osteon.models.networks.backend import load_keras
 from osteon.models.package.package import hashes_of, open_package, read_info
@@ -513,7 +513,7 @@ def test_where_it_did_not_warn_none_does(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    audit = read_audit(pipeline.validation)
+    audit = read_shortcut_audit(pipeline.validation)
     assert audit.warning is None
     assert metrics_of(report)["shortcuts"]["warning"] is None
     page = Page((report / "report.html").read_text(encoding="utf-8"))

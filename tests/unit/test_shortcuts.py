@@ -21,7 +21,7 @@ from components.validation.attributes import (
     marker_corner,
     numbered,
 )
-from components.validation.looking import LOOK_TYPES
+from components.validation.film_checks import CHECK_TYPES
 from components.validation.shortcuts import attribute_table, audit_shortcuts, label_shares
 from osteon.films.shortcut_audit import Attribute, LabelShare
 from osteon.params import ValidationParams
@@ -252,7 +252,7 @@ def films_with(columns: dict[str, object], labels: NDArray[np.int64], **manifest
         }
     )
     seen = pd.DataFrame(index=rows.index)
-    for name, kind in (LOOK_TYPES | ATTRIBUTE_TYPES).items():
+    for name, kind in (CHECK_TYPES | ATTRIBUTE_TYPES).items():
         seen[name] = pd.array([pd.NA] * len(rows), dtype=kind)
     seen["pixel_sha256"] = [f"p{i}" for i in number]
     seen["file_bytes"] = 1000

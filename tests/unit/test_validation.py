@@ -11,7 +11,7 @@ from components.validation.report import count_reasons
 from components.validation.step import DOCS, QUARANTINE, REPORT, validate
 from osteon.errors import OsteonError
 from osteon.films.manifest import read_manifest, write_manifest
-from osteon.films.shortcut_audit import SHORTCUTS, read_audit
+from osteon.films.shortcut_audit import SHORTCUTS, read_shortcut_audit
 from osteon.params import DataParams, ValidationParams
 from tests.making import dicom, dicom_bytes, encoded, manifest_of, ramp, write
 
@@ -300,7 +300,7 @@ def test_a_set_whose_label_is_the_size_is_warned_of(tmp_path: Path, caplog: pyte
     with caplog.at_level(logging.INFO):
         trusted, _ = run(sized(tmp_path, (140, 200)))
     assert len(trusted) == 60  # it warns, and does not stop
-    audit = read_audit(tmp_path / "report")
+    audit = read_shortcut_audit(tmp_path / "report")
     assert audit.auroc.value == 1.0
     assert audit.warning is not None
     assert f"warning: {audit.warning}" in caplog.text
@@ -315,7 +315,7 @@ def test_a_set_whose_label_is_the_size_is_warned_of(tmp_path: Path, caplog: pyte
 def test_a_set_of_one_size_is_not_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         run(sized(tmp_path, (150, 150)))
-    audit = read_audit(tmp_path / "report")
+    audit = read_shortcut_audit(tmp_path / "report")
     assert (audit.warning, audit.skipped) == (None, None)
     assert "warning: " not in caplog.text
     assert 'role="alert"' not in (tmp_path / "report" / REPORT).read_text(encoding="utf-8")
@@ -347,7 +347,7 @@ def test_a_set_that_stops_the_run_has_its_page_with_the_reason(source: Path) -> 
     page = (source.parent / "report" / REPORT).read_text(encoding="utf-8")
     assert "Not as they are; the run stopped." in page
     assert "10 of 50 films (20.0%) are in quarantine" in page
-    assert read_audit(source.parent / "report").skipped == "the films cannot be trusted as they are"
+    assert read_shortcut_audit(source.parent / "report").skipped == "the films cannot be trusted as they are"
 
 
 def test_one_class_has_a_page_too(tmp_path: Path) -> None:

@@ -90,8 +90,8 @@ def label_from_rows(rows: list[pd.Series], table: str, params: DataParams) -> di
 
 def _agreed(rows: list[pd.Series], column: str) -> str | None:
     """What a film's rows say in a column that may be absent; None where they do not say the same."""
-    said = {text for row in rows if isinstance(text := row.get(column), str)}
-    return said.pop() if len(said) == 1 else None
+    values = {text for row in rows if isinstance(text := row.get(column), str)}
+    return values.pop() if len(values) == 1 else None
 
 
 def read_table(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:

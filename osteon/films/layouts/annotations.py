@@ -11,7 +11,7 @@ import pandas as pd
 from osteon.errors import OsteonError
 from osteon.films.layouts import label_from_rows, read_table
 from osteon.films.layouts.folders import split_of
-from osteon.films.reading.decoding import find_films
+from osteon.films.reading.decoding import film_files
 from osteon.params import DataParams
 
 TABLE = "annotations.csv"
@@ -31,7 +31,7 @@ def read(root: Path, params: DataParams) -> pd.DataFrame:
             entries.setdefault((place.parent / Path(name).name).as_posix(), []).append(entry)
 
     rows = []
-    for path in find_films(root):
+    for path in film_files(root):
         key = next(
             (key for key in ((parent / path.name).as_posix() for parent in path.parents) if key in entries),
             None,

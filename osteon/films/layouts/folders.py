@@ -10,7 +10,7 @@ import pandas as pd
 
 from osteon.errors import OsteonError
 from osteon.films.layouts import label_of, no_class
-from osteon.films.reading.decoding import find_films
+from osteon.films.reading.decoding import film_files
 from osteon.params import DataParams
 
 SPLITS = {
@@ -32,7 +32,7 @@ def split_of(path: PurePath) -> str | None:
 def read(root: Path, params: DataParams) -> pd.DataFrame:
     """One row a film; the class is the nearest folder above it that names one."""
     rows = []
-    for path in find_films(root):
+    for path in film_files(root):
         folders = path.parts[:-1]
         labels = [label for label in (label_of(folder, params.classes) for folder in folders) if label is not None]
         rows.append(

@@ -19,7 +19,7 @@ import pandas as pd
 from osteon.errors import OsteonError
 from osteon.films.layouts import read_table
 from osteon.films.manifest import Box, boxes_to_text
-from osteon.films.reading.decoding import find_films
+from osteon.films.reading.decoding import film_files
 from osteon.params import DataParams
 
 REGIONS = ("hand", "leg", "hip", "shoulder")
@@ -37,12 +37,12 @@ def read(root: Path, params: DataParams) -> pd.DataFrame:  # noqa: ARG001 – th
     table = table.drop_duplicates("image_id").set_index("image_id")
     boxes = _boxes(root / OUTLINES)
     entries = {str(name): entry for name, entry in table.to_dict("index").items()}
-    paths = sorted(find_films(root / "images"), key=lambda film: film.name)
+    paths = sorted(film_files(root / "images"), key=lambda film: film.name)
     films = Counter(film.name for film in paths)
     named: list[tuple[str, Path | None]] = [(film.name, film) for film in paths]
     named += [(name, None) for name in entries if name not in films]
     rows, regions = [], {}
-    for name, path in sorted(named, key=lambda one: one[0]):
+    for name, path in sorted(named, key=lambda item: item[0]):
         row: dict[str, object] = {"film_id": name, "finding": "fractured"}
         row["path"] = f"images/{(path or Path(name)).as_posix()}"
         doubts = []

@@ -11,7 +11,7 @@ import pandas as pd
 from osteon.errors import OsteonError
 from osteon.films.layouts import label_of, no_class, read_table
 from osteon.films.manifest import LAYOUT_COLUMNS
-from osteon.films.reading.decoding import find_films
+from osteon.films.reading.decoding import film_files
 from osteon.params import DataParams
 
 
@@ -38,6 +38,6 @@ def read(root: Path, params: DataParams) -> pd.DataFrame:
     rows["doubt"] = pd.array(doubts, dtype="string")
 
     named = set(rows["path"])
-    extra = [name for path in find_films(root) if (name := path.as_posix()) not in named]
+    extra = [name for path in film_files(root) if (name := path.as_posix()) not in named]
     strays = pd.DataFrame({"film_id": extra, "path": extra, "doubt": "not in the manifest"})
     return pd.concat([rows, strays], ignore_index=True) if extra else rows

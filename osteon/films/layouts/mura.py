@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from osteon.films.reading.decoding import find_films
+from osteon.films.reading.decoding import film_files
 from osteon.params import DataParams
 
 FORM = re.compile(
@@ -21,7 +21,7 @@ FORM = re.compile(
 def read(root: Path, params: DataParams) -> pd.DataFrame:  # noqa: ARG001 – the form of a layout
     """One row a film."""
     rows = []
-    for path in find_films(root):
+    for path in film_files(root):
         row: dict[str, object] = {"film_id": path.as_posix(), "path": path.as_posix(), "finding": "abnormal"}
         parts = FORM.match(path.as_posix())
         if parts:

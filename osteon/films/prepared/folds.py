@@ -1,4 +1,4 @@
-"""Which rows of the prepared films learn, decide when to stop, and are asked. A test film is never among them."""
+"""Rows of the prepared films by their part in a fold: training, early stopping, held out. Never a test film."""
 
 import numpy as np
 import pandas as pd
@@ -38,12 +38,12 @@ def rows_outside(films: pd.DataFrame, fold: int) -> Rows:
 
 
 def set_aside(films: pd.DataFrame, rows: Rows, share: float, seed: int) -> tuple[Rows, Rows]:
-    """Part rows into those to learn from and those that decide when to stop, by group and label.
+    """Part rows into those to train on and those for early stopping, by group and label.
 
     Args:
         films: columns label and group.
         rows: to part.
-        share: of the rows that decide, roughly.
+        share: of the rows for early stopping, roughly.
         seed: of the draw.
 
     Raises:
@@ -54,15 +54,15 @@ def set_aside(films: pd.DataFrame, rows: Rows, share: float, seed: int) -> tuple
     labels, groups = part["label"].to_numpy(np.int64), part["group"].to_numpy()
     split = StratifiedGroupKFold(max(2, round(1 / share)), shuffle=True, random_state=seed)
     try:
-        learning, stopping = next(iter(split.split(labels, labels, groups)))
+        train, stopping = next(iter(split.split(labels, labels, groups)))
     except ValueError:
-        learning = stopping = np.empty(0, np.int64)
-    if any(len(np.unique(labels[side])) < 2 for side in (learning, stopping)):
+        train = stopping = np.empty(0, np.int64)
+    if any(len(np.unique(labels[side])) < 2 for side in (train, stopping)):
         raise OsteonError(
             f"{len(rows)} films of {len(np.unique(groups))} groups are too few to set some aside for early stopping; "
             "add films, or set training.patience to 0"
         )
-    return np.sort(rows[learning]), np.sort(rows[stopping])
+    return np.sort(rows[train]), np.sort(rows[stopping])
 
 
 def copies_of(films: pd.DataFrame, rows: Rows, copies: pd.DataFrame) -> Rows:

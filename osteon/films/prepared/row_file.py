@@ -47,10 +47,10 @@ class RowFile(Generic[Value]):
     def __getitem__(self, rows: "int | slice | NDArray[np.integer[Any]]") -> NDArray[Value]:
         """Read the row of one film, or of several, chosen as from an array."""
         chosen = np.asarray(self.numbers[rows])
-        found = np.empty((chosen.size, *self.shape[1:]), self.dtype)
+        values = np.empty((chosen.size, *self.shape[1:]), self.dtype)
         with self.path.open("rb", buffering=0) as file:
-            for one, row in zip(found, chosen.ravel().tolist(), strict=True):
+            for target, row in zip(values, chosen.ravel().tolist(), strict=True):
                 file.seek(self.start + row * self.row)
-                if file.readinto(one.data.cast("B")) != self.row:
+                if file.readinto(target.data.cast("B")) != self.row:
                     raise OSError(f"{self.path}: film {row} is cut off")
-        return found.reshape(*chosen.shape, *self.shape[1:])
+        return values.reshape(*chosen.shape, *self.shape[1:])

@@ -336,6 +336,6 @@ def over_cores(
             yield from waiting.popleft().result()
 
 
-def find_films(folder: Path) -> Iterator[Path]:
+def film_files(folder: Path) -> Iterator[Path]:
     """Every file below a folder that has a film's extension, in order, as a path relative to the folder."""
     return (path.relative_to(folder) for path in files_under(folder) if path.suffix.lower() in EXTENSIONS)

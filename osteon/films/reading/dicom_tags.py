@@ -139,8 +139,8 @@ def word_in(text: str, kind: str) -> str | None:
     letters = unicodedata.normalize("NFKD", text.casefold())
     plain = re.sub(r"[\W\d_]+", " ", "".join(letter for letter in letters if not unicodedata.combining(letter)))
     pattern, meaning = _spellings(kind)
-    found = {meaning[spelling] for spelling in pattern.findall(plain)}
-    return found.pop() if len(found) == 1 else None
+    words_named = {meaning[spelling] for spelling in pattern.findall(plain)}
+    return words_named.pop() if len(words_named) == 1 else None
 
 
 def _pixel_spacing(dataset: Dataset) -> str | None:

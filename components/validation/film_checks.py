@@ -1,4 +1,4 @@
-"""A look into every film, whether it decodes whole and is a radiograph."""
+"""Every film decoded and checked: whether it is whole and a radiograph, and its attributes."""
 
 import hashlib
 from collections.abc import Sequence
@@ -16,27 +16,27 @@ from osteon.params import ValidationParams
 from osteon.progress import progress
 
 
-def look_at_films(manifest: pd.DataFrame, source: Path, params: ValidationParams) -> pd.DataFrame:
+def check_films(manifest: pd.DataFrame, source: Path, params: ValidationParams) -> pd.DataFrame:
     """What each film shows.
 
     Returns:
         One row a film, in the manifest's order: fault (why it cannot be used at all; else null), short_side
         (pixels), aspect (long / short side), contrast and chroma (grey levels of 256), bits, boxes_outside
-        (number of boxes that are not wholly on the film), pixel_sha256, and what attributes.py takes down.
+        (number of boxes that are not wholly on the film), pixel_sha256, and what attributes.py measures.
 
     """
-    asked = manifest[["path", "sha256", "boxes"]]
+    needed = manifest[["path", "sha256", "boxes"]]
 
-    def look(rows: Sequence[int]) -> list[tuple[object, ...]]:
-        part = asked.iloc[rows[0] : rows[-1] + 1].itertuples(index=False, name=None)
-        seen = (_look(source / path, sha256, boxes, params.max_megapixels) for path, sha256, boxes in part)
-        return [(*one[:-1], *one.attributes) for one in seen]
+    def check_block(rows: Sequence[int]) -> list[tuple[object, ...]]:
+        part = needed.iloc[rows[0] : rows[-1] + 1].itertuples(index=False, name=None)
+        checks = (_check_film(source / path, sha256, boxes, params.max_megapixels) for path, sha256, boxes in part)
+        return [(*check[:-1], *check.attributes) for check in checks]
 
-    seen = progress(over_cores(look, range(len(manifest)), params.cores), "validate", total=len(manifest))
-    return numbered(typed_frame(seen, LOOK_TYPES | ATTRIBUTE_TYPES)).set_index(manifest.index)
+    checked = progress(over_cores(check_block, range(len(manifest)), params.cores), "validate", total=len(manifest))
+    return numbered(typed_frame(checked, CHECK_TYPES | ATTRIBUTE_TYPES)).set_index(manifest.index)
 
 
-class Look(NamedTuple):
+class FilmCheck(NamedTuple):
     """What one film shows, or why it cannot be used at all."""
 
     fault: str | None = None
@@ -50,7 +50,7 @@ class Look(NamedTuple):
     attributes: Attributes = Attributes()
 
 
-LOOK_TYPES = {
+CHECK_TYPES = {
     "fault": "string",
     "short_side": "Int32",
     "aspect": "Float64",
@@ -62,30 +62,30 @@ LOOK_TYPES = {
 }
 
 
-def _look(path: Path, sha256: object, boxes: object, max_megapixels: float) -> Look:
+def _check_film(path: Path, sha256: object, boxes: object, max_megapixels: float) -> FilmCheck:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        return Look("file is missing")
+        return FilmCheck("file is missing")
     except OSError as error:
-        return Look(f"file cannot be read: {error.strerror}")
+        return FilmCheck(f"file cannot be read: {error.strerror}")
     if hashlib.sha256(data).hexdigest() != sha256:
-        return Look("file changed after ingest looked at it")
+        return FilmCheck("file changed after ingest looked at it")
     try:
         film = decode(data, max_megapixels=max_megapixels, colour=True)
     except UnreadableFilmError as error:
-        return Look(str(error))
+        return FilmCheck(str(error))
     try:
         marks = text_to_boxes(boxes)
     except ValueError:
-        return Look("its boxes are not a list of [x, y, width, height]")
+        return FilmCheck("its boxes are not a list of [x, y, width, height]")
     height, width = film.pixels.shape
     outside = sum(
         x < -BOX_SLACK or y < -BOX_SLACK or x + w > width + BOX_SLACK or y + h > height + BOX_SLACK or w <= 0 or h <= 0
         for x, y, w, h in marks
     )
     grey = grey_sample(film)
-    return Look(
+    return FilmCheck(
         short_side=min(height, width),
         aspect=max(height, width) / min(height, width),
         contrast=contrast_of(grey),
