@@ -6,7 +6,7 @@ class OsteonError(Exception):
 
 
 class UnreachableError(OsteonError):
-    """A server that does not answer, so that nothing is known; said again later, the same may be well."""
+    """A server that does not answer, so that nothing is known; tried again later, the same may succeed."""
 
 
 class UnreadableFilmError(OsteonError):

@@ -24,11 +24,14 @@ class Compiled:
 
     def task(self, name: str) -> dict[str, Any]:
         """A task by its name, wherever it is nested."""
-        found = {key: task for dag in self.dags() for key, task in dag["tasks"].items()}
-        return dict(found[name])
+        tasks = {key: task for dag in self.dags() for key, task in dag["tasks"].items()}
+        return dict(tasks[name])
 
     def dags(self) -> list[dict[str, Any]]:
-        return [self.spec["root"]["dag"], *(one["dag"] for one in self.spec["components"].values() if "dag" in one)]
+        return [
+            self.spec["root"]["dag"],
+            *(component["dag"] for component in self.spec["components"].values() if "dag" in component),
+        ]
 
     def executor(self, name: str) -> dict[str, Any]:
         """What a task's container is."""
@@ -52,8 +55,8 @@ class Compiled:
 def compiled(folder: Path, name: str = "training", **resources: Any) -> Compiled:
     """Compile a pipeline with some resources other than the defaults."""
     file = folder / f"{name}.yaml"
-    asked = ResourceParams.model_validate(resources)
-    in_own_thread(lambda: compile_pipeline(name, file, IMAGE, asked, COMMIT))
+    parsed = ResourceParams.model_validate(resources)
+    in_own_thread(lambda: compile_pipeline(name, file, IMAGE, parsed, COMMIT))
     text = file.read_text(encoding="utf-8")
     spec, platform = YAML(typ="safe").load_all(text)
     return Compiled(text, spec, platform)

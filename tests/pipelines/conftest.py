@@ -131,8 +131,8 @@ def osteon(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             cli.main()
-        said = capsys.readouterr()
-        assert "Traceback" not in said.err
-        return Done(int(ended.value.code or 0), said.out, said.err)
+        output = capsys.readouterr()
+        assert "Traceback" not in output.err
+        return Done(int(ended.value.code or 0), output.out, output.err)
 
     return run

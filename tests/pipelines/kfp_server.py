@@ -32,7 +32,7 @@ NEVER = "0001-01-01T00:00:00Z"
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """A request as it came."""
 
     method: str
@@ -72,15 +72,19 @@ class Kfp:
     # What the next run goes through, each time it is looked at; the last one stays.
     plays: list[dict[str, Any]] = field(default_factory=list)
     answers: dict[str, Answer] = field(default_factory=dict)  # by "METHOD /path", a regular expression
-    asked: list[Asked] = field(default_factory=list)
-    then: Callable[[Asked], None] = lambda asked: None  # done after each request
+    requests: list[Request] = field(default_factory=list)
+    then: Callable[[Request], None] = lambda request: None  # done after each request
     multi_user: bool = False
     serves_pages: bool = False  # it is the server of the pages, which passes on v2beta1 alone
     address: str = ""
 
-    def sent(self, method: str, path: str) -> list[Asked]:
+    def sent(self, method: str, path: str) -> list[Request]:
         """The requests of a kind, the path without /apis/v2beta1."""
-        return [one for one in self.asked if one.method == method and re.fullmatch(f"{V2}{path}", one.path)]
+        return [
+            request
+            for request in self.requests
+            if request.method == method and re.fullmatch(f"{V2}{path}", request.path)
+        ]
 
     def add_run(self, run_id: str, parameters: dict[str, str] | None = None, **more: Any) -> dict[str, Any]:
         """A run that is there already."""
@@ -120,20 +124,20 @@ def nodes(name: str, state: str, number: int, begin: int = 0, end: int = 0, atte
 
     first = number * 100
     driver = {"DRIVER": "FAILED", "WAITING": "RUNNING", "SKIPPED": "SKIPPED"}.get(state, "SUCCEEDED")
-    found = [node(f"{name}-driver", "system-container-driver", first, driver, (first + 1,))]
+    nodes = [node(f"{name}-driver", "system-container-driver", first, driver, (first + 1,))]
     if state == "WAITING":
-        return found
+        return nodes
     if state in ("DRIVER", "SKIPPED"):
-        return [*found, node(name, "system-container-executor", first + 1, "SKIPPED")]
+        return [*nodes, node(name, "system-container-executor", first + 1, "SKIPPED")]
     graph = "SUCCEEDED" if state == "CACHED" else state
-    found.append(node(name, "system-container-executor", first + 1, graph, (first + 2,)))
+    nodes.append(node(name, "system-container-executor", first + 1, graph, (first + 2,)))
     if state == "CACHED":
-        return [*found, node("executor", "system-container-executor", first + 2, "SKIPPED")]
+        return [*nodes, node("executor", "system-container-executor", first + 2, "SKIPPED")]
     tries = tuple(first + 3 + i for i in range(attempts)) if attempts > 1 else ()
-    found.append(node("executor", "system-container-impl", first + 2, state, tries))
+    nodes.append(node("executor", "system-container-impl", first + 2, state, tries))
     for i, key in enumerate(tries):
-        found.append(node(f"executor({i})", "system-container-impl", key, state if i == attempts - 1 else "FAILED"))
-    return found
+        nodes.append(node(f"executor({i})", "system-container-impl", key, state if i == attempts - 1 else "FAILED"))
+    return nodes
 
 
 def inside(name: str, state: str, number: int, *steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -166,33 +170,33 @@ def _not_found(what: str) -> _RefusedError:
     )
 
 
-def _page_of(found: list[dict[str, Any]], query: dict[str, str], key: str) -> dict[str, Any]:
+def _page_of(items: list[dict[str, Any]], query: dict[str, str], key: str) -> dict[str, Any]:
     for predicate in json.loads(query.get("filter") or "{}").get("predicates", ()):
         assert predicate["operation"] == "EQUALS", predicate
-        found = [one for one in found if one.get(predicate["key"]) == predicate["stringValue"]]
+        items = [item for item in items if item.get(predicate["key"]) == predicate["stringValue"]]
     for name in ("experiment_id", "namespace"):
         if query.get(name):
-            found = [one for one in found if one.get(name) == query[name]]
+            items = [item for item in items if item.get(name) == query[name]]
     if query.get("sort_by", "").endswith("desc"):
-        found = sorted(found, key=lambda one: str(one["created_at"]), reverse=True)
+        items = sorted(items, key=lambda item: str(item["created_at"]), reverse=True)
     size, begin = int(query.get("page_size") or 10), int(query.get("page_token") or 0)
-    page: dict[str, Any] = {"total_size": len(found)}
+    page: dict[str, Any] = {"total_size": len(items)}
     # Nothing is told of what is empty.
-    if found[begin : begin + size]:
-        page[key] = found[begin : begin + size]
-    if begin + size < len(found):
+    if items[begin : begin + size]:
+        page[key] = items[begin : begin + size]
+    if begin + size < len(items):
         page["next_page_token"] = str(begin + size)
     return page
 
 
-def _one(found: list[dict[str, Any]], key: str, wanted: str) -> dict[str, Any]:
-    for one in found:
-        if one[key] == wanted:
-            return one
+def _find(items: list[dict[str, Any]], key: str, wanted: str) -> dict[str, Any]:
+    for item in items:
+        if item[key] == wanted:
+            return item
     raise _not_found(f"{key} {wanted}")
 
 
-Route = Callable[[Kfp, Asked, tuple[str, ...]], Any]
+Route = Callable[[Kfp, Request, tuple[str, ...]], Any]
 ROUTES: list[tuple[str, str, Route]] = []
 
 
@@ -205,34 +209,34 @@ def route(method: str, path: str) -> Callable[[Route], Route]:
 
 
 @route("GET", f"{V2}/healthz")
-def _health(kfp: Kfp, asked: Asked, _: tuple[str, ...]) -> Any:
+def _health(kfp: Kfp, request: Request, _: tuple[str, ...]) -> Any:
     return {"multi_user": kfp.multi_user, "pipeline_store": "database"}
 
 
 @route("GET", f"{V2}/pipelines")
-def _pipelines(kfp: Kfp, asked: Asked, _: tuple[str, ...]) -> Any:
-    return _page_of(kfp.pipelines, asked.query, "pipelines")
+def _pipelines(kfp: Kfp, request: Request, _: tuple[str, ...]) -> Any:
+    return _page_of(kfp.pipelines, request.query, "pipelines")
 
 
 @route("POST", f"{V2}/pipelines")
-def _new_pipeline(kfp: Kfp, asked: Asked, _: tuple[str, ...]) -> Any:
-    made = {"pipeline_id": f"p{len(kfp.pipelines)}", "created_at": at(0), **asked.body}
+def _new_pipeline(kfp: Kfp, request: Request, _: tuple[str, ...]) -> Any:
+    made = {"pipeline_id": f"p{len(kfp.pipelines)}", "created_at": at(0), **request.body}
     kfp.pipelines.append(made)
     return made
 
 
 @route("POST", f"{V2}/pipelines/upload_version")
-def _new_version(kfp: Kfp, asked: Asked, _: tuple[str, ...]) -> Any:
-    pipeline = _one(kfp.pipelines, "pipeline_id", asked.query["pipelineid"])["pipeline_id"]
-    name = asked.query["name"]
-    if any((one["pipeline_id"], one["display_name"]) == (pipeline, name) for one in kfp.versions):
+def _new_version(kfp: Kfp, request: Request, _: tuple[str, ...]) -> Any:
+    pipeline = _find(kfp.pipelines, "pipeline_id", request.query["pipelineid"])["pipeline_id"]
+    name = request.query["name"]
+    if any((version["pipeline_id"], version["display_name"]) == (pipeline, name) for version in kfp.versions):
         raise _RefusedError(refusal(409, f"Already exist error: The name {name} already exist"))
-    kfp.uploads.append(asked.body)
+    kfp.uploads.append(request.body)
     made = {
         "pipeline_id": pipeline,
         "pipeline_version_id": f"v{len(kfp.versions)}",
         "display_name": name,
-        "description": asked.query.get("description", ""),
+        "description": request.query.get("description", ""),
         "created_at": at(len(kfp.versions)),
     }
     kfp.versions.append(made)
@@ -240,42 +244,44 @@ def _new_version(kfp: Kfp, asked: Asked, _: tuple[str, ...]) -> Any:
 
 
 @route("GET", f"{V2}/pipelines/([^/]+)/versions")
-def _versions(kfp: Kfp, asked: Asked, found: tuple[str, ...]) -> Any:
-    return _page_of([one for one in kfp.versions if one["pipeline_id"] == found[0]], asked.query, "pipeline_versions")
+def _versions(kfp: Kfp, request: Request, groups: tuple[str, ...]) -> Any:
+    return _page_of(
+        [version for version in kfp.versions if version["pipeline_id"] == groups[0]], request.query, "pipeline_versions"
+    )
 
 
 @route("GET", f"{V2}/pipelines/([^/]+)/versions/([^/]+)")
-def _version(kfp: Kfp, asked: Asked, found: tuple[str, ...]) -> Any:
-    return _one(kfp.versions, "pipeline_version_id", found[1])
+def _version(kfp: Kfp, request: Request, groups: tuple[str, ...]) -> Any:
+    return _find(kfp.versions, "pipeline_version_id", groups[1])
 
 
 @route("GET", f"{V2}/experiments")
-def _experiments(kfp: Kfp, asked: Asked, _: tuple[str, ...]) -> Any:
-    return _page_of(kfp.experiments, asked.query, "experiments")
+def _experiments(kfp: Kfp, request: Request, _: tuple[str, ...]) -> Any:
+    return _page_of(kfp.experiments, request.query, "experiments")
 
 
 @route("POST", f"{V2}/experiments")
-def _new_experiment(kfp: Kfp, asked: Asked, _: tuple[str, ...]) -> Any:
-    made = {"experiment_id": f"e{len(kfp.experiments)}", "created_at": at(0), **asked.body}
+def _new_experiment(kfp: Kfp, request: Request, _: tuple[str, ...]) -> Any:
+    made = {"experiment_id": f"e{len(kfp.experiments)}", "created_at": at(0), **request.body}
     kfp.experiments.append(made)
     return made
 
 
 @route("POST", f"{V2}/runs")
-def _new_run(kfp: Kfp, asked: Asked, _: tuple[str, ...]) -> Any:
-    made = {"run_id": f"5b0e0000-0000-4000-8000-00000000000{len(kfp.runs)}", **asked.body}
+def _new_run(kfp: Kfp, request: Request, _: tuple[str, ...]) -> Any:
+    made = {"run_id": f"5b0e0000-0000-4000-8000-00000000000{len(kfp.runs)}", **request.body}
     kfp.runs.append({"state": "PENDING", "created_at": at(0), **made, "plays": list(kfp.plays)})
     return made
 
 
 @route("GET", f"{V2}/runs")
-def _runs(kfp: Kfp, asked: Asked, _: tuple[str, ...]) -> Any:
-    return _page_of([{key: run[key] for key in run if key != "plays"} for run in kfp.runs], asked.query, "runs")
+def _runs(kfp: Kfp, request: Request, _: tuple[str, ...]) -> Any:
+    return _page_of([{key: run[key] for key in run if key != "plays"} for run in kfp.runs], request.query, "runs")
 
 
 @route("GET", f"{V2}/runs/([^/:]+)")
-def _run(kfp: Kfp, asked: Asked, found: tuple[str, ...]) -> Any:
-    run = _one(kfp.runs, "run_id", found[0])
+def _run(kfp: Kfp, request: Request, groups: tuple[str, ...]) -> Any:
+    run = _find(kfp.runs, "run_id", groups[0])
     plays = run.get("plays") or []
     if plays:
         run.update(plays.pop(0) if len(plays) > 1 else plays[0])
@@ -283,52 +289,52 @@ def _run(kfp: Kfp, asked: Asked, found: tuple[str, ...]) -> Any:
 
 
 @route("GET", "/apis/v1alpha1/runs/([^/]+)/nodes/([^/]+)/log")
-def _log(kfp: Kfp, asked: Asked, found: tuple[str, ...]) -> Any:
+def _log(kfp: Kfp, request: Request, groups: tuple[str, ...]) -> Any:
     if kfp.serves_pages:
         return Answer(200, "<!doctype html><title>Kubeflow Pipelines</title>", "text/html; charset=UTF-8")
-    if found[1] not in kfp.logs:
+    if groups[1] not in kfp.logs:
         text = {"error_message": "Failed to read logs for run", "error_details": "pods not found"}
         return Answer(500, json.dumps(text))
-    return Answer(200, kfp.logs[found[1]], "text/plain")
+    return Answer(200, kfp.logs[groups[1]], "text/plain")
 
 
 @route("GET", "/k8s/pod/logs")
-def _page_log(kfp: Kfp, asked: Asked, _: tuple[str, ...]) -> Any:
+def _page_log(kfp: Kfp, request: Request, _: tuple[str, ...]) -> Any:
     if not kfp.serves_pages:
         raise _not_found("page")
-    if asked.query["podname"] not in kfp.logs:
+    if request.query["podname"] not in kfp.logs:
         return Answer(500, "Could not get main container logs: Error: no archive", "text/plain")
-    return Answer(200, kfp.logs[asked.query["podname"]], "text/plain")
+    return Answer(200, kfp.logs[request.query["podname"]], "text/plain")
 
 
 @route("GET", f"{V2}/recurringruns")
-def _recurring_runs(kfp: Kfp, asked: Asked, _: tuple[str, ...]) -> Any:
-    return _page_of(kfp.recurring, asked.query, "recurringRuns")
+def _recurring_runs(kfp: Kfp, request: Request, _: tuple[str, ...]) -> Any:
+    return _page_of(kfp.recurring, request.query, "recurringRuns")
 
 
 @route("POST", f"{V2}/recurringruns")
-def _new_recurring_run(kfp: Kfp, asked: Asked, _: tuple[str, ...]) -> Any:
+def _new_recurring_run(kfp: Kfp, request: Request, _: tuple[str, ...]) -> Any:
     # KFP makes a second one of the same name without a word.
-    made = {"recurring_run_id": f"j{len(kfp.asked)}", "created_at": at(len(kfp.asked)), **asked.body}
+    made = {"recurring_run_id": f"j{len(kfp.requests)}", "created_at": at(len(kfp.requests)), **request.body}
     made["status"] = "ENABLED" if made["mode"] == "ENABLE" else "DISABLED"
     kfp.recurring.append(made)
     return made
 
 
 @route("GET", f"{V2}/recurringruns/([^/:]+)")
-def _recurring_run(kfp: Kfp, asked: Asked, found: tuple[str, ...]) -> Any:
-    return _one(kfp.recurring, "recurring_run_id", found[0])
+def _recurring_run(kfp: Kfp, request: Request, groups: tuple[str, ...]) -> Any:
+    return _find(kfp.recurring, "recurring_run_id", groups[0])
 
 
 @route("DELETE", f"{V2}/recurringruns/([^/:]+)")
-def _delete_recurring_run(kfp: Kfp, asked: Asked, found: tuple[str, ...]) -> Any:
-    kfp.recurring.remove(_one(kfp.recurring, "recurring_run_id", found[0]))
+def _delete_recurring_run(kfp: Kfp, request: Request, groups: tuple[str, ...]) -> Any:
+    kfp.recurring.remove(_find(kfp.recurring, "recurring_run_id", groups[0]))
     return {}
 
 
 @route("POST", f"{V2}/recurringruns/([^/:]+):disable")
-def _disable(kfp: Kfp, asked: Asked, found: tuple[str, ...]) -> Any:
-    _one(kfp.recurring, "recurring_run_id", found[0]).update(mode="DISABLE", status="DISABLED")
+def _disable(kfp: Kfp, request: Request, groups: tuple[str, ...]) -> Any:
+    _find(kfp.recurring, "recurring_run_id", groups[0]).update(mode="DISABLE", status="DISABLED")
     return {}
 
 
@@ -353,10 +359,10 @@ class _Handler(BaseHTTPRequestHandler):
             body = part.get_payload(decode=True)  # type: ignore[union-attr]
         elif content:
             body = json.loads(content)
-        asked = Asked(self.command, path, query, headers, body)
-        self.kfp.asked.append(asked)
-        answer = self._answer(asked)
-        self.kfp.then(asked)
+        request = Request(self.command, path, query, headers, body)
+        self.kfp.requests.append(request)
+        answer = self._answer(request)
+        self.kfp.then(request)
         time.sleep(answer.seconds)
         text = answer.body.encode()
         self.send_response(answer.status)
@@ -365,17 +371,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text)
 
-    def _answer(self, asked: Asked) -> Answer:
+    def _answer(self, request: Request) -> Answer:
         for pattern, answer in self.kfp.answers.items():
-            if re.fullmatch(pattern, f"{asked.method} {asked.path}") and answer.times:
+            if re.fullmatch(pattern, f"{request.method} {request.path}") and answer.times:
                 answer.times -= 1
                 return answer
         try:
             for method, path, function in ROUTES:
-                found = re.fullmatch(path, asked.path)
-                if found and method == asked.method:
-                    said = function(self.kfp, asked, found.groups())
-                    return said if isinstance(said, Answer) else Answer(200, json.dumps(said))
+                match = re.fullmatch(path, request.path)
+                if match and method == request.method:
+                    answer = function(self.kfp, request, match.groups())
+                    return answer if isinstance(answer, Answer) else Answer(200, json.dumps(answer))
         except _RefusedError as refused:
             return refused.answer
         return Answer(404, "Not Found\n", "text/plain")

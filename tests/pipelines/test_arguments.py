@@ -23,19 +23,19 @@ POLICY = read_policy(ROOT / "mlflow" / "promotion.yaml")
 
 def test_values_take_the_place_of_those_of_the_file() -> None:
     given = ["training.epochs=3", "training.learning_rate=1e-3", "classical.svm.c=2", "data.classes.fractured=[ja, 1a]"]
-    found = with_values(Params(), [*given, "training.weights=", "training.weights=''", "augmentation.mirror=false"])
-    assert (found.training.epochs, found.training.learning_rate, found.classical.svm.c) == (3, 1e-3, 2.0)
-    assert found.data.classes.fractured == ["ja", "1a"]
-    assert found.training.weights == ""
-    assert found.augmentation.mirror is False
-    same = {name: getattr(found, name) for name in Params.model_fields if name not in ("training", "classical")}
+    params = with_values(Params(), [*given, "training.weights=", "training.weights=''", "augmentation.mirror=false"])
+    assert (params.training.epochs, params.training.learning_rate, params.classical.svm.c) == (3, 1e-3, 2.0)
+    assert params.data.classes.fractured == ["ja", "1a"]
+    assert params.training.weights == ""
+    assert params.augmentation.mirror is False
+    same = {name: getattr(params, name) for name in Params.model_fields if name not in ("training", "classical")}
     assert same["search"] == Params().search
     assert with_values(Params(), []) == Params()
 
 
 def test_a_range_of_the_search_is_one_value() -> None:
-    found = with_values(Params(), ["search.space.svm.c={low: 0.5, high: 8, log: true}"])
-    assert found.search.space.svm["c"] == Range(low=0.5, high=8, log=True)
+    params = with_values(Params(), ["search.space.svm.c={low: 0.5, high: 8, log: true}"])
+    assert params.search.space.svm["c"] == Range(low=0.5, high=8, log=True)
 
 
 @pytest.mark.parametrize(
@@ -76,10 +76,10 @@ def test_every_wrong_parameter_has_its_line() -> None:
 
 def test_the_arguments_are_strings_that_the_steps_can_read_back() -> None:
     params = with_values(Params(), ["training.epochs=3"])
-    found = training_arguments(params, POLICY, "git@host.example:osteon.git", "v1", None, "new films")
-    assert Params.model_validate_json(found.pop("params")) == params
-    assert Policy.model_validate_json(found.pop("policy")) == POLICY
-    assert found == {
+    arguments = training_arguments(params, POLICY, "git@host.example:osteon.git", "v1", None, "new films")
+    assert Params.model_validate_json(arguments.pop("params")) == params
+    assert Policy.model_validate_json(arguments.pop("policy")) == POLICY
+    assert arguments == {
         "repository": "git@host.example:osteon.git",
         "revision": "v1",
         "mode": POLICY.mode,
@@ -155,7 +155,7 @@ def test_whatever_the_password_is_it_is_found(password: str, scheme: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("address", "found"),
+    ("address", "expected"),
     [
         ("git@git.example:osteon.git", "git@git.example:osteon.git"),
         ("https://git.example/osteon.git", "https://git.example/osteon.git"),
@@ -163,11 +163,11 @@ def test_whatever_the_password_is_it_is_found(password: str, scheme: str) -> Non
     ],
 )
 def test_the_repository_is_the_folders_origin_unless_it_has_a_password(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, found: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, expected: str
 ) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert origin(tmp_path) == ""
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     assert origin(tmp_path) == ""
     subprocess.run(["git", "remote", "add", "origin", address], cwd=tmp_path, check=True)
-    assert origin(tmp_path) == found
+    assert origin(tmp_path) == expected

@@ -23,8 +23,8 @@ def pipeline(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.mark.parametrize("name", PIPELINES)
 def test_the_files_in_the_repository_are_what_is_compiled_now(name: str, tmp_path: Path) -> None:
-    found = (GOLDEN / f"{name}.yaml").read_text(encoding="utf-8")
-    assert compiled(tmp_path, name).text == found, f"osteon pipeline compile --image {IMAGE} --commit {COMMIT}"
+    text = (GOLDEN / f"{name}.yaml").read_text(encoding="utf-8")
+    assert compiled(tmp_path, name).text == text, f"osteon pipeline compile --image {IMAGE} --commit {COMMIT}"
 
 
 @pytest.mark.parametrize("name", PIPELINES)
@@ -43,7 +43,7 @@ def test_every_task_runs_in_the_image_by_its_digest_and_knows_it(pipeline: Compi
     for name in pipeline.executed():
         container = pipeline.executor(name)
         assert container["image"] == IMAGE
-        variables = {one["name"]: one["value"] for one in container["env"]}
+        variables = {variable["name"]: variable["value"] for variable in container["env"]}
         assert variables == {"OSTEON_IMAGE": IMAGE, "OSTEON_PIPELINE_COMMIT": COMMIT}
 
 
@@ -66,9 +66,9 @@ def test_the_pass_is_named_by_the_pods_label_and_by_no_argument(pipeline: Compil
 def test_keys_and_addresses_come_from_the_secret(pipeline: Compiled) -> None:
     for name in pipeline.executed():
         secrets = pipeline.pod(name)["secretAsEnv"]
-        assert {one["secretName"] for one in secrets} == {"osteon"}
-        assert [one["keyToEnv"][0]["secretKey"] for one in secrets] == list(SECRETS)
-        assert all(one["optional"] for one in secrets)
+        assert {secret["secretName"] for secret in secrets} == {"osteon"}
+        assert [secret["keyToEnv"][0]["secretKey"] for secret in secrets] == list(SECRETS)
+        assert all(secret["optional"] for secret in secrets)
 
 
 def test_what_looks_at_the_network_is_tried_again_after_longer_and_longer_pauses(pipeline: Compiled) -> None:
@@ -88,11 +88,11 @@ def test_no_task_is_tried_again_where_none_should(tmp_path: Path) -> None:
 
 def test_resources_time_memory_and_rights(pipeline: Compiled) -> None:
     wanted = {"find-films": StepResources(cpu=1.0, memory="2G", hours=0.5), "train": ResourceParams().training}
-    for name, asked in wanted.items():
+    for name, expected in wanted.items():
         resources, pod = pipeline.executor(name)["resources"], pipeline.pod(name)
-        assert float(resources["resourceCpuRequest"]) == asked.cpu
-        assert resources["resourceMemoryRequest"] == resources["resourceMemoryLimit"] == asked.memory
-        assert float(pod["activeDeadlineSeconds"]) == asked.hours * 3600
+        assert float(resources["resourceCpuRequest"]) == expected.cpu
+        assert resources["resourceMemoryRequest"] == resources["resourceMemoryLimit"] == expected.memory
+        assert float(pod["activeDeadlineSeconds"]) == expected.hours * 3600
         assert pod["securityContext"] == {"runAsNonRoot": True}
         (shared,) = pod["emptyDirMounts"]
         assert (shared["mountPath"], shared["medium"], shared["sizeLimit"]) == ("/dev/shm", "Memory", "1G")  # noqa: S108
@@ -102,7 +102,7 @@ def test_what_learns_gets_a_gpu_and_a_node_that_has_one(tmp_path: Path) -> None:
     nodes = {"kind": "example.com/gpu", "selector": {"pool": "x"}, "tolerations": ["example.com/gpu"]}
     pipeline = compiled(tmp_path, gpu_nodes=nodes, training={"gpu": 2})
     accelerators = {name: pipeline.executor(name)["resources"].get("accelerator") for name in pipeline.executed()}
-    with_one = {name: found for name, found in accelerators.items() if found}
+    with_one = {name: gpus for name, gpus in accelerators.items() if gpus}
     assert set(with_one) == {"search", "cross-validate-fold", "train"}
     assert with_one["train"] == {
         "count": "2",
@@ -128,8 +128,8 @@ def test_workers_of_the_search_are_tasks_beside_it(tmp_path: Path) -> None:
 
 def test_folds_run_side_by_side_all_or_so_many(tmp_path: Path) -> None:
     def policy(**resources: int) -> object:
-        found = compiled(tmp_path, **resources)
-        (loop,) = [task for dag in found.dags() for task in dag["tasks"].values() if "parameterIterator" in task]
+        pipeline = compiled(tmp_path, **resources)
+        (loop,) = [task for dag in pipeline.dags() for task in dag["tasks"].values() if "parameterIterator" in task]
         return loop.get("iteratorPolicy")
 
     assert policy() is None
@@ -189,7 +189,7 @@ def test_compile_writes_both_pipelines_with_what_params_yaml_asks_for(
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["compile", "--image", "osteon:1.0"], "error: osteon:1.0: a tag can move"),
         (["run"], "give --local"),
@@ -197,12 +197,12 @@ def test_compile_writes_both_pipelines_with_what_params_yaml_asks_for(
     ],
 )
 def test_misuse_is_said_before_anything_is_done(
-    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("params.yaml", "mlflow"):
         (tmp_path / name).symlink_to(GOLDEN.parents[1] / name)
     monkeypatch.chdir(tmp_path)
-    assert said in said_by(["pipeline", *words], capsys, code=2)
+    assert message in said_by(["pipeline", *words], capsys, code=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow", "params.yaml"]
 
 

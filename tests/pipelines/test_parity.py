@@ -42,7 +42,7 @@ def component_step(name: str) -> Step:
 
 
 def every_component() -> list[str]:
-    return [name for name, one in vars(steps).items() if hasattr(one, "component_spec")]
+    return [name for name, value in vars(steps).items() if hasattr(value, "component_spec")]
 
 
 @pytest.fixture(scope="module")
@@ -57,14 +57,14 @@ def test_every_step_is_a_component_and_nothing_else_is_but_what_is_listed() -> N
 @pytest.mark.parametrize("name", [*sorted(set(STEPS) - ONLY_HERE), "promote", "cross_validate_fold"])
 def test_a_components_artefacts_are_the_steps_paths(name: str) -> None:
     spec, step = getattr(steps, name).component_spec, component_step(name)
-    read = {key for key, one in spec.inputs.items() if one.type.startswith("system.")}
-    wrote = {key for key, one in spec.outputs.items() if one.type.startswith("system.")}
+    read = {key for key, artefact in spec.inputs.items() if artefact.type.startswith("system.")}
+    wrote = {key for key, artefact in spec.outputs.items() if artefact.type.startswith("system.")}
     reads_films = "source" in step.inputs
     assert read - {"computed"} == set(step.inputs) - LOOKED_AT - FROM_TEXT
     assert ("computed" in read) == (name == "cross_validate")
     shown = SHOWN | {"card"} if name == "promote" else SHOWN
     assert wrote - shown == set(step.outputs)
-    given = {key for key, one in spec.inputs.items() if not one.type.startswith("system.")}
+    given = {key for key, artefact in spec.inputs.items() if not artefact.type.startswith("system.")}
     assert ({"repository", "revision", "data"} <= given) == reads_films
     if name != "promote":
         assert given - {"repository", "revision", "data"} == ({"given"} if name.endswith("_fold") else {"params"})
@@ -117,8 +117,8 @@ def test_a_change_of_one_section_changes_what_those_steps_get_that_read_it(
 def test_every_fold_gets_its_number_and_what_cross_validate_reads() -> None:
     params = Params().model_copy(update={"preparation": Params().preparation.model_copy(update={"folds": 3})})
     given = params_of_folds(params.model_dump_json())
-    assert [one.partition(" ")[0] for one in given] == ["0", "1", "2"]
-    assert {one.partition(" ")[2] for one in given} == {params_of_steps(params.model_dump_json())["cross_validate"]}
+    assert [text.partition(" ")[0] for text in given] == ["0", "1", "2"]
+    assert {text.partition(" ")[2] for text in given} == {params_of_steps(params.model_dump_json())["cross_validate"]}
 
 
 def test_the_graph_of_dvc_yaml_is_the_pipelines_but_for_what_is_listed(training: Compiled) -> None:
@@ -129,22 +129,22 @@ def test_the_graph_of_dvc_yaml_is_the_pipelines_but_for_what_is_listed(training:
 def edges_of_dvc() -> set[tuple[str, str]]:
     """Which stage reads what which other stage wrote; phantoms are the films, which nobody hands on."""
     maker = {out: name for name, stage in DVC.items() for out in stage["outs"]}
-    found = {(maker[dep], name) for name, stage in DVC.items() for dep in stage["deps"] if dep in maker}
-    return {(above, name) for above, name in found if above not in ONLY_HERE}
+    edges = {(maker[dep], name) for name, stage in DVC.items() for dep in stage["deps"] if dep in maker}
+    return {(above, name) for above, name in edges if above not in ONLY_HERE}
 
 
 def edges_of_pipeline(training: Compiled) -> set[tuple[str, str]]:
     """The same of the tasks, a fan-out and its collection counted as the one step that they are."""
-    one = {"cross_validate_fold": "cross_validate"}
-    found: set[tuple[str, str]] = set()
+    merged = {"cross_validate_fold": "cross_validate"}
+    edges: set[tuple[str, str]] = set()
     for dag in training.dags():
         for name, task in dag["tasks"].items():
             for given in task.get("inputs", {}).get("artifacts", {}).items():
                 above = origin(training, given[1])
                 step = name.replace("-", "_")
-                if above is not None and step in {*STEPS, *one}:
-                    found.add((one.get(above, above), one.get(step, step)))
-    return {(above, step) for above, step in found if above != step}
+                if above is not None and step in {*STEPS, *merged}:
+                    edges.add((merged.get(above, above), merged.get(step, step)))
+    return {(above, step) for above, step in edges if above != step}
 
 
 def origin(training: Compiled, given: dict[str, Any]) -> str | None:

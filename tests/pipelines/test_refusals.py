@@ -68,7 +68,7 @@ def test_a_slow_host(two_runs: Kfp, osteon: Osteon, words: tuple[str, ...], monk
     assert (done.code, done.out) == (2, "")
     assert done.err.endswith(f"{two_runs.address} was silent for 0.1 s; {SILENT}\n")
     assert len(done.err.splitlines()) == 1
-    assert len(two_runs.asked) == 2  # it is not asked again: it may have heard it
+    assert len(two_runs.requests) == 2  # it is not asked again: it may have heard it
 
 
 SILENT = "it may have been done all the same: `osteon pipeline status` lists the runs"
@@ -79,7 +79,7 @@ def test_a_host_whose_health_is_slow(server: Kfp, osteon: Osteon, monkeypatch: p
     server.answers[".*"] = Answer(200, "{}", seconds=0.3)
     done = osteon("status")
     assert (done.code, done.err) == (2, f"error: {server.address} was silent for 0.1 s\n")
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)

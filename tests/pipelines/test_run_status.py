@@ -63,8 +63,8 @@ def test_a_run_that_fails_ends_with_the_step_and_the_end_of_its_log(server: Kfp,
     log = [line for line in done.lines if line.startswith("    ")]
     assert (len(log), log[0], log[-1]) == (20, "    line 31", "    error: no film is left")
     if pages:
-        (asked,) = (one for one in server.asked if one.path == "/k8s/pod/logs")
-        assert asked.query == {"podname": POD, "runid": run_id, "podnamespace": "kubeflow"}
+        (request,) = (request for request in server.requests if request.path == "/k8s/pod/logs")
+        assert request.query == {"podname": POD, "runid": run_id, "podnamespace": "kubeflow"}
     everything = osteon("logs", run_id)
     assert (everything.code, everything.out) == (0, server.logs[POD])
 
@@ -186,7 +186,7 @@ def test_steps_side_by_side_under_one_name_are_told_each(server: Kfp, osteon: Os
 
 def test_conditions_loops_and_pipelines_in_pipelines_are_no_steps(server: Kfp, osteon: Osteon) -> None:
     fold = [nodes("fold", state, number, 5, 36) for number, state in ((1, "SUCCEEDED"), (2, "FAILED"))]
-    items = [inside("iteration-item", "RUNNING", 11 + i, one) for i, one in enumerate(fold)]
+    items = [inside("iteration-item", "RUNNING", 11 + i, steps) for i, steps in enumerate(fold)]
     steps = [
         inside("for-loop-2", "RUNNING", 8, *items),
         inside("osteon-training-steps", "FAILED", 3, nodes("train", "FAILED", 4, 42, 165)),

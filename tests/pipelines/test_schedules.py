@@ -23,7 +23,7 @@ def test_schedule_makes_one_that_follows_the_newest_version(server: Kfp, osteon:
     ]
     assert all(time > datetime.now(UTC) and (time.weekday(), time.hour, time.minute) == (0, 3, 30) for time in times)
     assert times[1] - times[0] == timedelta(days=7)
-    (sent,) = (one.body for one in server.sent("POST", "/recurringruns"))
+    (sent,) = (request.body for request in server.sent("POST", "/recurringruns"))
     arguments = sent["runtime_config"].pop("parameters")
     assert sent == {
         "display_name": "osteon-retraining",
@@ -38,23 +38,25 @@ def test_schedule_makes_one_that_follows_the_newest_version(server: Kfp, osteon:
     assert set(arguments) == {"params", "policy", "repository", "revision", "mode"}
     assert Params.model_validate_json(arguments["params"]).training.epochs == 3
     assert arguments["revision"] == "v1"
-    assert [one["display_name"] for one in server.pipelines] == ["osteon-retraining"]
+    assert [pipeline["display_name"] for pipeline in server.pipelines] == ["osteon-retraining"]
 
 
 def test_said_again_it_replaces_those_of_its_name_and_no_other(server: Kfp, osteon: Osteon) -> None:
     for name in ("osteon-retraining", "nightly"):
         assert osteon("schedule", "--cron", "0 3 * * 1", "--name", name).code == 0
-    earlier = [one["recurring_run_id"] for one in server.recurring]
+    earlier = [run["recurring_run_id"] for run in server.recurring]
     server.recurring += [{**server.recurring[0], "recurring_run_id": f"twin {i}"} for i in range(120)]
-    server.asked.clear()
+    server.requests.clear()
     done = osteon("schedule", "--cron", "0 4 * * *")
     assert (done.code, done.lines[0]) == (0, "osteon-retraining: replaced")
-    assert [(one["display_name"], one["trigger"]["cron_schedule"]["cron"]) for one in server.recurring] == [
+    assert [(run["display_name"], run["trigger"]["cron_schedule"]["cron"]) for run in server.recurring] == [
         ("nightly", "0 0 3 * * 1"),
         ("osteon-retraining", "0 0 4 * * *"),
     ]
     assert server.recurring[0]["recurring_run_id"] == earlier[1]
-    done_in_order = [one.method for one in server.asked if "recurringruns" in one.path and one.method != "GET"]
+    done_in_order = [
+        request.method for request in server.requests if "recurringruns" in request.path and request.method != "GET"
+    ]
     assert done_in_order == ["POST", *["DELETE"] * 121]  # the new one first
 
 
@@ -127,9 +129,9 @@ def test_pause_and_delete(server: Kfp, osteon: Osteon) -> None:
     assert osteon("schedules").lines[1].split() == ["osteon-retraining", "0", "3", "*", "*", "1", "paused", "–"]
     done = osteon("schedule", "--cron", "0 3 * * 1", "--pause")
     assert done.lines[0] == "osteon-retraining: replaced, paused"
-    assert (len(done.lines), [one["mode"] for one in server.recurring]) == (2, ["DISABLE"])
+    assert (len(done.lines), [run["mode"] for run in server.recurring]) == (2, ["DISABLE"])
     osteon("schedule", "--cron", "0 3 * * 1")
-    assert [one["mode"] for one in server.recurring] == ["ENABLE"]
+    assert [run["mode"] for run in server.recurring] == ["ENABLE"]
     done = osteon("schedule", "--delete")
     assert (done.code, done.out, server.recurring) == (0, "osteon-retraining: deleted\n", [])
 
@@ -141,7 +143,7 @@ def test_schedule_needs_to_know_what_to_do(server: Kfp, osteon: Osteon, words: t
     done = osteon("schedule", *words)
     assert done.code == 2
     assert "give --cron (and --pause, if you like), or --pause, or --delete" in done.err
-    assert server.asked == []
+    assert server.requests == []
 
 
 @pytest.mark.parametrize(
@@ -165,7 +167,7 @@ def test_a_wrong_cron_is_refused_before_anything_is_sent(server: Kfp, osteon: Os
     done = osteon("schedule", "--cron", cron)
     assert (done.code, len(done.err.splitlines())) == (2, 1)
     assert done.err.startswith(f"error: --cron '{cron}': {message}")
-    assert server.asked == []
+    assert server.requests == []
 
 
 @pytest.mark.parametrize("cron", ["0 3 * * 1", "*/15 0-6 1,15 jan-jun *", "7 7 7 7 sun", "0 3 */7 * *", "17 3 * * 0"])
@@ -176,12 +178,12 @@ def test_a_cron_gets_seconds_for_kubeflow(cron: str) -> None:
 def test_schedules_are_listed_whoever_made_them(server: Kfp, osteon: Osteon) -> None:
     assert osteon("schedules").out == "no schedule; `osteon pipeline schedule --cron …` makes one\n"
     osteon("schedule", "--cron", "0 3 * * 1")
-    one = server.recurring[0]
+    weekly = server.recurring[0]
     foreign = {"cron_schedule": {"cron": "0 30 2 ? * 2-6"}}
-    server.recurring.append({**one, "display_name": "a clone", "trigger": foreign})
+    server.recurring.append({**weekly, "display_name": "a clone", "trigger": foreign})
     hourly = {"periodic_schedule": {"interval_second": "3600"}}
-    server.recurring.append({**one, "display_name": "hourly", "trigger": hourly})
-    server.recurring.append({**one, "display_name": "odd", "trigger": {"cron_schedule": {"cron": "@daily"}}})
+    server.recurring.append({**weekly, "display_name": "hourly", "trigger": hourly})
+    server.recurring.append({**weekly, "display_name": "odd", "trigger": {"cron_schedule": {"cron": "@daily"}}})
     done = osteon("schedules")
     assert (done.code, done.err) == (0, "")
     (first,) = next_times("0 0 3 * * 1", 1)

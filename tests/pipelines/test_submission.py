@@ -25,12 +25,14 @@ def test_submit_uploads_the_version_and_starts_a_run_of_it(server: Kfp, osteon: 
         f"run       {run['run_id']}",
         f"page      {server.address}/#/runs/details/{run['run_id']}",
     ]
-    assert [(one["display_name"], one["name"]) for one in server.pipelines] == [("osteon-training", "osteon-training")]
+    assert [(pipeline["display_name"], pipeline["name"]) for pipeline in server.pipelines] == [
+        ("osteon-training", "osteon-training")
+    ]
     (upload,) = server.sent("POST", "/pipelines/upload_version")
     assert upload.query == {"name": name, "pipelineid": "p0", "description": IMAGE}
     assert server.uploads == [TRAINING.read_bytes()]
-    assert [one.body for one in server.sent("POST", "/experiments")] == [{"display_name": "osteon"}]
-    (sent,) = (one.body for one in server.sent("POST", "/runs"))
+    assert [request.body for request in server.sent("POST", "/experiments")] == [{"display_name": "osteon"}]
+    (sent,) = (request.body for request in server.sent("POST", "/runs"))
     arguments = sent["runtime_config"].pop("parameters")
     assert sent.pop("display_name").startswith("osteon-training 20")
     assert sent == {
@@ -88,7 +90,7 @@ def test_the_repository_is_the_folders_own_or_that_of_the_secret(server: Kfp, os
     subprocess.run(["git", "remote", "set-url", "origin", "https://anna:sesame@git.example/osteon.git"], check=True)
     assert osteon("submit").code == 0
     assert sent() == ""
-    assert "sesame" not in str(server.asked)
+    assert "sesame" not in str(server.requests)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +115,7 @@ def test_what_is_wrong_is_said_before_anything_is_sent(
     assert done.err.startswith(f"error: {message}")
     assert len(done.err.splitlines()) == 1
     assert "sesame" not in done.err
-    assert server.asked == []
+    assert server.requests == []
 
 
 @pytest.mark.parametrize("image", ["registry.example/osteon:v1", "registry.example/osteon", "osteon:v1@sha256:abc"])
@@ -125,13 +127,13 @@ def test_an_image_that_is_named_by_a_tag_is_refused(server: Kfp, osteon: Osteon,
         f"error: {TRAINING}: the image {image} is named by a tag, which may move; name its digest: "
         "`osteon pipeline compile --image NAME@sha256:…`\n"
     )
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_the_example_of_the_repository_is_no_pipeline_to_run(server: Kfp, osteon: Osteon) -> None:
     compile_to(TRAINING, "osteon-training", IMAGE.replace("a" * 64, "0" * 64))
     done = osteon("submit")
-    assert (done.code, done.out, server.asked) == (2, "", [])
+    assert (done.code, done.out, server.requests) == (2, "", [])
     assert done.err.startswith(f"error: {TRAINING}: is an example, compiled for an image that is nowhere; `osteon pipe")
 
 
@@ -147,12 +149,12 @@ def test_no_cluster_is_named(osteon: Osteon, project: Path) -> None:
 def test_the_token_is_read_from_its_file_for_each_request(server: Kfp, osteon: Osteon, token: Path) -> None:
     token.write_text("sesame-1\n")
     assert osteon("submit").code == 0
-    assert {asked.headers["authorization"] for asked in server.asked} == {"Bearer sesame-1"}
-    server.asked.clear()
+    assert {request.headers["authorization"] for request in server.requests} == {"Bearer sesame-1"}
+    server.requests.clear()
     token.write_text("sesame-2\n")
     assert osteon("schedules").code == 0
-    assert {asked.headers["authorization"] for asked in server.asked} == {"Bearer sesame-2"}
-    assert {"cookie"} & {name for asked in server.asked for name in asked.headers} == set()
+    assert {request.headers["authorization"] for request in server.requests} == {"Bearer sesame-2"}
+    assert {"cookie"} & {name for request in server.requests for name in request.headers} == set()
 
 
 def test_a_token_that_is_renewed_in_the_middle_is_taken(server: Kfp, osteon: Osteon, token: Path) -> None:
@@ -161,9 +163,9 @@ def test_a_token_that_is_renewed_in_the_middle_is_taken(server: Kfp, osteon: Ost
         frame("RUNNING", nodes("ingest", "RUNNING", 1)),
         frame("SUCCEEDED", nodes("ingest", "SUCCEEDED", 1)),
     ]
-    server.then = lambda asked: token.write_text("sesame-2") and None if "/runs/" in asked.path else None
+    server.then = lambda request: token.write_text("sesame-2") and None if "/runs/" in request.path else None
     assert osteon("submit", "--wait").code == 0
-    first, second = (one.headers["authorization"] for one in server.sent("GET", "/runs/[^/]+"))
+    first, second = (request.headers["authorization"] for request in server.sent("GET", "/runs/[^/]+"))
     assert (first, second) == ("Bearer sesame-1", "Bearer sesame-2")
 
 
@@ -173,8 +175,8 @@ def test_a_cookie_comes_from_the_environment_alone(
     monkeypatch.setenv("OSTEON_KFP_COOKIE", "authservice_session=sesame")
     done = osteon("submit")
     assert done.code == 0
-    assert {asked.headers["cookie"] for asked in server.asked} == {"authservice_session=sesame"}
-    assert {"authorization"} & {name for asked in server.asked for name in asked.headers} == set()
+    assert {request.headers["cookie"] for request in server.requests} == {"authservice_session=sesame"}
+    assert {"authorization"} & {name for request in server.requests for name in request.headers} == set()
     assert "sesame" not in done.out + done.err
     assert "cookie" not in osteon("submit", "--help").out.lower()
 
@@ -188,7 +190,7 @@ def test_a_token_file_without_a_token(
     done = osteon("status")
     assert (done.code, len(done.err.splitlines())) == (2, 1)
     assert done.err.startswith(f"error: OSTEON_KFP_TOKEN_FILE={token}: {reason}")
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_nothing_is_written_to_the_users_home(server: Kfp, osteon: Osteon, tmp_path: Path) -> None:
@@ -200,9 +202,9 @@ def test_the_namespace_goes_with_all_that_is_looked_for_and_made(server: Kfp, os
     server.multi_user = True
     for words in (("submit",), ("schedule", "--cron", "0 3 * * 1"), ("schedules",), ("status",)):
         assert osteon(*words, "--namespace", "anna").code == 0, words
-    assert {one["namespace"] for one in (*server.pipelines, *server.experiments)} == {"anna"}
+    assert {item["namespace"] for item in (*server.pipelines, *server.experiments)} == {"anna"}
     for path in ("/pipelines", "/experiments", "/recurringruns"):
-        assert {one.query["namespace"] for one in server.sent("GET", path)} == {"anna"}
+        assert {request.query["namespace"] for request in server.sent("GET", path)} == {"anna"}
 
 
 def test_where_there_are_several_users_a_namespace_is_needed(
@@ -216,7 +218,7 @@ def test_where_there_are_several_users_a_namespace_is_needed(
         2,
         "error: this Kubeflow has several users; say which namespace is yours with --namespace\n",
     )
-    assert [one.path for one in server.asked] == ["/apis/v2beta1/healthz"]
+    assert [request.path for request in server.requests] == ["/apis/v2beta1/healthz"]
     # In a pod it is the pod's.
     (tmp_path / "namespace").write_text("anna")
     monkeypatch.setattr(kfp.client.Client, "_NAMESPACE_PATH", str(tmp_path / "namespace"))
@@ -243,4 +245,4 @@ def test_the_library_says_nothing(server: Kfp, osteon: Osteon, caplog: pytest.Lo
     with caplog.at_level(logging.INFO):
         done = osteon("submit")
     assert (len(done.lines), done.err) == (3, "")
-    assert [one for one in caplog.records if one.name.startswith(("kfp", "urllib3", "root"))] == []
+    assert [record for record in caplog.records if record.name.startswith(("kfp", "urllib3", "root"))] == []

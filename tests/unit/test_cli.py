@@ -214,12 +214,12 @@ def test_promote_reads_the_folder_that_the_parameter_file_names(project: Path) -
 def meaning(section: type[Section], key: str) -> str:
     """What the schema says of a key, however deep it lies."""
     schema = section.model_json_schema()
-    found = schema
+    field = schema
     for part in key.split("."):
-        found = found["properties"][part]
-        about = found.get("description")
-        if "$ref" in found:
-            found = schema["$defs"][found["$ref"].rpartition("/")[2]]
+        field = field["properties"][part]
+        about = field.get("description")
+        if "$ref" in field:
+            field = schema["$defs"][field["$ref"].rpartition("/")[2]]
     assert about, f"{key} has no description"
     return str(about)
 

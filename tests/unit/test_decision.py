@@ -74,18 +74,18 @@ def evidence(**changes: Any) -> Evidence:
 
 
 def rule(decision: Decision, name: str) -> Rule:
-    (found,) = [one for one in decision.rules if one.rule == name]
-    return found
+    (matching,) = [judged for judged in decision.rules if judged.rule == name]
+    return matching
 
 
 # ---------------------------------------------------------------- the whole
 
 
 def test_the_first_model_needs_the_floors_alone(policy: Policy) -> None:
-    found = decide(scored(), None, evidence(), policy)
-    assert found.promote
-    assert (found.candidate, found.champion, found.films, found.groups) == ("2", None, 200, 50)
-    verdicts = {one.rule: one.verdict for one in found.rules}
+    decision = decide(scored(), None, evidence(), policy)
+    assert decision.promote
+    assert (decision.candidate, decision.champion, decision.films, decision.groups) == ("2", None, 200, 50)
+    verdicts = {rule.rule: rule.verdict for rule in decision.rules}
     assert verdicts == {
         "scores": "pass",
         "auroc": "pass",
@@ -102,17 +102,17 @@ def test_the_first_model_needs_the_floors_alone(policy: Policy) -> None:
         "leaks": "pass",
         "parity": "pass",
     }
-    assert Decision.model_validate_json(found.model_dump_json()) == found
+    assert Decision.model_validate_json(decision.model_dump_json()) == decision
 
 
 def test_nothing_known_is_refused_by_every_rule_that_needs_to_know(policy: Policy) -> None:
-    found = decide(scored(), None, Evidence(), policy)
-    assert not found.promote
-    assert {one.rule for one in found.failing()} == {
+    decision = decide(scored(), None, Evidence(), policy)
+    assert not decision.promote
+    assert {rule.rule for rule in decision.failing()} == {
         "subgroups", "calibration", "robustness", "refused", "latency", "lineage", "clean", "leaks",
     }  # fmt: skip
     # A model without a network has no export. One with a network always has: promotion/step.py sees to that.
-    assert rule(found, "parity").verdict == "not applicable"
+    assert rule(decision, "parity").verdict == "not applicable"
 
 
 @settings(deadline=None, max_examples=40)
@@ -164,11 +164,11 @@ def test_a_report_that_lacks_a_figure_is_refused(policy: Policy, path: tuple[str
     ],
 )
 def test_scores_of_which_nothing_can_be_said(policy: Policy, films: pd.DataFrame, reason: str) -> None:
-    found = decide(dataclasses.replace(scored(), films=films), scored("1"), evidence(), policy)
-    assert not found.promote
-    assert rule(found, "scores").reason == reason
+    decision = decide(dataclasses.replace(scored(), films=films), scored("1"), evidence(), policy)
+    assert not decision.promote
+    assert rule(decision, "scores").reason == reason
     for name in ("auroc", "sensitivity", "non_inferiority"):
-        assert rule(found, name) == Rule(rule=name, verdict="fail", reason="nothing to judge by: see scores")
+        assert rule(decision, name) == Rule(rule=name, verdict="fail", reason="nothing to judge by: see scores")
 
 
 def test_floors_are_under_the_lower_ends(policy: Policy) -> None:
@@ -180,8 +180,8 @@ def test_floors_are_under_the_lower_ends(policy: Policy) -> None:
     sensitivity = mean_share(np.array(shares), 0.95, binary=False)
     assert auroc.low
     assert sensitivity.low
-    for name, found in (("auroc", auroc), ("sensitivity", sensitivity)):
-        for floor, verdict in ((found.low, "pass"), (np.nextafter(found.low, 1), "fail")):
+    for name, estimate in (("auroc", auroc), ("sensitivity", sensitivity)):
+        for floor, verdict in ((estimate.low, "pass"), (np.nextafter(estimate.low, 1), "fail")):
             asked = policy.model_copy(update={name: floor})
             assert rule(decide(candidate, None, evidence(), asked), name).verdict == verdict
 
@@ -193,7 +193,7 @@ def test_a_worse_candidate_is_refused_and_a_better_or_equal_one_is_not(policy: P
     good, bad = scored("1", noise=0.2), scored("2", noise=0.6, seed=1)
     refused = decide(bad, good, evidence(), policy)
     assert not refused.promote
-    assert [one.rule for one in refused.failing()] == ["non_inferiority"]
+    assert [rule.rule for rule in refused.failing()] == ["non_inferiority"]
     numbers = rule(refused, "non_inferiority").numbers
     assert numbers["value"] is not None
     assert numbers["value"] < -0.1
@@ -216,8 +216,8 @@ def test_the_margin(policy: Policy) -> None:
 def test_films_are_found_by_their_hash_and_not_by_their_row(policy: Policy) -> None:
     champion = scored("1", noise=0.2)
     turned = dataclasses.replace(champion, films=champion.films.sample(frac=1, random_state=0))
-    one, other = (decide(scored(), each, evidence(), policy) for each in (champion, turned))
-    assert rule(one, "non_inferiority") == rule(other, "non_inferiority")
+    straight, other = (decide(scored(), each, evidence(), policy) for each in (champion, turned))
+    assert rule(straight, "non_inferiority") == rule(other, "non_inferiority")
 
 
 def test_films_that_one_of_both_was_trained_on_do_not_count(policy: Policy) -> None:
@@ -229,11 +229,11 @@ def test_films_that_one_of_both_was_trained_on_do_not_count(policy: Policy) -> N
     knowing = Scored("1", by_heart, frozenset(by_heart["sha256"][:100]), 0.2)
     asked = policy.model_copy(update={"non_inferiority": policy.non_inferiority.model_copy(update={"films": 99})})
     taught = dataclasses.replace(candidate, trained=frozenset(by_heart["sha256"][100:101]))
-    found = rule(decide(taught, knowing, evidence(), asked), "non_inferiority")
-    rest = [dataclasses.replace(one, films=one.films.iloc[101:]) for one in (candidate, champion)]
+    result = rule(decide(taught, knowing, evidence(), asked), "non_inferiority")
+    rest = [dataclasses.replace(model, films=model.films.iloc[101:]) for model in (candidate, champion)]
     expected = rule(decide(*rest, evidence(), asked), "non_inferiority")
-    assert found.numbers["films"] == 99
-    assert found.numbers == expected.numbers
+    assert result.numbers["films"] == 99
+    assert result.numbers == expected.numbers
     few = rule(decide(taught, knowing, evidence(), policy), "non_inferiority")
     assert few.verdict == "fail"
     assert few.reason.startswith("99 test films that neither was trained on (101 others were); 100 of both classes")
@@ -247,9 +247,9 @@ def test_films_that_the_champion_was_not_asked_about_do_not_count(policy: Policy
 def test_a_champion_that_gives_no_numbers_or_no_longer_loads(policy: Policy) -> None:
     broken = dataclasses.replace(scored("1"), films=scored("1").films.assign(score=np.nan))
     assert rule(decide(scored(), broken, evidence(), policy), "non_inferiority").verdict == "fail"
-    found = decide(scored(), None, evidence(champion_fault="package.json is missing"), policy)
-    assert rule(found, "non_inferiority").reason == "the model in use cannot be asked: package.json is missing"
-    assert not found.promote
+    decision = decide(scored(), None, evidence(champion_fault="package.json is missing"), policy)
+    assert rule(decision, "non_inferiority").reason == "the model in use cannot be asked: package.json is missing"
+    assert not decision.promote
 
 
 # ---------------------------------------------------------------- the report
@@ -258,18 +258,18 @@ def test_a_champion_that_gives_no_numbers_or_no_longer_loads(policy: Policy) -> 
 def test_the_worst_change_of_the_film_counts(policy: Policy) -> None:
     metrics = evaluated()
     metrics["robustness"]["exposure +20%"]["share"]["value"] = 0.31
-    found = rule(decide(scored(), None, evidence(evaluation=metrics), policy), "robustness")
-    assert (found.verdict, found.reason) == ("fail", "31.0% of the answers flip when exposure +20%; 0.3 at most")
+    result = rule(decide(scored(), None, evidence(evaluation=metrics), policy), "robustness")
+    assert (result.verdict, result.reason) == ("fail", "31.0% of the answers flip when exposure +20%; 0.3 at most")
 
 
 def test_a_weak_subgroup_is_refused_by_name_and_a_small_one_is_named(policy: Policy) -> None:
     metrics = evaluated()
-    found = decide(scored(), None, evidence(evaluation=metrics), policy)
-    assert "region knee (9)" in rule(found, "subgroups too small").reason
+    decision = decide(scored(), None, evidence(evaluation=metrics), policy)
+    assert "region knee (9)" in rule(decision, "subgroups too small").reason
     metrics["subgroups"]["by"]["region"]["knee"]["positive"] = 10
-    found = decide(scored(), None, evidence(evaluation=metrics), policy)
-    assert rule(found, "subgroup region knee").verdict == "fail"
-    assert "subgroups too small" not in {one.rule for one in found.rules}
+    decision = decide(scored(), None, evidence(evaluation=metrics), policy)
+    assert rule(decision, "subgroup region knee").verdict == "fail"
+    assert "subgroups too small" not in {rule.rule for rule in decision.rules}
 
 
 @pytest.mark.parametrize(("name", "path"), [("calibration", ("calibration", "test", "ece")), ("refused", ("refused",))])
@@ -285,17 +285,17 @@ def test_limits_from_above(policy: Policy, name: str, path: tuple[str, ...]) -> 
 
 
 def test_a_model_that_refuses_nothing_by_its_kind(policy: Policy) -> None:
-    found = decide(scored(), None, evidence(evaluation=evaluated() | {"refused": None}, parity=None), policy)
-    assert found.promote
-    assert rule(found, "refused").verdict == rule(found, "parity").verdict == "not applicable"
+    decision = decide(scored(), None, evidence(evaluation=evaluated() | {"refused": None}, parity=None), policy)
+    assert decision.promote
+    assert rule(decision, "refused").verdict == rule(decision, "parity").verdict == "not applicable"
 
 
 @pytest.mark.parametrize("name", ["lineage", "clean", "leaks", "parity"])
 def test_what_the_policy_does_not_ask_for_is_said(policy: Policy, name: str) -> None:
     bad = {"lineage": ["manifest"], "clean": False, "leaks": ["g1"], "parity": (False, "no")}
-    found = decide(scored(), None, evidence(**{name: bad[name]}), policy.model_copy(update={name: False}))
-    assert rule(found, name) == Rule(rule=name, verdict="not applicable", reason="the policy does not ask for it")
-    assert found.promote
+    decision = decide(scored(), None, evidence(**{name: bad[name]}), policy.model_copy(update={name: False}))
+    assert rule(decision, name) == Rule(rule=name, verdict="not applicable", reason="the policy does not ask for it")
+    assert decision.promote
 
 
 # ---------------------------------------------------------------- the policy's file

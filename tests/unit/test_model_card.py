@@ -98,9 +98,9 @@ def test_with_all_stated_only_what_a_card_cannot_say_is_left(info: PackageInfo, 
     """Abstracts, and what comes of changing a model after its evaluation, which Osteon does not."""
     parts = re.findall(r"\{\{ (?:section|stated)\(.*\) \}\}", SHIPPED.read_text(encoding="utf-8"))
     assert len(parts) > 25
-    said = [part.replace(', "", ', ', "said", ').replace('else ""', 'else "said"') for part in parts]
+    stated = [part.replace(', "", ', ', "said", ').replace('else ""', 'else "said"') for part in parts]
     template = tmp_path / "card.md.j2"
-    template.write_text("\n".join(["{% set drawn, finding = false, 'x' %}", *said, "{{ checklists() }}"]), "utf-8")
+    template.write_text("\n".join(["{% set drawn, finding = false, 'x' %}", *stated, "{{ checklists() }}"]), "utf-8")
     left = [line.split("Not: ")[1] for line in card(info, template).splitlines() if " answered. Not: " in line]
     assert left == ["2 abstract.", "2 abstract, 12f updating, 24 results of updating.", "2 abstract."]
 
@@ -136,9 +136,9 @@ def test_a_dry_run_promises_nothing(info: PackageInfo) -> None:
 def test_that_no_patient_is_on_both_sides_is_said_only_where_it_was_found_so(info: PackageInfo) -> None:
     kept = "No patient, study or copy of a film is on both sides"
     assert kept not in card(info)
-    for verdict, said in (("pass", True), ("fail", False), ("not applicable", False)):
+    for verdict, claimed in (("pass", True), ("fail", False), ("not applicable", False)):
         rule = Rule.model_validate({"rule": "leaks", "verdict": verdict, "reason": "so it is"})
-        assert (kept in card(info, decision=decision().model_copy(update={"rules": [rule]}))) is said
+        assert (kept in card(info, decision=decision().model_copy(update={"rules": [rule]}))) is claimed
 
 
 def test_what_was_not_searched_or_calibrated_is_not_said_to_be(info: PackageInfo) -> None:
@@ -161,11 +161,11 @@ def test_phantoms_are_called_so(info: PackageInfo) -> None:
 
 
 def test_the_films_by_what_they_are_of() -> None:
-    found = shares(films())
-    assert found[0] == Share("source", "clinic", 4, 2, 2, 1)
-    assert found[1] == Share("region", "hand", 2, 2, 1, 1)
-    assert Share("region", "unknown", 1, 0, 0, 0) in found
-    assert [(one.value, one.films + one.test_films) for one in found if one.attribute == "hardware"] == [
+    table = shares(films())
+    assert table[0] == Share("source", "clinic", 4, 2, 2, 1)
+    assert table[1] == Share("region", "hand", 2, 2, 1, 1)
+    assert Share("region", "unknown", 1, 0, 0, 0) in table
+    assert [(share.value, share.films + share.test_films) for share in table if share.attribute == "hardware"] == [
         ("no", 4),
         ("yes", 1),
         ("unknown", 1),
@@ -179,11 +179,11 @@ def test_many_regions_are_cut_short_and_none_is_lost() -> None:
         .loc[[0] * (count + 3)]
         .assign(region=[f"r{number}" for number in range(count)] + ["r0", "r1", "r2"], test=False)
     )
-    found = [one for one in shares(many.reset_index(drop=True)) if one.attribute == "region"]
-    assert len(found) == MOST_VALUES + 1
-    assert found[-1].value == "5 others"
-    assert sum(one.films for one in found) == count + 3
-    assert {one.value for one in found[:3]} == {"r0", "r1", "r2"}
+    table = [share for share in shares(many.reset_index(drop=True)) if share.attribute == "region"]
+    assert len(table) == MOST_VALUES + 1
+    assert table[-1].value == "5 others"
+    assert sum(share.films for share in table) == count + 3
+    assert {share.value for share in table[:3]} == {"r0", "r1", "r2"}
 
 
 def test_a_name_from_a_file_is_no_markup(info: PackageInfo) -> None:
@@ -196,7 +196,7 @@ def test_a_name_from_a_file_is_no_markup(info: PackageInfo) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("fine\n{% if %}\n", r"card\.md\.j2: line 2: Expected an expression"),
         ("fine\nfine\n{{ nosuch }}\n", r"card\.md\.j2: line 3: 'nosuch' is undefined"),
@@ -207,11 +207,11 @@ def test_a_name_from_a_file_is_no_markup(info: PackageInfo) -> None:
     ],
 )
 def test_a_fault_in_the_template_is_named_with_its_line(
-    info: PackageInfo, tmp_path: Path, text: str, said: str
+    info: PackageInfo, tmp_path: Path, text: str, message: str
 ) -> None:
     template = tmp_path / "card.md.j2"
     template.write_text(text, encoding="utf-8")
-    with pytest.raises(OsteonError, match=said):
+    with pytest.raises(OsteonError, match=message):
         card(info, template)
 
 

@@ -70,8 +70,8 @@ def train(
     """A training in which nothing is learnt; params.seed says by whom."""
     packaged(model, seed=params.seed)
     films = open_prepared(dataset).films
-    learnt = films.loc[~films["test"], ["film_id", "sha256", "md5"]].assign(role="train")
-    learnt.to_csv(model / "films.csv", index=False)
+    training_films = films.loc[~films["test"], ["film_id", "sha256", "md5"]].assign(role="train")
+    training_films.to_csv(model / "films.csv", index=False)
     info = read_info(model).model_copy(update={"files": hashes_of(model)})
     (model / INFO).write_text(info.model_dump_json(), encoding="utf-8")
     return Nothing()
@@ -100,9 +100,9 @@ class Bench:
         }
 
     def promote(self, name: str, **changed: Path) -> PromotionSummary:
-        found = runs.run_step(describe(promote), self.paths(name) | changed, self.params)
-        assert isinstance(found, PromotionSummary)
-        return found
+        summary = runs.run_step(describe(promote), self.paths(name) | changed, self.params)
+        assert isinstance(summary, PromotionSummary)
+        return summary
 
     def policy(self, **changes: str) -> None:
         text = SHIPPED.read_text(encoding="utf-8")
@@ -125,7 +125,7 @@ def made(
     test = np.flatnonzero(prepared.films["test"].to_numpy(bool))
     labels = prepared.films["label"].iloc[test].to_numpy(int)
     packages = [open_package(packaged(folder / f"try {name}", seed=seed)) for name, seed in SEEDS.items()]
-    good, middling, bad = (roc_auc_score(labels, one.probabilities(prepared.pixels[test])) for one in packages)
+    good, middling, bad = (roc_auc_score(labels, package.probabilities(prepared.pixels[test])) for package in packages)
     assert good > middling > bad, "other networks are drawn from SEEDS now"
     assert good - bad > 0.15
     params = Params(
@@ -198,7 +198,7 @@ def test_the_first_model_is_promoted_and_its_decision_is_kept(bench: Bench) -> N
     assert entry.decision == hashlib.sha256(text).hexdigest()
     # With the run that made it, for as long as the store is there.
     client = MlflowClient()
-    names = {one.path for one in client.list_artifacts(str(entry.run), "decision")}
+    names = {file.path for file in client.list_artifacts(str(entry.run), "decision")}
     assert names == {"decision/decision.json", "decision/decision.html", "decision/model_card.md"}
     metrics = json.loads((bench.folder / "middling report" / "metrics.json").read_text(encoding="utf-8"))
     auroc = shown(Estimate(**metrics["test"]["auroc"]))
@@ -207,9 +207,9 @@ def test_the_first_model_is_promoted_and_its_decision_is_kept(bench: Bench) -> N
     assert f"| AUROC | {auroc} |" in card
     assert f"| package | {dvc_hash(bench.folder / 'middling')} |" in card
     assert f"| run of train | {client.get_model_version(MODEL, '1').run_id} |" in card
-    said = str(client.get_model_version(MODEL, "1").description)
-    assert said.startswith("Promoted. AUROC 0.")
-    assert said.endswith(f"Model card and decision: artifacts of run {entry.run}, folder decision.")
+    description = str(client.get_model_version(MODEL, "1").description)
+    assert description.startswith("Promoted. AUROC 0.")
+    assert description.endswith(f"Model card and decision: artifacts of run {entry.run}, folder decision.")
 
     page = (bench.folder / "decision" / "decision.html").read_text(encoding="utf-8")
     assert f"Version 1 of {MODEL}: promoted" in page
@@ -256,7 +256,7 @@ def test_a_worse_one_is_refused_with_reasons_and_a_better_one_promoted(either_be
 def test_the_champion_is_scored_now_on_the_same_films(bench: Bench) -> None:
     bench.promote("middling")
     bench.promote("good")
-    (rule,) = [one for one in bench.decision().rules if one.rule == "non_inferiority"]
+    (rule,) = [rule for rule in bench.decision().rules if rule.rule == "non_inferiority"]
     prepared = open_prepared(bench.pipeline.dataset)
     test = np.flatnonzero(prepared.films["test"].to_numpy(bool))
     labels = prepared.films["label"].iloc[test].to_numpy(int)
@@ -329,10 +329,10 @@ def test_two_promotions_at_once(either_bench: Bench, tmp_path: Path) -> None:
         "error: another decision was made while this one was; run promote again, against what is in use now"
     )
     registry = Registry.connect()
-    assert [(one.action, one.version) for one in registry.entries()] == [("promoted", version)]
+    assert [(entry.action, entry.version) for entry in registry.entries()] == [("promoted", version)]
     assert registry.reconcile_aliases().champion == version
     assert aliases()[CHAMPION] == version
-    # And the other is judged against it when it is said again.
+    # And the other is judged against it when promote runs again.
     other = "middling" if registry.tags(version)[PACKAGE] == dvc_hash(bench.folder / "good") else "good"
     bench.promote(other)
     assert bench.decision().champion == version
@@ -455,7 +455,7 @@ def test_the_command(bench: Bench) -> None:
     assert refused.stdout.startswith("promote: version 2 is not good enough\n  ✗ auroc: ")
     assert run.invoke(app, ["rollback"]).exit_code == 2
     history = run.invoke(app, ["registry", "history", "--json"])
-    assert [(one["version"], one["action"]) for one in json.loads(history.stdout)] == [
+    assert [(entry["version"], entry["action"]) for entry in json.loads(history.stdout)] == [
         ("1", "promoted"),
         ("2", "refused"),
     ]

@@ -195,8 +195,8 @@ def test_promotions_and_their_history(registry: Registry) -> None:
     state = promoted(registry, "2", "3")
     assert (state.champion, state.previous) == ("3", "2")
     assert registry.aliases() == {CHAMPION: "3", PREVIOUS: "2"}
-    assert [(one.version, one.was) for one in registry.entries()] == [("1", None), ("2", "1"), ("3", "2")]
-    assert [one.before for one in registry.entries()[1:]] == [one.digest() for one in registry.entries()[:-1]]
+    assert [(entry.version, entry.was) for entry in registry.entries()] == [("1", None), ("2", "1"), ("3", "2")]
+    assert [entry.before for entry in registry.entries()[1:]] == [entry.digest() for entry in registry.entries()[:-1]]
 
 
 def test_a_refused_one_changes_nothing_but_the_history(registry: Registry) -> None:
@@ -205,7 +205,7 @@ def test_a_refused_one_changes_nothing_but_the_history(registry: Registry) -> No
     assert registry.append(entry(registry, "2", "refused"))
     registry.reconcile_aliases()
     assert registry.aliases() == {CHAMPION: "1", CHALLENGER: "2"}
-    assert [one.action for one in registry.entries()] == ["promoted", "refused"]
+    assert [entry.action for entry in registry.entries()] == ["promoted", "refused"]
 
 
 def test_the_reason_on_one_line(registry: Registry) -> None:
@@ -217,13 +217,13 @@ def test_the_reason_on_one_line(registry: Registry) -> None:
 
 def test_of_two_decisions_on_one_state_the_first_holds_and_the_other_knows(registry: Registry) -> None:
     promoted(registry, "1")
-    one, other = entry(registry, "2"), entry(registry, "3")
-    assert registry.append(one)
+    second, other = entry(registry, "2"), entry(registry, "3")
+    assert registry.append(second)
     assert not registry.append(other)
     assert registry.reconcile_aliases().champion == "2"
     # And life goes on.
     assert promoted(registry, "3").champion == "3"
-    assert [one.version for one in registry.entries()] == ["1", "2", "3"]
+    assert [entry.version for entry in registry.entries()] == ["1", "2", "3"]
 
 
 def test_a_long_reason_is_kept_whole(registry: Registry) -> None:
@@ -246,7 +246,7 @@ def test_a_log_of_many_pages(registry: Registry, monkeypatch: pytest.MonkeyPatch
     registry.client.set_model_version_tag(LOG, "2", "seen", "yes")
     by_page = partial(registry.client.search_model_versions, max_results=2)
     monkeypatch.setattr(registry.client, "search_model_versions", by_page)
-    assert [one.version for one in registry.entries()] == ["1", "2", "3", "1", "2"]
+    assert [entry.version for entry in registry.entries()] == ["1", "2", "3", "1", "2"]
 
 
 def test_an_alias_that_is_new_is_set_by_several_at_once(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,7 +267,7 @@ def test_two_processes_that_decide_the_same_at_once(registry: Registry, tmp_path
     assert both[1][2].splitlines()[-1] == (
         "error: another decision was made at the same time; look at osteon registry history and run the command again"
     )
-    assert [one.action for one in registry.entries()] == ["promoted", "promoted", "rolled back"]
+    assert [entry.action for entry in registry.entries()] == ["promoted", "promoted", "rolled back"]
     assert registry.aliases() == {CHAMPION: "1", PREVIOUS: "2"}
 
 
@@ -293,10 +293,10 @@ def dying(client: MlflowClient, at: int, *, after: bool, monkeypatch: pytest.Mon
             called.append(name)
             if len(called) == at and not after:
                 raise Died
-            found = whole(*args, **kwargs)
+            result = whole(*args, **kwargs)
             if len(called) == at:
                 raise Died
-            return found
+            return result
 
         return call
 
@@ -481,7 +481,7 @@ def test_a_server_that_goes_away_at_any_call_leaves_the_old_state_or_the_new(
         calls = line.said
         assert len([call for call in calls if not call.startswith("GET")]) == 4
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-        found = set()
+        outcomes = set()
         for number, call in enumerate(calls):
             for heard in {False, not call.startswith("GET")}:
                 store.postgres.restore("decided")
@@ -489,10 +489,10 @@ def test_a_server_that_goes_away_at_any_call_leaves_the_old_state_or_the_new(
                 with pytest.raises(UnreachableError) as caught:
                     decide()
                 line.mend()
-                said = str(caught.value)
-                assert f"the MLflow server {line.address} does not answer any more (" in said
-                assert "sesame" not in said
-                assert len(said.splitlines()) == 1
+                message = str(caught.value)
+                assert f"the MLflow server {line.address} does not answer any more (" in message
+                assert "sesame" not in message
+                assert len(message.splitlines()) == 1
                 assert registry.aliases()[CHAMPION] in ("2", "3")
                 state = registry.reconcile_aliases()
                 new = number > 0 or heard
@@ -500,8 +500,8 @@ def test_a_server_that_goes_away_at_any_call_leaves_the_old_state_or_the_new(
                 aliases = registry.aliases()
                 assert (aliases[CHAMPION], aliases[PREVIOUS]) == (state.champion, state.previous)
                 assert (CHALLENGER in aliases) != new
-                found.add(new)
-        assert found == {False, True}
+                outcomes.add(new)
+        assert outcomes == {False, True}
 
 
 @on_a_server
@@ -518,7 +518,7 @@ def test_an_answer_that_is_lost_and_asked_for_again_is_one_decision(
         assert registry.append(decision)
         assert len(registry.client.search_model_versions(f"name = '{LOG}'")) == 3
         assert registry.apply_log().champion == "2"
-        assert [one.version for one in registry.entries()] == ["1", "2"]
+        assert [entry.version for entry in registry.entries()] == ["1", "2"]
         assert promoted(registry, "3").previous == "2"
 
 
@@ -537,12 +537,12 @@ def test_a_server_that_is_killed_in_the_middle_and_comes_back(
     store.server.kill()
     try:
         started = time.monotonic()
-        ((code, out, said),) = rollback.go()
+        ((code, out, stderr),) = rollback.go()
         assert time.monotonic() - started < 30
     finally:
         store.server.start()
     assert (code, out) == (2, "")
-    (line,) = said.splitlines()
+    (line,) = stderr.splitlines()
     assert line.startswith(f"error: the MLflow server {store.server.address} does not answer any more (")
     assert line.endswith("run the command again when it does: nothing is left half done")
     assert registry.reconcile_aliases().champion == "2"

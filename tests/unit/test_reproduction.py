@@ -36,14 +36,14 @@ from pathlib import Path
 
 def params():
     lines = [line.strip() for line in Path("params.yaml").read_text().splitlines()]
-    section, found = "", {}
+    section, values = "", {}
     for line in lines:
         key, _, value = line.partition(":")
         if not value:
             section = key
         elif section:
-            found[f"{section}.{key}"] = value.strip().strip("'")
-    return found
+            values[f"{section}.{key}"] = value.strip().strip("'")
+    return values
 
 def main():
     step = sys.argv[1]
@@ -137,8 +137,8 @@ class Project:
         number = len(self.client.search_model_versions(f"name = '{MODEL}'")) + 1
 
         def run(step: str, logged: dict[str, str], **linked: str) -> str:
-            found = {f"osteon.{key.replace('_', '.')}": value for key, value in linked.items()}
-            made = self.client.create_run(experiment, tags={lineage.STEP: step, **tags, **found})
+            links = {f"osteon.{key.replace('_', '.')}": value for key, value in linked.items()}
+            made = self.client.create_run(experiment, tags={lineage.STEP: step, **tags, **links})
             for key, value in logged.items():
                 self.client.log_param(made.info.run_id, key, value)
             return str(made.info.run_id)
@@ -164,8 +164,8 @@ class Project:
         return str(made.version)
 
     def run_of(self, step: str) -> str:
-        (found,) = self.client.search_runs([mlflow_store.connect()[1]], f"tags.`{lineage.STEP}` = '{step}'")
-        return str(found.info.run_id)
+        (run,) = self.client.search_runs([mlflow_store.connect()[1]], f"tags.`{lineage.STEP}` = '{step}'")
+        return str(run.info.run_id)
 
 
 @pytest.fixture(scope="module")
@@ -208,8 +208,8 @@ def project(made: Path, empty_store: Path, tmp_path: Path, monkeypatch: pytest.M
 
 
 def seen(folder: Path) -> dict[str, str | None]:
-    found: dict[str, str | None] = json.loads((folder / "seen.json").read_text())
-    return found
+    files: dict[str, str | None] = json.loads((folder / "seen.json").read_text())
+    return files
 
 
 # ---------------------------------------------------------------- it comes to the same
@@ -229,9 +229,9 @@ def test_every_stage_runs_again_with_the_commits_code_and_the_project_stays_as_i
     monkeypatch.setenv("MLFLOW_RUN_ID", "of somebody else")
     before, store = project.state(), (tmp_path / "store" / "mlflow.db").read_bytes()
     keep = tmp_path / "kept here"
-    found = reproduce(version, keep)
-    assert found.reproduced
-    assert {figure.name: (figure.original, figure.again) for figure in found.figures} == {
+    result = reproduce(version, keep)
+    assert result.reproduced
+    assert {figure.name: (figure.original, figure.again) for figure in result.figures} == {
         "auroc": (0.75, 0.75),
         "npv": (None, None),
         "n": (1, 1),
@@ -315,19 +315,19 @@ def test_what_a_run_may_differ_by(
 ) -> None:
     version = project.version()
     monkeypatch.setenv("BY_CHANCE", str(chance))
-    found = reproduce(version, None)
-    assert found.reproduced is reproduced
-    assert found.worst.name == "auroc"
-    assert found.worst.difference == pytest.approx(chance)
+    result = reproduce(version, None)
+    assert result.reproduced is reproduced
+    assert result.worst.name == "auroc"
+    assert result.worst.difference == pytest.approx(chance)
 
 
 def test_other_films_are_named_by_their_hash(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     version = project.version(data="57102aeaa256845dda8c0354b25829b5.dir")
-    there = dvc_hash(project.folder / "data" / "phantoms")
-    found = reproduce(version, None)
-    assert not found.reproduced
-    print_reproduction(found)
-    expected = f"their hash was 57102aeaa256845dda8c0354b25829b5.dir, it is {there}"
+    present = dvc_hash(project.folder / "data" / "phantoms")
+    result = reproduce(version, None)
+    assert not result.reproduced
+    print_reproduction(result)
+    expected = f"their hash was 57102aeaa256845dda8c0354b25829b5.dir, it is {present}"
     assert capsys.readouterr().out.splitlines()[-1] == f"not reproduced: the films differ; {expected}"
 
 
@@ -358,9 +358,9 @@ def test_interrupted_it_leaves_nothing_behind(project: Project, tmp_path: Path) 
         assert time.monotonic() - since < 180
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)  # to this one alone
-    _, said = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert b"Traceback" not in said
+    assert b"Traceback" not in stderr
     with pytest.raises(ProcessLookupError):
         os.kill(int(began.read_text()), 0)
     assert not list((tmp_path / "temporary").iterdir())
