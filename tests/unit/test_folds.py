@@ -73,5 +73,24 @@ def test_films_set_aside_share_no_group_with_those_that_learn_and_both_have_both
 
 def test_too_few_films_to_set_some_aside_are_said() -> None:
     films = films_of([0] * 6, [0, 1, 0, 1, 0, 1])
-    with pytest.raises(OsteonError, match=r"set training\.patience to 0"):
+    message = (
+        r"^6 films of 6 groups are too few to set some aside for early stopping; "
+        r"add films, or set training\.patience to 0$"
+    )
+    with pytest.raises(OsteonError, match=message):
         set_aside(films, development_rows(films), 0.125, 1)
+
+
+def test_the_same_seed_sets_the_same_films_aside_and_another_seed_others() -> None:
+    films = films_of([0] * 80, [row // 2 % 2 for row in range(80)])
+    rows = development_rows(films)
+    chosen = [set_aside(films, rows, 0.125, seed)[1].tolist() for seed in (1, 1, 2)]
+    assert chosen[0] == chosen[1] != chosen[2]
+
+
+def test_half_of_the_films_can_be_set_aside() -> None:
+    films = films_of([0] * 40)
+    learning, stopping = set_aside(films, development_rows(films), 0.5, 1)
+    assert len(learning) == len(stopping) == 20
+    learning, stopping = set_aside(films, development_rows(films), 0.9, 1)  # not all of them
+    assert len(learning) == len(stopping) == 20

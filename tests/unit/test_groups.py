@@ -1,9 +1,10 @@
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from osteon.films.groups import group_films, name_stem, shared_names, with_first_of_its_kind
+from osteon.films.groups import connected_components, group_films, name_stem, shared_names, with_first_of_its_kind
 from tests.making import manifest_of
 
 
@@ -92,3 +93,14 @@ def test_groups_are_the_finest_that_tear_no_sign(keys: list[tuple[int, int, int]
                 if any(x == y for x, y in zip(a, b, strict=True)):
                     closure[i] = closure[j] = min(closure[i], closure[j])
     assert pd.factorize(pd.Series(found))[0].tolist() == pd.factorize(pd.Series(closure))[0].tolist()
+
+
+def test_groups_are_named_as_the_column_is_and_numbered_in_one_type() -> None:
+    films = manifest_of([{"patient_id": "a"}, {"patient_id": "a"}, {"patient_id": "b"}])
+    films["pixel_sha256"] = ["1", "2", "3"]
+    names = group_films(films, np.empty((0, 2), np.int64))
+    assert names.name == "group"
+    assert names.dtype == "string"
+    assert names.tolist() == ["f0", "f0", "f2"]
+    assert connected_components(3, np.array([[0, 2]])).dtype == np.int64
+    assert with_first_of_its_kind(films["patient_id"]).dtype == np.int64

@@ -95,6 +95,15 @@ def test_where_every_film_is_a_hit_a_group_counts_as_a_film() -> None:
     assert wilson_in_groups(np.zeros(0, bool), np.zeros(0, np.int64), 0.95) == UNDEFINED
 
 
+@pytest.mark.parametrize(("groups", "worth"), [([0, 0, 1, 1], 4 / 3), ([0, 0, 0, 0], 1)])
+def test_two_groups_have_a_design_effect_and_one_group_counts_as_one_film(groups: list[int], worth: float) -> None:
+    """Groups of two alike films: variance 1/4 by groups, 1/12 by films. The ends solve Wilson's equation for 4/3."""
+    result = wilson_in_groups(np.array([1, 1, 0, 0], bool), np.array(groups), 0.95)
+    z = stats.norm.ppf(0.975)
+    for end in (result.low, result.high):
+        assert abs(0.5 - end) == pytest.approx(z * np.sqrt(end * (1 - end) / worth))
+
+
 @pytest.mark.parametrize(
     ("one", "other", "low", "high"),
     [

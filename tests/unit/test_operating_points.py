@@ -318,6 +318,16 @@ def test_measured_by_hand() -> None:
     assert (found.sensitivity.target, found.sensitivity.guaranteed, found.sensitivity.groups) == (0.9, True, 4)
 
 
+def test_the_same_seed_gives_the_same_interval_of_uncertain_answers() -> None:
+    labels = np.arange(40) % 2
+    scores = np.random.default_rng(0).random(40)
+    first, second, other = (
+        measure_operating_points(labels, scores, alone(labels), pair(0.3, 0.6), 0.95, 200, seed).uncertain
+        for seed in (1, 1, 2)
+    )
+    assert first == second != other
+
+
 def test_met_open_and_refuted() -> None:
     labels = np.repeat([1, 0], [100, 10])
     for kept, met, refuted in ((90, True, False), (88, False, False), (70, False, True)):
