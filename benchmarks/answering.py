@@ -257,7 +257,8 @@ def pages(count: int) -> Iterator[Pixels]:
 
 def chest(path: Path, count: int) -> Iterator[Pixels]:
     """Cuts of one film, 70 to 100 % of each side, turned by up to 10°, gamma 0.7 to 1.4, half of them mirrored."""
-    from osteon.films.reading.decoding import decode, to_8_bit
+    from osteon.films.reading.decoding import decode
+    from osteon.films.reading.film import to_8_bit
 
     film = to_8_bit(decode(path.read_bytes(), max_megapixels=80))
     film = cv2.resize(film, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)

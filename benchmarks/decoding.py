@@ -23,8 +23,10 @@ from components.ingestion.step import ingest
 from components.phantoms.step import phantoms
 from components.validation.step import validate
 from osteon.films.manifest import read_manifest
-from osteon.films.reading.decoding import decode, letterbox, over_cores
+from osteon.films.reading.decoding import decode
+from osteon.films.reading.film import letterbox
 from osteon.params import DataParams, PhantomParams, PreparationParams, ValidationParams
+from osteon.threads import over_cores
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -29,9 +29,11 @@ from osteon.films.copies.near_copies import SURE, find_near_copies
 from osteon.films.groups import connected_components
 from osteon.films.layouts import read_layout
 from osteon.films.prepared.array import open_pixels, write_pixels
-from osteon.films.reading.decoding import Film, decode, letterbox, over_cores, to_8_bit
+from osteon.films.reading.decoding import decode
+from osteon.films.reading.film import Film, letterbox, to_8_bit
 from osteon.params import DataParams, PhantomParams
 from osteon.statistics.proportions import wilson
+from osteon.threads import over_cores
 
 if TYPE_CHECKING:
     import pandas as pd

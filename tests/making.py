@@ -18,7 +18,7 @@ from components.phantoms.exposure import expose
 from components.phantoms.patients import studies
 from osteon.films.copies.alignment import FilmStack
 from osteon.films.manifest import as_manifest
-from osteon.films.reading.decoding import Film, letterbox
+from osteon.films.reading.film import Film, letterbox
 from osteon.params import ClassicalName, ClassicalParams, SearchSpace, TrainingParams
 from osteon.statistics.calibration import Calibration
 from osteon.statistics.operating_points import OperatingPoint, OperatingPoints

@@ -23,9 +23,9 @@ from osteon.films.prepared.array import (
     write_rows,
 )
 from osteon.films.prepared.warping import Variation, draw_variation, vary, vary_boxes
-from osteon.films.reading.decoding import over_cores
 from osteon.params import AugmentationParams
 from osteon.progress import progress
+from osteon.threads import over_cores
 
 PARAMS = "augmentation.json"
 SHEET_FILMS, SHEET_COPIES = 6, 7

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteon.films.manifest import Box
-from osteon.films.reading.decoding import fit_into_square
+from osteon.films.reading.film import fit_into_square
 from osteon.statistics.estimate import Estimate, Floats, Labels
 from osteon.statistics.proportions import wilson_in_groups
 

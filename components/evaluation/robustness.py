@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteon.films.prepared.warping import Variation, vary
-from osteon.films.reading.decoding import Film, fit_into_square, letterbox
+from osteon.films.reading.film import Film, fit_into_square, letterbox
 from osteon.statistics.bootstrap import bootstrap
 from osteon.statistics.estimate import Counts, Estimate, Floats, Labels
 from osteon.statistics.proportions import wilson

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from components.features.step import FeaturesSummary
 from osteon.files import atomic_dir, check_space
 from osteon.films.prepared.array import PreparedFilms, open_prepared
-from osteon.films.reading.decoding import over_cores
 from osteon.models.classical.film_features import (
     COPIES,
     FEATURES,
@@ -22,6 +21,7 @@ from osteon.models.classical.film_features import (
 )
 from osteon.params import FeatureParams
 from osteon.progress import progress
+from osteon.threads import over_cores
 
 
 def run_features(dataset: Path, augmented: Path, features: Path, params: FeatureParams) -> FeaturesSummary:

@@ -9,10 +9,11 @@ from components.ingestion.step import IngestSummary
 from osteon.errors import UnreadableFilmError
 from osteon.films.layouts import read_layout
 from osteon.films.manifest import COLUMNS, typed_frame, write_manifest
-from osteon.films.reading.decoding import over_cores, read_header
+from osteon.films.reading.decoding import read_header
 from osteon.films.reading.dicom_tags import read_tags
 from osteon.params import DataParams
 from osteon.progress import progress
+from osteon.threads import over_cores
 
 
 def run_ingest(source: Path, manifest: Path, params: DataParams) -> IngestSummary:

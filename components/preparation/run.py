@@ -13,7 +13,7 @@ from osteon.films.copies.pairs import find_pairs, joined_rows, write_pairs
 from osteon.films.groups import connected_components, group_films
 from osteon.films.manifest import boxes_to_text, read_manifest, text_to_boxes
 from osteon.films.prepared.array import FILMS, PIXELS, open_pixels, write_rows
-from osteon.films.reading.decoding import fit_into_square
+from osteon.films.reading.film import fit_into_square
 from osteon.params import PreparationParams
 
 

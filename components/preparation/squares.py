@@ -1,4 +1,4 @@
-"""Trusted films → pixels.npy and what was seen of each film; an interrupted call is continued.
+"""Trusted films → pixels.npy and the facts of each film; an interrupted call is continued.
 
 The squares are written film by film. When a block of them is on the disk, one line with the block's facts follows in
 another file. Only films whose line is whole count as done: whenever a call is killed, the next one cuts both files
@@ -25,9 +25,12 @@ from osteon.errors import OsteonError, UnreadableFilmError
 from osteon.files import check_space, remove
 from osteon.films.manifest import typed_frame
 from osteon.films.prepared.array import PIXELS, ROW_BYTES, add_pixels, pixels_end, start_pixels
-from osteon.films.reading import decoding
-from osteon.films.reading.decoding import decode, letterbox, over_cores, pixel_hash
+from osteon.films.reading import decoding, dicom_pixels
+from osteon.films.reading import film as film_module
+from osteon.films.reading.decoding import decode
+from osteon.films.reading.film import letterbox, pixel_hash
 from osteon.progress import progress
+from osteon.threads import over_cores
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +105,7 @@ def _squares(
 
 
 def _standardise(path: Path, side: int) -> tuple[NDArray[np.uint8], FilmFacts]:
-    """One film as a square, and what was seen of it."""
+    """One film as a square, and its facts."""
     try:
         film = decode(path.read_bytes(), max_megapixels=math.inf)  # validate has looked at the size
     except (OSError, UnreadableFilmError) as error:
@@ -114,8 +117,8 @@ def _standardise(path: Path, side: int) -> tuple[NDArray[np.uint8], FilmFacts]:
 def _belongs_to(films: pd.DataFrame, side: int) -> str:
     """What all lines of facts belong to, as one hash: the films in their order, the size, and how films are decoded."""
     digest = hashlib.sha256(f"{side}".encode())
-    for code in (Path(__file__), Path(decoding.__file__)):
-        digest.update(code.read_bytes())
+    for code in (__file__, decoding.__file__, dicom_pixels.__file__, film_module.__file__):
+        digest.update(Path(str(code)).read_bytes())
     for name in DECODERS:
         digest.update(f"{name} {version(name)}\n".encode())
     for path, sha256 in films[["path", "sha256"]].itertuples(index=False, name=None):

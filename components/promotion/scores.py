@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from components.promotion.decision import Scored
 from osteon.errors import OsteonError
 from osteon.films.prepared.array import open_prepared
-from osteon.films.reading.decoding import decode, letterbox
+from osteon.films.reading.decoding import decode
+from osteon.films.reading.film import letterbox
 from osteon.models.package.package import FILMS, Package, PackageInfo
 
 

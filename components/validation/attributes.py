@@ -19,7 +19,8 @@ from PIL.ExifTags import Base
 from PIL.JpegImagePlugin import get_sampling
 from pydicom import dcmread
 
-from osteon.films.reading.decoding import PILLOW_FORMATS, is_dicom, reading_dicom
+from osteon.films.reading.decoding import PILLOW_FORMATS
+from osteon.films.reading.dicom_pixels import is_dicom, reading_dicom
 
 
 class Attributes(NamedTuple):

@@ -10,10 +10,12 @@ import pandas as pd
 from components.validation.attributes import ATTRIBUTE_TYPES, Attributes, attributes_of, numbered
 from osteon.errors import UnreadableFilmError
 from osteon.films.manifest import text_to_boxes, typed_frame
-from osteon.films.reading.decoding import decode, grey_sample, over_cores, pixel_hash
+from osteon.films.reading.decoding import decode
+from osteon.films.reading.film import grey_sample, pixel_hash
 from osteon.films.reading.limits import contrast_of
 from osteon.params import ValidationParams
 from osteon.progress import progress
+from osteon.threads import over_cores
 
 
 def check_films(manifest: pd.DataFrame, source: Path, params: ValidationParams) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from osteon.films.layouts.annotations import TABLE
 from osteon.films.layouts.dicom import identifying_tags, may_be_dicom
 from osteon.films.layouts.folders import split_of
 from osteon.films.manifest import as_manifest
-from osteon.films.reading.decoding import EXTENSIONS, film_files
+from osteon.films.reading.film_files import EXTENSIONS, film_files
 from osteon.params import DataParams
 
 log = logging.getLogger(__name__)

@@ -15,8 +15,10 @@ from osteon.films.copies.keypoints import SIDE
 from osteon.films.manifest import typed_frame
 from osteon.films.prepared.array import write_pixels
 from osteon.films.prepared.row_file import RowFile
-from osteon.films.reading.decoding import decode, letterbox, over_cores, pixel_hash
+from osteon.films.reading.decoding import decode
+from osteon.films.reading.film import letterbox, pixel_hash
 from osteon.progress import progress
+from osteon.threads import over_cores
 
 MEGAPIXELS = 80.0  # no film larger is decoded; a file of some kilobytes can claim any size
 FACT_TYPES = {

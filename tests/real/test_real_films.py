@@ -12,8 +12,9 @@ from components.preparation.step import prepare
 from components.validation.step import validate
 from osteon.errors import UnreadableFilmError
 from osteon.films.manifest import read_manifest, write_manifest
-from osteon.films.reading.decoding import decode, letterbox, to_8_bit
+from osteon.films.reading.decoding import decode
 from osteon.films.reading.dicom_tags import read_tags
+from osteon.films.reading.film import letterbox, to_8_bit
 from osteon.films.shortcut_audit import read_shortcut_audit
 from osteon.params import DataParams, PreparationParams, ValidationParams
 

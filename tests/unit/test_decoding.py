@@ -14,8 +14,10 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import UID, JPEGLosslessSV1, RLELossless
 
 from osteon.errors import UnreadableFilmError
-from osteon.films.reading.decoding import Film, decode, fit_into_square, letterbox, over_cores, read_header, to_8_bit
+from osteon.films.reading.decoding import decode, read_header
 from osteon.films.reading.dicom_tags import read_tags
+from osteon.films.reading.film import Film, fit_into_square, letterbox, to_8_bit
+from osteon.threads import over_cores
 from tests.making import dicom, dicom_bytes, encoded, ramp
 
 

@@ -12,7 +12,7 @@ from osteon.films.copies.candidates import LEAST_CONSISTENT, FeatureFile, consis
 from osteon.films.copies.keypoints import DESCRIPTOR, SIDE, Features, find_features
 from osteon.films.copies.near_copies import DOUBTFUL, SURE, Pair, find_near_copies
 from osteon.films.groups import connected_components
-from osteon.films.reading.decoding import fit_into_square
+from osteon.films.reading.film import fit_into_square
 from tests.making import phantom_films, stack_of
 
 Pixels = NDArray[np.uint8]

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from osteon.errors import OsteonError
 from osteon.films.prepared.array import PreparedFilms
-from osteon.films.reading.decoding import decode, letterbox
+from osteon.films.reading.decoding import decode
+from osteon.films.reading.film import letterbox
 from osteon.models.classical.classifiers import load_classical, probabilities
 from osteon.models.classical.film_features import features_of
 from osteon.models.inference.onnx_network import OnnxNetwork

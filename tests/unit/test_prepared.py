@@ -16,7 +16,8 @@ from osteon.errors import OsteonError
 from osteon.films.manifest import read_manifest, text_to_boxes, write_manifest
 from osteon.films.prepared.array import FILMS, PIXELS, PreparedFilms, open_pixels, open_prepared, write_pixels
 from osteon.films.prepared.row_file import RowFile
-from osteon.films.reading.decoding import decode, letterbox
+from osteon.films.reading.decoding import decode
+from osteon.films.reading.film import letterbox
 from osteon.params import DataParams, PreparationParams, ValidationParams
 from tests.conftest import Pipeline
 from tests.making import encoded, manifest_of, ramp, write

@@ -18,7 +18,7 @@ from components.evaluation.robustness import (
     measure_robustness,
     turned,
 )
-from osteon.films.reading.decoding import Film, letterbox
+from osteon.films.reading.film import Film, letterbox
 from osteon.statistics.bootstrap import group_weights
 from osteon.statistics.proportions import wilson
 from tests.making import phantom_films, squared

@@ -24,7 +24,8 @@ from components.preparation.step import prepare
 from osteon.errors import OsteonError
 from osteon.files import check_space, dvc_hash, partial_path
 from osteon.films.prepared.array import PIXELS
-from osteon.films.reading import decoding
+from osteon.films.reading import decoding, dicom_pixels
+from osteon.films.reading import film as film_module
 from osteon.params import AugmentationParams, PreparationParams
 from tests.conftest import Pipeline
 from tests.making import encoded, write
@@ -195,7 +196,7 @@ def test_wherever_the_files_were_cut_off_the_end_is_the_same(
 standardise = squares._standardise
 
 
-@pytest.mark.parametrize("what", ["size", "order", "bytes", "library", "code", "nothing"])
+@pytest.mark.parametrize("what", ["size", "order", "bytes", "library", "decoding", "dicom_pixels", "film", "nothing"])
 def test_squares_of_other_films_or_of_another_decoding_are_not_continued(
     what: str,
     films: pd.DataFrame,
@@ -216,9 +217,10 @@ def test_squares_of_other_films_or_of_another_decoding_are_not_continued(
             films = films.assign(sha256=[*films["sha256"].iloc[:-1], "0" * 64])
         case "library":
             monkeypatch.setattr(squares, "version", lambda name: "1.0" if name == "pillow" else "2.0")
-        case "code":
-            changed = write(tmp_path / "decoding.py", Path(decoding.__file__).read_bytes() + b"\n")
-            monkeypatch.setattr(decoding, "__file__", str(changed))
+        case "decoding" | "dicom_pixels" | "film":
+            code = {"decoding": decoding, "dicom_pixels": dicom_pixels, "film": film_module}[what]
+            changed = write(tmp_path / "changed.py", Path(str(code.__file__)).read_bytes() + b"\n")
+            monkeypatch.setattr(code, "__file__", str(changed))
     with caplog.at_level(logging.INFO):
         standardise_films(films, source, left, side, 2)
     if what == "nothing":

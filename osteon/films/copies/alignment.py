@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteon.films.copies.keypoints import SIDE, Features, find_features, local_contrast, mirrored
-from osteon.films.reading.decoding import fit_into_square
+from osteon.films.reading.film import fit_into_square
 
 Floats = NDArray[np.float64]
 Pixels = NDArray[np.uint8]

@@ -17,8 +17,8 @@ from osteon.films.copies.alignment import Alignment, FilmStack, align
 from osteon.films.copies.candidates import MOST_CANDIDATES, FeatureFile, find_candidates
 from osteon.films.copies.keypoints import find_features
 from osteon.films.groups import connected_components
-from osteon.films.reading.decoding import over_cores
 from osteon.progress import progress
+from osteon.threads import over_cores
 
 Ints = NDArray[np.int64]
 

@@ -12,7 +12,7 @@ from pydicom import dcmread
 from osteon.errors import UnreadableFilmError
 from osteon.files import files_under
 from osteon.films.layouts import label_from_rows, read_table
-from osteon.films.reading.decoding import reading_dicom
+from osteon.films.reading.dicom_pixels import reading_dicom
 from osteon.params import DataParams
 
 TAGS = ("PatientID", "StudyInstanceUID", "SOPInstanceUID")

@@ -10,7 +10,7 @@ import pandas as pd
 
 from osteon.errors import OsteonError
 from osteon.films.layouts import label_of, no_class
-from osteon.films.reading.decoding import film_files
+from osteon.films.reading.film_files import film_files
 from osteon.params import DataParams
 
 SPLITS = {

@@ -18,7 +18,7 @@ from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
 from osteon.errors import UnreadableFilmError
-from osteon.films.reading.decoding import is_dicom, reading_dicom
+from osteon.films.reading.dicom_pixels import is_dicom, reading_dicom
 
 # Region → how it is spelled: the standard's BodyPartExamined (PS3.16, annex L), English, German, Spanish and Latin.
 # In lower case, accents and dots left out; a plural in -s is found too.

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from osteon.errors import UnreadableFilmError
-from osteon.films.reading.decoding import Film, grey_sample
+from osteon.films.reading.film import Film, grey_sample
 
 
 class FilmLimits(BaseModel):

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from osteon.errors import OsteonError, UnreadableFilmError
-from osteon.films.reading.decoding import Film, decode, grey_sample, letterbox
+from osteon.films.reading.decoding import decode
 from osteon.films.reading.dicom_tags import read_tags
+from osteon.films.reading.film import Film, grey_sample, letterbox
 from osteon.films.reading.limits import FilmLimits
 from osteon.models.classical.classifiers import load_classical, probabilities, soft_vote
 from osteon.models.inference.onnx_network import OnnxNetwork, in_float32
