@@ -11,12 +11,11 @@ import pandas as pd
 from osteon.errors import OsteonError
 from osteon.files import files_under
 from osteon.films.identity import pseudonymised
-from osteon.films.layouts import mura, read_layout
+from osteon.films.layouts import EXTENSIONS, film_files, mura, read_layout
 from osteon.films.layouts.annotations import TABLE
 from osteon.films.layouts.dicom import identifying_tags, may_be_dicom
 from osteon.films.layouts.folders import split_of
 from osteon.films.manifest import as_manifest
-from osteon.films.reading.film_files import EXTENSIONS, film_files
 from osteon.params import DataParams
 
 log = logging.getLogger(__name__)

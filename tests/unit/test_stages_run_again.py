@@ -16,7 +16,8 @@ STAGES = list(YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-
 # stage that did run again runs if the stage wrote something else than before: DVC sees that only then.
 TOUCHED = [
     ("components/phantoms/anatomy.py", "phantoms", {*STAGES} - {"phantoms"}),
-    ("osteon/films/reading/decoding.py", "ingest", {"phantoms"}),
+    ("osteon/films/reading/decoding.py", "ingest", {"phantoms", "augment", "features"}),
+    ("osteon/films/layouts/mura.py", "ingest", {*STAGES} - {"ingest"}),
     ("osteon/films/groups.py", "validate", {"phantoms", "ingest"}),
     ("components/preparation/splits.py", "prepare", {*STAGES} - {"prepare"}),
     ("osteon/films/prepared/warping.py", "augment", {"phantoms", "ingest", "validate", "prepare"}),

@@ -12,14 +12,18 @@ Adding a layout is adding one file.
 """
 
 import importlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
 from osteon.errors import OsteonError
+from osteon.files import files_under
 from osteon.films.identity import pseudonymised
 from osteon.films.manifest import as_manifest
 from osteon.params import ClassNames, DataParams
+
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".gif", ".bmp", ".dcm", ".dicom"})
 
 
 def read_layout(root: Path, params: DataParams, key: bytes | None = None) -> pd.DataFrame:
@@ -43,6 +47,11 @@ def read_layout(root: Path, params: DataParams, key: bytes | None = None) -> pd.
     # Here and not in the layouts, so that none can forget it.
     rows = as_manifest(pseudonymised(rows, key).assign(source=root.resolve().name))
     return rows.sort_values("film_id", kind="stable", ignore_index=True)
+
+
+def film_files(folder: Path) -> Iterator[Path]:
+    """Every file below a folder that has a film's extension, in order, as a path relative to the folder."""
+    return (path.relative_to(folder) for path in files_under(folder) if path.suffix.lower() in EXTENSIONS)
 
 
 def label_of(word: object, classes: ClassNames) -> int | None:

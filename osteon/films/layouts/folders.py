@@ -9,8 +9,7 @@ from pathlib import Path, PurePath
 import pandas as pd
 
 from osteon.errors import OsteonError
-from osteon.films.layouts import label_of, no_class
-from osteon.films.reading.film_files import film_files
+from osteon.films.layouts import film_files, label_of, no_class
 from osteon.params import DataParams
 
 SPLITS = {

@@ -17,9 +17,8 @@ from pathlib import Path
 import pandas as pd
 
 from osteon.errors import OsteonError
-from osteon.films.layouts import read_table
+from osteon.films.layouts import film_files, read_table
 from osteon.films.manifest import Box, boxes_to_text
-from osteon.films.reading.film_files import film_files
 from osteon.params import DataParams
 
 REGIONS = ("hand", "leg", "hip", "shoulder")

@@ -9,9 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from osteon.errors import OsteonError
-from osteon.films.layouts import label_of, no_class, read_table
+from osteon.films.layouts import film_files, label_of, no_class, read_table
 from osteon.films.manifest import LAYOUT_COLUMNS
-from osteon.films.reading.film_files import film_files
 from osteon.params import DataParams
 
 

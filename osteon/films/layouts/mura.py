@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from osteon.films.reading.film_files import film_files
+from osteon.films.layouts import film_files
 from osteon.params import DataParams
 
 FORM = re.compile(
