@@ -137,5 +137,5 @@ def describe(function: Callable[..., Summary]) -> Step:
         elif marks and typing.get_args(hint)[0] is Path and isinstance(marks[0], Output):
             outputs[name] = marks[0]
         else:
-            raise TypeError(f"{function.__name__}: {name} is neither a marked path nor a section of params.yaml")
+            raise TypeError(f"{function.__name__}: {name} is neither an Input, an Output nor a section of params.yaml")
     return Step(function, inputs, outputs, sections)

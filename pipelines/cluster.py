@@ -152,7 +152,7 @@ def _namespace_of_this_pod(client: Any) -> str:
     try:
         return Path(client._NAMESPACE_PATH).read_text(encoding="utf-8").strip()
     except OSError:
-        raise OsteonError("this Kubeflow has several users; say which namespace is yours with --namespace") from None
+        raise OsteonError("this Kubeflow has several users; give your namespace with --namespace") from None
 
 
 # ---------------------------------------------------------------- errors
@@ -198,7 +198,7 @@ def _translate(where: str, doing: str = "", missing: str = "") -> Iterator[None]
         yield
     except _PageError:
         how = _how_to_authenticate("to log in, ")
-        raise OsteonError(f"{where}: a web page came and not an answer; {how}") from None
+        raise OsteonError(f"{where}: the response is a web page; {how}") from None
     except exceptions.LocationValueError:
         raise OsteonError(f"{where}: is no address, such as https://kubeflow.example/pipeline") from None
     except (exceptions.HTTPError, OSError) as error:
@@ -223,7 +223,7 @@ def _refusal(where: str, error: Any, begin: str, missing: str) -> OsteonError:
     message = _server_message(error)
     reason = f": {message}" if message else ""
     if error.status == 401:
-        return OsteonError(f"{where} lets nobody in without credentials (401{reason}); {_how_to_authenticate()}")
+        return OsteonError(f"{where} needs a login (401{reason}); {_how_to_authenticate()}")
     if error.status == 403:
         account, permission = _account(message), re.search(r"Verb:(\w+).*?Resource:(\w+)", message)
         may = f"may not {permission[1]} {permission[2]}" if permission else "has no permission"

@@ -123,10 +123,10 @@ def _wait(cluster: Cluster, run_id: str) -> bool:
     try:
         run = follow(cluster, run_id, typer.echo)
     except KeyboardInterrupt:
-        typer.echo(f"the run goes on: `osteon pipeline status {run_id}`", err=True)
+        typer.echo(f"the run continues: `osteon pipeline status {run_id}`", err=True)
         raise
     except OsteonError as error:
-        raise OsteonError(f"{error}; the run goes on: `osteon pipeline status {run_id}`") from None
+        raise OsteonError(f"{error}; the run continues: `osteon pipeline status {run_id}`") from None
     typer.echo(run_line(run))
     if run.state == "SUCCEEDED":
         return True
@@ -180,7 +180,7 @@ def stop_schedule(server: Server, name: str, *, delete: bool) -> None:
     """
     cluster = server.connect()
     (schedules.delete if delete else schedules.pause)(cluster, name)
-    typer.echo(f"{name}: deleted" if delete else f"{name}: paused; --cron makes it anew")
+    typer.echo(f"{name}: deleted" if delete else f"{name}: paused; --cron starts it again")
 
 
 def print_schedules(server: Server) -> None:

@@ -47,9 +47,9 @@ def read_compiled(path: Path) -> CompiledFile:
     # KFP's cache compares the image's name: behind a tag that has moved it would find the results of older code.
     tags = [image for image in images if not DIGEST.fullmatch(image)]
     if tags:
-        raise OsteonError(f"{path}: the image {tags[0]} is named by a tag, which may move; name its digest: {how}")
+        raise OsteonError(f"{path}: the image {tags[0]} has a tag, which may move; name its digest: {how}")
     if any(image.endswith("0" * 64) for image in images):
-        raise OsteonError(f"{path}: is an example, compiled for an image that is nowhere; {how} writes one for yours")
+        raise OsteonError(f"{path}: is an example, compiled for an image that does not exist; {how} makes yours")
     needed = {name for name, spec in inputs.items() if "defaultValue" not in spec and not spec.get("isOptional")}
     return CompiledFile(path, hashlib.sha256(content).hexdigest()[:12], images, frozenset(inputs), frozenset(needed))
 

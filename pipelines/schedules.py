@@ -129,7 +129,9 @@ def replace(
         kept = service.recurring_run_service_get_recurring_run(recurring_run_id=made)
         if kept.mode != mode or not kept.trigger or kept.trigger.cron_schedule.cron != cron:
             service.recurring_run_service_delete_recurring_run(recurring_run_id=made)
-            raise OsteonError(f"schedule {name}: the server kept another schedule than was sent; it was removed{stays}")
+            raise OsteonError(
+                f"schedule {name}: the server kept another schedule than the one sent; it was removed{stays}"
+            )
     with translate_refusals(
         cluster, f"schedule {name} is made, but an earlier one could not be deleted; run the command again"
     ):

@@ -110,7 +110,7 @@ def compute_side_by_side(work: FoldWork, folds: list[int], at_once: int) -> "lis
     except BrokenProcessPool:
         raise OsteonError(
             "cross_validate: the process of a fold was killed, perhaps for want of memory; "
-            "set cross_validation.at_once to 1 and run again, folds that are done are kept"
+            "set cross_validation.at_once to 1 and run again; finished folds are kept"
         ) from None
 
 

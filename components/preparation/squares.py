@@ -134,7 +134,7 @@ def _continued(folder: Path, belongs_to: str, count: int, side: int) -> int:
     if facts.exists():
         with facts.open("rb") as file:
             if file.readline() != first_line:
-                log.info("what an interrupted prepare left is of other films, another size or other code: begins anew")
+                log.info("what an interrupted prepare left has other films, size or code: starts from the beginning")
             else:
                 room = pixels.stat().st_size if pixels.exists() else 0
                 for line in file:

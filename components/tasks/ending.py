@@ -57,4 +57,4 @@ def tell(address: str, content: dict[str, object]) -> None:
             pass
     except (OSError, urllib.error.URLError) as error:
         why = f"answered {error.code}" if isinstance(error, urllib.error.HTTPError) else "does not answer"
-        log.warning("%s %s; nobody was told how this pass ended", WEBHOOK, why)
+        log.warning("%s %s; nobody was told how this pipeline run ended", WEBHOOK, why)

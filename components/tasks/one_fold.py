@@ -44,7 +44,8 @@ def one_fold(number: int) -> Step:
         learning = found.over_training(training)
         if learning.precision == "auto":
             raise OsteonError(
-                "training.precision: auto would be chosen by every fold for itself; name one where folds are apart"
+                "training.precision: auto would be chosen by each fold separately; name a precision where "
+                "each fold is a task"
             )
         info = compute_fold(
             open_training_data(dataset, augmented, training, found),

@@ -186,7 +186,7 @@ def train(
             (folder / INFO).write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
         if info.parity and not info.parity.kept:
             logging.getLogger(__name__).warning(
-                "warning: as ONNX the model says something else of %d of %d films (by %.2g at most); not to be used",
+                "warning: the exported model predicts otherwise on %d of %d films (by %.2g at most); do not use it",
                 info.parity.changed,
                 info.parity.films,
                 info.parity.largest,

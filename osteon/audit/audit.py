@@ -125,9 +125,11 @@ def _counted(reasons: "pd.Series[str]") -> dict[str, int]:
 def _check_place(out: Path, root: Path) -> None:
     """Stop before the work where what is found could not, or should not, be written."""
     if out.resolve().is_relative_to(root.resolve()):
-        raise OsteonError(f"--out {out}: lies in the audited folder, and its picture would be a film of the next audit")
+        raise OsteonError(
+            f"--out {out}: is inside the audited folder, and its picture would be a film of the next audit"
+        )
     if out.exists() and not out.is_dir():
         raise OsteonError(f"--out {out}: a file, not a folder")
     others = sorted({path.name for path in out.iterdir()} - {RESULT, TABLE, PICTURE}) if out.exists() else []
     if others:
-        raise OsteonError(f"--out {out}: holds something else ({others[0]}); name a new folder")
+        raise OsteonError(f"--out {out}: has other content ({others[0]}); name a new folder")

@@ -79,7 +79,7 @@ def models_that_saw(film: str) -> Search:
         # The same film may go by another id in another set.
         return _search(client, lambda films: fits(films) | films["sha256"].isin(contents))
     if len(contents) > 1:
-        raise OsteonError(f"{film} fits {len(contents)} films; give more digits, or the film's id")
+        raise OsteonError(f"{film} matches {len(contents)} films; give more digits, or the film's id")
     return search
 
 
@@ -119,7 +119,7 @@ def films_of(what: str) -> "pd.DataFrame":
     if model is None:
         raise OsteonError(f"{what}: no model is behind it")
     if model.films is None:
-        raise OsteonError(f"{what}: no list of films is with {model.model_id}; {UNLISTED}")
+        raise OsteonError(f"{what}: there is no list of films with {model.model_id}; {UNLISTED}")
     return model.films
 
 

@@ -167,7 +167,7 @@ def lineage(what: str) -> Lineage:
         else:
             run_id = what
         if not run_id:
-            raise OsteonError(f"{what}: no run is known to have made it")
+            raise OsteonError(f"{what}: no known run made it")
         return lineage_of_run(client, run_id)
     except MlflowException as error:
         raise OsteonError(

@@ -146,12 +146,12 @@ class Registry:
             try:
                 entry = Entry.model_validate_json(version.tags.get(ENTRY, ""))
             except ValidationError:
-                raise OsteonError(f"{LOG}/{version.version} is no entry of Osteon's: the log was changed") from None
+                raise OsteonError(f"{LOG}/{version.version} is not an entry of Osteon's: the log was changed") from None
             if entry.before == (entries[-1].digest() if entries else BEGINNING):
                 entries.append(entry)
                 digests.add(entry.digest())
             elif entry.before not in digests:
-                raise OsteonError(f"{LOG}/{version.version} does not follow what stands before it: the log was changed")
+                raise OsteonError(f"{LOG}/{version.version} does not follow the entry before it: the log was changed")
         return entries
 
     def state(self) -> State:
@@ -197,7 +197,8 @@ class Registry:
         if alias not in (state.champion, before):
             raise OsteonError(
                 f"the alias {CHAMPION} of {MODEL} is at version {alias or 'none'}, the last decision says "
-                f"{state.champion or 'none'}: somebody moved it; move it back, or decide so: osteon rollback --to …"
+                f"{state.champion or 'none'}: somebody moved it; move it back, or make it a decision: "
+                "osteon rollback --to …"
             )
         if alias != state.champion:
             log.warning("the last decision was not carried out; version %s is in use now", state.champion)
@@ -304,7 +305,7 @@ class Registry:
         """
         expected = self.tags(version).get(PACKAGE)
         if expected is None:
-            raise OsteonError(f"{MODEL}/{version} was registered by hand: what its files should be is not known")
+            raise OsteonError(f"{MODEL}/{version} was registered by hand: its original files are not known")
         # Without the code that MLflow keeps beside them, a hundred files.
         files = f"models:/{MODEL}/{version}/artifacts"
         packages: list[Path] = []
@@ -313,7 +314,7 @@ class Registry:
                 fetched = Path(download_artifacts(files, dst_path=str(folder)))
                 packages = [path.parent for path in fetched.rglob("package.json")]
         if len(packages) != 1 or dvc_hash(packages[0]) != expected:
-            raise OsteonError(f"{MODEL}/{version}: its files are missing or not those that were registered")
+            raise OsteonError(f"{MODEL}/{version}: its files are missing or differ from those that were registered")
         return packages[0]
 
     def run_of(self, version: str) -> str | None:

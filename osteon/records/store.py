@@ -109,8 +109,8 @@ def gone(error: Exception) -> UnreachableError | None:
     if not away and getattr(error, "error_code", None) != "TEMPORARILY_UNAVAILABLE":
         return None
     return UnreachableError(
-        f"the MLflow server {redact_url(tracking_uri())} does not answer any more ({reason(error)}); "
-        "run the command again when it does: nothing is left half done"
+        f"the MLflow server {redact_url(tracking_uri())} no longer responds ({reason(error)}); "
+        "run the command again when it does; nothing is left half done"
     )
 
 

@@ -151,7 +151,7 @@ def parse_place(url: str, endpoint_url: str | None = None) -> Place:
 def _unencrypted(place: Place) -> Iterator[Finding]:
     parts = urlsplit(place.endpoint or "")
     if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
-        yield Finding("warning", f"{place.endpoint} is not encrypted: whoever is on the way can read the films")
+        yield Finding("warning", f"{place.endpoint} is not encrypted: everybody on the network path can read the films")
 
 
 # ---------------------------------------------------------------- DVC's configuration
@@ -351,7 +351,7 @@ def _made_bucket(client: "S3Client", place: Place) -> Finding:
         client.create_bucket(Bucket=place.bucket, **where)
     except ClientError as error:
         if _code(error) == "BucketAlreadyExists":
-            raise OsteonError(f"{place.url}: the bucket is somebody else's; choose another name") from None
+            raise OsteonError(f"{place.url}: the bucket belongs to somebody else; choose another name") from None
         if _code(error) in _REGION:
             raise OsteonError(_why_not(error, place)) from None
         raise OsteonError(_refusal(error, place, f"bucket {place.bucket}", "s3:CreateBucket")) from None
@@ -556,7 +556,9 @@ def _probe(client: "S3Client", place: Place) -> Finding:
     except ClientError as error:
         raise OsteonError(_refusal(error, place, what, permission, f"{place.folder}*")) from None
     if received != sent:
-        raise OsteonError(f"{place.url}: an object came back other than it was written; the server cannot be trusted")
+        raise OsteonError(
+            f"{place.url}: an object was read back with other content than was written; the server cannot be trusted"
+        )
     return Finding("was", "an object was written, read back and deleted")
 
 

@@ -104,7 +104,7 @@ def fetched(repository: str, revision: str, data: str, name: str = "films") -> I
         if (found := dvc_hash(folder)) != data:
             raise OsteonError(
                 f"the films that DVC's remote of {redact_url(repository)} gave are not those asked for: their "
-                f"hash is {found}, not {data}; a file of the remote is damaged: `dvc push` it anew"
+                f"hash is {found}, not {data}; a file of the remote is damaged: `dvc push` it again"
             )
         yield folder
 
@@ -147,7 +147,7 @@ def _opened(repository: str, revision: str) -> "Iterator[Repo]":
         while cause is not None and cause.__cause__ is not None:
             cause = cause.__cause__
         why = f" ({redact(str(cause), repository).splitlines()[0][:200]})" if cause and str(cause) else ""
-        raise UnreachableError(f"{shown} cannot be cloned{why}; check the address, and what may read it") from None
+        raise UnreachableError(f"{shown} cannot be cloned{why}; check the address and the rights to read it") from None
     except OsteonError:
         raise
     # Whatever the remote's own library raises: each kind of remote has one.

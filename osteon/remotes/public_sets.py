@@ -122,7 +122,7 @@ def fetch(name: str, table: Path = SOURCES) -> Iterator[str]:
     folder, record_file = table.parent / name, table.parent / f"{name}.source.json"
     if source.by_hand:
         raise OsteonError(
-            f"{name}: its licence ({source.licence}) lets nobody fetch it for you. {source.by_hand} "
+            f"{name}: its licence ({source.licence}) forbids Osteon to fetch it. {source.by_hand} "
             f"Unpack it into {folder}, then set data.root: {folder} and data.layout: {source.layout}"
         )
     record = _read_record(record_file)
@@ -213,7 +213,8 @@ def _download(archive: Archive, path: Path, checksum: str | None, page: HttpUrl)
             pooch.retrieve(url, checksum, fname=path.name, path=path.parent, downloader=downloader)
     except ValueError:
         raise OsteonError(
-            f"{url}: what came is not what was published ({checksum}): damaged on its way, changed, or a page that "
+            f"{url}: the download differs from the published file ({checksum}): damaged on its way, "
+            "changed, or a page that "
             f"asks something. Nothing was kept; try again, or look at {page}"
         ) from None
     except OSError as error:  # what requests raises are OSErrors too
@@ -265,7 +266,7 @@ def _members(file: "ZipFile", inside: str, url: str) -> "list[tuple[ZipInfo, Pur
     for member in file.infolist():
         path = PurePosixPath(member.filename.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", member.filename):
-            raise OsteonError(f"{url}: {member.filename!r} would land outside of the folder; nothing was kept")
+            raise OsteonError(f"{url}: {member.filename!r} would be written outside of the folder; nothing was kept")
         if stat.S_ISLNK(member.external_attr >> 16):
             raise OsteonError(f"{url}: {member.filename!r} is a link; nothing was kept")
         if not member.is_dir() and path.is_relative_to(inside):

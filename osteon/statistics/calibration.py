@@ -39,7 +39,7 @@ class Calibration(BaseModel):
         if len(self.scores) != len(self.probabilities) or (self.method == "isotonic") != bool(self.scores):
             raise ValueError("scores and probabilities must be equally many, and there for isotonic only")
         if (np.diff(self.scores) <= 0).any() or (np.diff(self.probabilities) < 0).any():
-            raise ValueError("scores must rise, and probabilities never fall")
+            raise ValueError("scores must rise, and probabilities must not fall")
         if self.scores and not 0 < self.probabilities[0] <= self.probabilities[-1] < 1:
             raise ValueError("probabilities must lie between 0 and 1")
         return self

@@ -59,11 +59,11 @@ def number(films: Films, count: int, params: TrainingParams) -> Done: ...  # typ
         (none_its_own, "none_its_own: its own section is called params and comes before training"),
         (path_last, "path_last: the parameters come last, not before model"),
         (path_between, "path_between: the parameters come last, not before films"),
-        (output_first, "output_first: films is neither a marked path nor a section of params.yaml"),
-        (plain_path, "plain_path: films is neither a marked path nor a section of params.yaml"),
-        (marked_text, "marked_text: films is neither a marked path nor a section of params.yaml"),
-        (other_mark, "other_mark: films is neither a marked path nor a section of params.yaml"),
-        (number, "number: count is neither a marked path nor a section of params.yaml"),
+        (output_first, "output_first: films is neither an Input, an Output nor a section of params.yaml"),
+        (plain_path, "plain_path: films is neither an Input, an Output nor a section of params.yaml"),
+        (marked_text, "marked_text: films is neither an Input, an Output nor a section of params.yaml"),
+        (other_mark, "other_mark: films is neither an Input, an Output nor a section of params.yaml"),
+        (number, "number: count is neither an Input, an Output nor a section of params.yaml"),
     ],
 )
 def test_a_signature_of_another_form_is_refused_by_name(function: Callable[..., Summary], message: str) -> None:

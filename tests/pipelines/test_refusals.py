@@ -91,7 +91,7 @@ def test_nobody_is_let_in_without_credentials(
     done = osteon(*words)
     assert (done.code, done.out) == (2, "")
     assert done.err == (
-        f"error: {two_runs.address} lets nobody in without credentials (401: Unauthenticated: there is no user "
+        f"error: {two_runs.address} needs a login (401: Unauthenticated: there is no user "
         "identity header.); set OSTEON_KFP_TOKEN_FILE to a file with a token, or OSTEON_KFP_COOKIE to the browser's "
         "session cookie\n"
     )
@@ -104,7 +104,7 @@ def test_a_token_that_is_not_accepted(server: Kfp, osteon: Osteon, token: Path) 
     done = osteon("submit")
     assert done.code == 2
     assert done.err == (
-        f"error: {server.address} lets nobody in without credentials (401: Bearer … has expired); the token in "
+        f"error: {server.address} needs a login (401: Bearer … has expired); the token in "
         "OSTEON_KFP_TOKEN_FILE is not accepted; it may have expired, or be for another audience\n"
     )
 
@@ -119,7 +119,7 @@ def test_a_page_to_log_in_is_no_answer(
     done = osteon(*words)
     assert (done.code, done.out) == (2, "")
     assert done.err == (
-        f"error: {two_runs.address}: a web page came and not an answer; to log in, the cookie in OSTEON_KFP_COOKIE is "
+        f"error: {two_runs.address}: the response is a web page; to log in, the cookie in OSTEON_KFP_COOKIE is "
         "not accepted, it may have expired; take a new one from your browser\n"
     )
 

@@ -117,7 +117,7 @@ def test_who_is_not_let_in_any_more_learns_that_the_run_goes_on(server: Kfp, ost
     done = osteon("submit", "--wait")
     assert done.code == 2
     run_id = server.runs[0]["run_id"]
-    assert done.err.endswith(f"; the run goes on: `osteon pipeline status {run_id}`\n")
+    assert done.err.endswith(f"; the run continues: `osteon pipeline status {run_id}`\n")
 
 
 def test_whoever_stops_waiting_learns_that_the_run_goes_on(
@@ -129,7 +129,7 @@ def test_whoever_stops_waiting_learns_that_the_run_goes_on(
     monkeypatch.setattr(run_status, "get_run", stop)
     done = osteon("submit", "--wait")
     run_id = server.runs[0]["run_id"]
-    assert (done.code, done.err) == (130, f"the run goes on: `osteon pipeline status {run_id}`\n")
+    assert (done.code, done.err) == (130, f"the run continues: `osteon pipeline status {run_id}`\n")
 
 
 # ---------------------------------------------------------------- status and logs

@@ -124,7 +124,7 @@ def test_a_file_that_is_not_the_newest_version_is_said(server: Kfp, osteon: Oste
 def test_pause_and_delete(server: Kfp, osteon: Osteon) -> None:
     osteon("schedule", "--cron", "0 3 * * 1")
     done = osteon("schedule", "--pause")
-    assert (done.code, done.out) == (0, "osteon-retraining: paused; --cron makes it anew\n")
+    assert (done.code, done.out) == (0, "osteon-retraining: paused; --cron starts it again\n")
     assert server.recurring[0]["mode"] == "DISABLE"
     assert osteon("schedules").lines[1].split() == ["osteon-retraining", "0", "3", "*", "*", "1", "paused", "–"]
     done = osteon("schedule", "--cron", "0 3 * * 1", "--pause")

@@ -141,7 +141,7 @@ def test_misuse_ends_with_2_and_says_what(tmp_path: Path) -> None:
     [
         (None, None, "no film there; files count by extension"),
         ("mura", None, "the layout mura found no film there"),
-        (None, "audited/found", "--out .*: lies in the audited folder"),
+        (None, "audited/found", "--out .*: is inside the audited folder"),
         (None, "file", "--out .*: a file, not a folder"),
     ],
 )
@@ -155,7 +155,7 @@ def test_what_cannot_be_audited_is_said(layout: str | None, out: str | None, sai
 
 def test_a_folder_with_something_else_in_it_is_not_written_over(clean: Path, tmp_path: Path) -> None:
     write(tmp_path / "out" / "thesis.tex", b"years of work")
-    with pytest.raises(OsteonError, match=r"holds something else \(thesis.tex\)"):
+    with pytest.raises(OsteonError, match=r"has other content \(thesis.tex\)"):
         audit_folder(clean, None, DataParams(), tmp_path / "out")
     assert (tmp_path / "out" / "thesis.tex").read_bytes() == b"years of work"
 

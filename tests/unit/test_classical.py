@@ -146,12 +146,12 @@ def test_a_model_that_ranks_unseen_films_the_wrong_way_says_what_is_known_withou
     features = np.random.default_rng(0).standard_normal((24, 64)).astype(np.float32)
     model = fit_classical(name, features, groups % 2, groups, ClassicalParams(cores=2))
     np.testing.assert_allclose(probabilities(model, features, 0.3), 0.3)
-    assert caplog.messages == [f"{name}: what it learnt says nothing about films that it had not seen"]
+    assert caplog.messages == [f"{name}: its scores do not rank held-out films; every film gets the prevalence"]
 
 
 def test_a_class_in_one_group_alone() -> None:
     features, labels, groups = films()
-    with pytest.raises(OsteonError, match="svm: each class needs films of two groups"):
+    with pytest.raises(OsteonError, match="svm: each class needs training films of two groups"):
         fit_classical("svm", features, labels, np.where(labels == 1, 0, groups), PARAMS)
     few = fit_classical("svm", features, labels, np.where(labels == 1, groups % 2, groups), PARAMS)
     assert np.isfinite(probabilities(few, features, 0.3)).all()

@@ -217,7 +217,7 @@ def refused(match: str, table: Path, leaves: list[str] | None = None) -> None:
 
 def test_another_file_than_the_published_one(table: Path, server: Server) -> None:
     server.answers["/set.zip"] = Answer(GOOD[:-1] + b"\1")
-    refused(r"/set\.zip: what came is not what was published \(md5:.*look at https://example.org/set", table)
+    refused(r"/set\.zip: the download differs from the published file \(md5:.*look at https://example.org/set", table)
 
 
 def test_an_empty_answer(table: Path, server: Server) -> None:
@@ -274,7 +274,7 @@ def test_a_set_that_its_licence_lets_nobody_fetch_for_you(table: Path, server: S
         table, server, archives=None, by_hand="Ask at https://example.org.", licence="LicenseRef-Ask", inside=""
     )
     refused(
-        r"^a-set: its licence \(LicenseRef-Ask\) lets nobody fetch it for you. Ask at https://example.org. "
+        r"^a-set: its licence \(LicenseRef-Ask\) forbids Osteon to fetch it. Ask at https://example.org. "
         r"Unpack it into data/a-set, then set data.root: data/a-set and data.layout: folders$",
         table,
     )
@@ -308,10 +308,10 @@ def link(name: str) -> zipfile.ZipInfo:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (zipped({"Set/1.png": FILM, "Set/../../out.png": FILM}), "'Set/../../out.png' would land outside"),
-        (zipped({"/etc/out.png": FILM}), "'/etc/out.png' would land outside"),
-        (zipped({"Set\\..\\..\\out.png": FILM}), "would land outside"),
-        (zipped({"C:/out.png": FILM}), "'C:/out.png' would land outside"),
+        (zipped({"Set/1.png": FILM, "Set/../../out.png": FILM}), "'Set/../../out.png' would be written outside"),
+        (zipped({"/etc/out.png": FILM}), "'/etc/out.png' would be written outside"),
+        (zipped({"Set\\..\\..\\out.png": FILM}), "would be written outside"),
+        (zipped({"C:/out.png": FILM}), "'C:/out.png' would be written outside"),
         (zipped({"Set/link": b"/etc/passwd"}, **{"Set/link": link("Set/link")}), "'Set/link' is a link"),
         (zipped({"Another/1.png": FILM}), "holds nothing in a folder 'Set'"),
         (b"no zip at all", "no zip file that can be read"),

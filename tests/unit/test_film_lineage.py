@@ -187,7 +187,11 @@ def test_a_model_leads_to_the_md5_of_every_film(store: Store) -> None:
         assert (merged["role"] == "test").tolist() == merged["test"].tolist()
         assert ((merged["role"] == "validation") == (merged["fold"] == 1).fillna(False)).all()
     with pytest.raises(
-        OsteonError, match=r"no list of films is with m-\w+; it was made before lists were kept, or its files are gone$"
+        OsteonError,
+        match=(
+            r"there is no list of films with m-\w+; it was made before lists were kept, or "
+            r"its files are gone$"
+        ),
     ):
         films_of(store.old)
 

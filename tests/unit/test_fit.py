@@ -283,7 +283,7 @@ def test_early_stopping(prepared: PreparedFilms, tmp_path: Path, caplog: pytest.
         _, state = run_fit(prepared, tmp_path / "a", params)
     assert state.epochs < 30
     assert state.epochs_since_best() == 1
-    assert "no better AUROC in 1 epochs: stopped" in caplog.text
+    assert "stopped: no better AUROC in 1 epochs" in caplog.text
     assert caplog.text.count("images/s") == state.epochs
 
 

@@ -316,7 +316,7 @@ def test_imagenet_weights_with_their_classifier(tmp_path: Path, caplog: pytest.L
     assert loaded.unused == ("predictions",)
     (line,) = (record for record in caplog.records if record.name == "osteon.models.networks.starting_weights")
     assert line.getMessage() == (
-        f"weights of {len(loaded.loaded)} layers from imagenet.h5 · not in it, from nothing: map, finding"
+        f"weights of {len(loaded.loaded)} layers from imagenet.h5 · not in it, without starting weights: map, finding"
         " · not needed: predictions"
     )
     oracle = published("densenet121")
@@ -530,7 +530,7 @@ def test_the_types_to_learn_are_in_order_and_frequent_enough(caplog: pytest.LogC
     films = typed([1] * 9 + [0] * 3, ["spiral"] * 3 + ["oblique"] * 4 + ["hairline", None] + ["hairline"] * 3)
     with caplog.at_level(logging.INFO):
         assert types_to_learn(films, fewest=3) == ["oblique", "spiral"]
-    assert caplog.messages == ["types: oblique (4), spiral (3) · too rare to learn: hairline (1)"]
+    assert caplog.messages == ["types: oblique (4), spiral (3) · too rare to train: hairline (1)"]
     with pytest.raises(OsteonError, match=r"at least 4 films .* there is hairline \(1\), oblique \(4\), spiral \(3\);"):
         types_to_learn(films, fewest=4)
     with pytest.raises(OsteonError, match="there is no type at all"):

@@ -449,7 +449,7 @@ def test_a_film_farther_from_the_training_films_than_allowed_is_refused(package:
 
 def test_a_model_without_networks_knows_no_distances(tmp_path: Path) -> None:
     alone = open_package(packaged(tmp_path / "model", networks=0, classical=("svm",)))
-    with pytest.raises(ValueError, match="knows no distances"):
+    with pytest.raises(ValueError, match="has no out-of-distribution score"):
         alone.distances(films(1))
     assert alone.predict([NOISE])["answer"].tolist() != [REFUSED]
 

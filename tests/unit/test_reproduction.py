@@ -248,7 +248,7 @@ def test_every_stage_runs_again_with_the_commits_code_and_the_project_stays_as_i
     assert (tmp_path / "store" / "mlflow.db").read_bytes() == store
     assert not list((keep / ".dvc").rglob("*.dir"))  # nothing was put into a cache
     assert not list((tmp_path / "temporary").glob("osteon*"))
-    with pytest.raises(OsteonError, match="is there and not empty"):
+    with pytest.raises(OsteonError, match="exists and is not empty"):
         reproduce(version, keep)
 
 
@@ -390,7 +390,7 @@ def test_films_that_nobody_tracks_are_read_where_they_lie(project: Project, tmp_
     assert reproduce(version, tmp_path / "kept").reproduced
     # A film more, and it is known before anything runs.
     (project.folder / "data" / "own" / "4.png").write_text("4")
-    with pytest.raises(OsteonError, match=r"data/own: these are other films; version 1 was made from \w+\.dir, their"):
+    with pytest.raises(OsteonError, match=r"data/own: the films differ: version 1 was made from \w+\.dir, their"):
         reproduce(version, tmp_path / "again")
     assert not (tmp_path / "again" / "seen.json").exists()
     shutil.rmtree(project.folder / "data" / "own")

@@ -277,7 +277,7 @@ def test_what_a_server_does_not_know_is_no_fault(s3: S3, status: int, code: str)
         ("s3:ListBucket", (403, "AccessDenied"), r"either the bucket is somebody else's \(choose another name\), or"),
         ("s3:ListBucket", (400, "AuthorizationHeaderMalformed"), "in another region .* set AWS_DEFAULT_REGION"),
         ("s3:ListBucket", (409, "Strange"), "^s3://films/osteon: Strange: so it is$"),
-        ("s3:CreateBucket", (409, "BucketAlreadyExists"), "the bucket is somebody else's; choose another name"),
+        ("s3:CreateBucket", (409, "BucketAlreadyExists"), "the bucket belongs to somebody else; choose another name"),
         ("s3:CreateBucket", (400, "IllegalLocationConstraintException"), "set AWS_DEFAULT_REGION"),
         ("s3:CreateBucket", (400, "TooManyBuckets"), "bucket films: TooManyBuckets: so it is"),
     ],
@@ -291,7 +291,7 @@ def test_a_bucket_that_cannot_be_had(s3: S3, permission: str, answer: tuple[int,
 
 def test_an_object_that_comes_back_changed(s3: S3, project: Path) -> None:
     s3.gate.answers["s3:GetObject"] = (200, b"something else")
-    with pytest.raises(OsteonError, match="an object came back other than it was written"):
+    with pytest.raises(OsteonError, match="an object was read back with other content than was written"):
         made(s3)
     assert "storage" not in (project / ".dvc" / "config").read_text()
 
@@ -360,7 +360,7 @@ def test_an_address_that_is_not_encrypted_is_warned_of(s3: S3, monkeypatch: pyte
     assert not [finding for finding in made(s3) if finding.state == "warning"]  # this machine's own
     findings = init(URL, "http://minio.hospital.example")
     assert next(findings) == Finding(
-        "warning", "http://minio.hospital.example is not encrypted: whoever is on the way can read the films"
+        "warning", "http://minio.hospital.example is not encrypted: everybody on the network path can read the films"
     )
 
 

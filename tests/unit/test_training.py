@@ -422,7 +422,7 @@ def test_an_export_that_says_something_else_is_said_aloud(
     parity = info_of(tmp_path / "model").parity
     assert parity
     assert not parity.kept
-    assert "as ONNX the model says something else" in caplog.text
+    assert "the exported model predicts otherwise" in caplog.text
 
 
 # ---------------------------------------------------------------- what is refused

@@ -118,7 +118,7 @@ def write_pixels(path: Path, films: Iterable[NDArray[np.uint8]], count: int, sid
     start_pixels(path, count, side)
     written = add_pixels(path, films)
     if written != count:
-        raise ValueError(f"{written} films where {count} were announced")
+        raise ValueError(f"{written} films, but {count} were announced")
 
 
 def start_pixels(path: Path, count: int, side: int) -> None:

@@ -99,7 +99,7 @@ def fit_reduced(
 
     fewest = min(len(np.unique(groups[labels == label])) for label in (0, 1))
     if fewest < 2:
-        raise OsteonError(f"{name}: each class needs films of two groups at least to learn from; add films")
+        raise OsteonError(f"{name}: each class needs training films of two groups at least; add films")
 
     folds = StratifiedGroupKFold(min(FOLDS, fewest), shuffle=True, random_state=params.seed)
     splits = list(folds.split(reduced.films, labels, groups))
@@ -114,7 +114,7 @@ def fit_reduced(
     for sigmoid in calibrated.calibrated_classifiers_[0].calibrators:
         if sigmoid.a_ > 0:
             # On films not seen, higher scores meant less. Of the sigmoids that do not fall the level one fits best.
-            log.warning("%s: what it learnt says nothing about films that it had not seen", name)
+            log.warning("%s: its scores do not rank held-out films; every film gets the prevalence", name)
             sigmoid.a_ = sigmoid.b_ = 0.0
     calibrated.cv = None  # the rows of the folds: of no use any more, and they would be written with the model
     return Pipeline([("scale", reduced.scale), ("pca", reduced.pca), (name, calibrated)])
@@ -228,7 +228,8 @@ def load_classical(path: Path) -> "Pipeline":
         raise OsteonError(f"{path}: damaged model ({reason}); run the step train again") from None
     if strange:
         raise OsteonError(
-            f"{path}: holds {', '.join(strange)}, which no model of Osteon does; do not use the file, train anew"
+            f"{path}: holds {', '.join(strange)}, which no model of Osteon does; do not use the file, run "
+            "the step train again"
         )
     if not isinstance(estimator, Pipeline):
         raise OsteonError(f"{path}: holds {type(estimator).__name__}, not a classical model; run the step train again")

@@ -139,7 +139,7 @@ def write_features(path: Path, rows: Iterable[NDArray[np.float32]], count: int) 
             file.write(row.tobytes())
             written += 1
     if written != count:
-        raise ValueError(f"features of {written} films where {count} were announced")
+        raise ValueError(f"features of {written} films, but {count} were announced")
 
 
 def open_features(folder: Path) -> FilmFeatures:

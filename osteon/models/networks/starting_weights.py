@@ -81,7 +81,9 @@ def load_weights(network: Any, path: Path) -> LoadedWeights:
 
     """
     if not path.is_file():
-        raise OsteonError(f"training.weights: {path}: no such file; name one, or leave it empty to start from nothing")
+        raise OsteonError(
+            f"training.weights: {path}: no such file; name one, or leave it empty to start without weights"
+        )
     if not path.name.endswith(SUFFIXES):
         raise OsteonError(f"training.weights: {path}: neither of {', '.join(SUFFIXES)}")
     try:
@@ -108,7 +110,7 @@ def load_weights(network: Any, path: Path) -> LoadedWeights:
         "weights of %d layers from %s%s%s",
         len(loaded.loaded),
         path.name,
-        f" · not in it, from nothing: {', '.join(loaded.not_loaded)}" if loaded.not_loaded else "",
+        f" · not in it, without starting weights: {', '.join(loaded.not_loaded)}" if loaded.not_loaded else "",
         f" · not needed: {', '.join(loaded.unused)}" if loaded.unused else "",
     )
     return loaded

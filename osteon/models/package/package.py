@@ -154,7 +154,7 @@ class Package:
 
         """
         if not self.networks:
-            raise ValueError("a model without a network knows no distances")
+            raise ValueError("a model without a network has no out-of-distribution score")
         seen = [predict_with_flip_tta(network, squares, [EMBEDDING])[EMBEDDING] for network in self.networks]
         return _mean_distance(self.embeddings, seen)
 
