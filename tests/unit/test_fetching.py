@@ -188,7 +188,7 @@ def test_without_a_published_checksum_it_says_so_and_the_first_that_came_must_co
         path.unlink() if path.is_file() else path.rmdir()
     Path("data/a-set").rmdir()
     server.answers["/set.zip"] = Answer(zipped({"Set/fractured/1.png": FILM}))
-    with pytest.raises(OsteonError, match="not what was published"):
+    with pytest.raises(OsteonError, match="differs from the published file"):
         list(fetch("a-set"))
     assert left(table) == ["a-set.source.json"]
 
@@ -223,7 +223,7 @@ def test_another_file_than_the_published_one(table: Path, server: Server) -> Non
 def test_an_empty_answer(table: Path, server: Server) -> None:
     """What figshare says to whom it takes for a machine."""
     server.answers["/set.zip"] = Answer(b"", 202)
-    refused("not what was published", table)
+    refused("differs from the published file", table)
 
 
 def test_a_file_that_is_gone(table: Path, server: Server) -> None:

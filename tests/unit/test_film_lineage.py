@@ -174,7 +174,7 @@ def test_a_film_is_known_by_hash_by_the_beginning_of_one_and_by_its_file(
 def test_digits_that_fit_several_films_are_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("osteon.records.film_lineage.FEWEST_DIGITS", 1)
     digit = str(store.films["sha256"].iloc[0])[0]
-    with pytest.raises(OsteonError, match=rf"^{digit} fits \d+ films; give more digits, or the film's id$"):
+    with pytest.raises(OsteonError, match=rf"^{digit} matches \d+ films; give more digits, or the film's id$"):
         models_that_saw(digit)
 
 
