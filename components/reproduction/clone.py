@@ -53,7 +53,7 @@ def work_folder(keep: Path | None) -> Iterator[Path]:
             yield Path(temporary).resolve()
         return
     if keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
-        raise OsteonError(f"--keep {keep}: is there and not empty; name a folder that is to be made")
+        raise OsteonError(f"--keep {keep}: exists and is not empty; name a new folder")
     keep.mkdir(parents=True, exist_ok=True)
     yield keep.resolve()
 
@@ -87,7 +87,7 @@ def commands_of(project: Path, environment: dict[str, str]) -> Path:
     """The folder with osteon, dvc and python: this environment's, or one made there from another lock."""
     commands = Path(sys.executable).parent
     if (project / LOCK).exists() and not (LOCK.exists() and LOCK.read_bytes() == (project / LOCK).read_bytes()):
-        log.info("%s was another one then; an environment is made from it", LOCK)
+        log.info("%s was different then; making an environment from it", LOCK)
         run(["make", ".venv/made", f"PYTHON={sys.executable}"], project, environment)
         commands = project / ".venv" / "bin"
     environment["PATH"] = os.pathsep.join((str(commands), environment.get("PATH", os.defpath)))
@@ -210,6 +210,6 @@ def check_films(root: Path, original: Original) -> None:
     """Before hours of work: films that are there already must be those of then."""
     if root.exists() and (present := dvc_hash(root)) != original.made.data:
         raise OsteonError(
-            f"{root}: these are other films; version {original.version} was made from {original.made.data}, "
+            f"{root}: the films differ: version {original.version} was made from {original.made.data}, "
             f"their hash is {present}"
         )

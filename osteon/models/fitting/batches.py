@@ -184,13 +184,13 @@ def types_to_learn(films: pd.DataFrame, fewest: int = FEWEST_OF_A_TYPE) -> list[
     if len(enough) < 2:
         counted = ", ".join(f"{name} ({count})" for name, count in counts.items()) or "no type at all"
         raise OsteonError(
-            f"training.task = fracture_type: two types with at least {fewest} films to learn from are needed; there is "
+            f"training.task = fracture_type: two types with at least {fewest} training films are needed; there is "
             f"{counted}; set it to fracture, or name the column with the types in data.columns.fracture_type"
         )
     log.info(
         "types: %s%s",
         ", ".join(f"{name} ({count})" for name, count in enough.items()),
-        f" · too rare to learn: {', '.join(f'{name} ({count})' for name, count in rare.items())}" if len(rare) else "",
+        f" · too rare to train: {', '.join(f'{name} ({count})' for name, count in rare.items())}" if len(rare) else "",
     )
     return [str(name) for name in enough.index]
 

@@ -164,12 +164,12 @@ class _EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
             self.params["epochs"],
             entry["loss"],
             entry["auroc"],
-            f", on films not learnt from {entry['watched_auroc']:.3f}" if validated else "",
+            f", on validation films {entry['watched_auroc']:.3f}" if validated else "",
             entry["films_per_second"],
         )
         self.on_epoch_done(epoch, entry)
         if self.state.stopping and self.state.epochs_since_best() >= self.training.patience:
-            log.info("no better AUROC in %d epochs: stopped", self.training.patience)
+            log.info("stopped: no better AUROC in %d epochs", self.training.patience)
             self.model.stop_training = True
 
 

@@ -65,7 +65,7 @@ def compute_fold(
         learning, stopping = train_rows, None
         if training.patience:
             learning, stopping = set_aside(table, train_rows, training.stopping_share, training.seed + fold)
-        log.info("%d films to learn from, %d to ask", len(learning), len(heldout_rows))
+        log.info("%d training films, %d held out", len(learning), len(heldout_rows))
         checkpoint = partial / "checkpoint"
         network, state = train_network(films, learning, training, checkpoint, stopping, on_epoch=on_epoch)
         seeing = with_embedding(network)
