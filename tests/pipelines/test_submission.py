@@ -124,7 +124,7 @@ def test_an_image_that_is_named_by_a_tag_is_refused(server: Kfp, osteon: Osteon,
     done = osteon("submit")
     assert (done.code, done.out) == (2, "")
     assert done.err == (
-        f"error: {TRAINING}: the image {image} is named by a tag, which may move; name its digest: "
+        f"error: {TRAINING}: the image {image} has a tag, which may move; name its digest: "
         "`osteon pipeline compile --image NAME@sha256:…`\n"
     )
     assert server.requests == []
@@ -134,7 +134,9 @@ def test_the_example_of_the_repository_is_no_pipeline_to_run(server: Kfp, osteon
     compile_to(TRAINING, "osteon-training", IMAGE.replace("a" * 64, "0" * 64))
     done = osteon("submit")
     assert (done.code, done.out, server.requests) == (2, "", [])
-    assert done.err.startswith(f"error: {TRAINING}: is an example, compiled for an image that is nowhere; `osteon pipe")
+    assert done.err.startswith(
+        f"error: {TRAINING}: is an example, compiled for an image that does not exist; `osteon p"
+    )
 
 
 def test_no_cluster_is_named(osteon: Osteon, project: Path) -> None:
@@ -216,7 +218,7 @@ def test_where_there_are_several_users_a_namespace_is_needed(
     done = osteon("submit")
     assert (done.code, done.err) == (
         2,
-        "error: this Kubeflow has several users; say which namespace is yours with --namespace\n",
+        "error: this Kubeflow has several users; give your namespace with --namespace\n",
     )
     assert [request.path for request in server.requests] == ["/apis/v2beta1/healthz"]
     # In a pod it is the pod's.

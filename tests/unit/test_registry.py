@@ -149,7 +149,7 @@ def test_the_package_of_a_version_is_the_one_that_was_registered(
 def test_a_package_whose_files_were_altered_or_lost(registry: Registry, store: Store, tmp_path: Path) -> None:
     """Both at the place where the store has it."""
     model, name = model_of(registry, "1"), NETWORK
-    refused = f"{MODEL}/1: its files are missing or not those that were registered"
+    refused = f"{MODEL}/1: its files are missing or differ from those that were registered"
     whole = store.take(model, name)
     try:
         with pytest.raises(OsteonError, match=refused):
@@ -360,7 +360,7 @@ def test_an_entry_that_was_taken_out_or_is_none_is_noticed(registry: Registry) -
         registry.state()
     registry.client.create_model_version(LOG, f"models:/{MODEL}/1")
     registry.client.delete_model_version(LOG, "3")
-    with pytest.raises(OsteonError, match=f"{LOG}/4 is no entry of Osteon's"):
+    with pytest.raises(OsteonError, match=f"{LOG}/4 is not an entry of Osteon's"):
         registry.state()
 
 
@@ -490,7 +490,7 @@ def test_a_server_that_goes_away_at_any_call_leaves_the_old_state_or_the_new(
                     decide()
                 line.mend()
                 message = str(caught.value)
-                assert f"the MLflow server {line.address} does not answer any more (" in message
+                assert f"the MLflow server {line.address} no longer responds (" in message
                 assert "sesame" not in message
                 assert len(message.splitlines()) == 1
                 assert registry.aliases()[CHAMPION] in ("2", "3")
@@ -543,8 +543,8 @@ def test_a_server_that_is_killed_in_the_middle_and_comes_back(
         store.server.start()
     assert (code, out) == (2, "")
     (line,) = stderr.splitlines()
-    assert line.startswith(f"error: the MLflow server {store.server.address} does not answer any more (")
-    assert line.endswith("run the command again when it does: nothing is left half done")
+    assert line.startswith(f"error: the MLflow server {store.server.address} no longer responds (")
+    assert line.endswith("run the command again when it does; nothing is left half done")
     assert registry.reconcile_aliases().champion == "2"
     assert roll_back(None, "it misses wrists").endswith("version 1 is in use again, in place of 2")
 
