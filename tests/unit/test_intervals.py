@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from osteon.statistics.auroc import Difference, auroc_in_strata, auroc_over_folds, compare_aurocs, delong
 from osteon.statistics.bootstrap import bootstrap, group_weights
-from osteon.statistics.estimate import UNDEFINED, Estimate, Floats, Labels, difference
+from osteon.statistics.estimate import UNDEFINED, Estimate, Floats, Labels, difference, shown
 from osteon.statistics.proportions import hoeffding_bentkus_p_value, mean_share, wilson, wilson_in_groups
 
 # Examples are cheap, but the first of a worker waits for imports.
@@ -722,3 +722,9 @@ def test_the_interval_knows_of_the_groups() -> None:
         theory.append(2 * 1.6449 * means.std() / np.sqrt(40))
     assert 0.82 < np.mean(covered) < 0.96
     assert np.mean(widths) == pytest.approx(np.mean(theory), rel=0.03)
+
+
+def test_an_estimate_as_text() -> None:
+    assert shown(UNDEFINED) == "not defined"
+    assert shown(Estimate(0.8123, 0.7309, 0.8928)) == "0.812 [0.731, 0.893]"
+    assert shown(Estimate(0.8123, 0.7309, 0.8928), 1) == "0.8 [0.7, 0.9]"

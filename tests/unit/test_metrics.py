@@ -11,7 +11,7 @@ from components.evaluation.metrics import NAMES, confusion, measure
 from osteon.params import EvaluationParams
 from osteon.statistics.estimate import UNDEFINED, Estimate, Floats, Labels
 from osteon.statistics.proportions import wilson
-from osteon.statistics.ranking import WeightedRanking
+from osteon.statistics.ranking import WeightedRanking, ratio
 
 PARAMS = EvaluationParams(resamples=100)
 Films = tuple[Labels, Floats, NDArray[np.int64]]
@@ -206,3 +206,8 @@ def test_where_every_film_is_called_positive() -> None:
     assert found["npv"] == UNDEFINED
     assert found["ppv"].value == 0.4
     assert (found["sensitivity"].value, found["specificity"].value) == (1.0, 0.0)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_ratio_to_nothing_is_not_a_number_and_no_warning() -> None:
+    np.testing.assert_array_equal(ratio(np.array([1.0, 0.0, 3.0]), np.array([0.0, 0.0, 2.0])), [np.nan, np.nan, 1.5])

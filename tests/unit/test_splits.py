@@ -71,6 +71,13 @@ def test_too_few_groups_of_a_class() -> None:
         split_films(films_of([3] * 30, [1] * 30), 0.2, 5, 0)
 
 
+def test_the_number_of_folds_that_is_advised_is_the_largest_that_is_not_refused() -> None:
+    films = films_of([3] * 30, [1] * 5 + [0] * 25)
+    with pytest.raises(OsteonError, match=r"^5 groups with a positive film .* preparation\.folds to at most 4$"):
+        split_films(films, 0.2, 5, 0)
+    assert split_films(films, 0.2, 4, 1)["fold"].nunique() == 4
+
+
 def test_a_test_share_that_needs_more_parts_than_there_are_films() -> None:
     with pytest.raises(OsteonError, match=r"8 films are too few to be split into 10 parts; .*preparation\.test_share"):
         split_films(films_of([1] * 8, [0, 1] * 4), 0.1, 2, 0)
