@@ -138,3 +138,21 @@ def dvc_remote() -> str | None:
         if (found := re.search(r'remote "(.+?)"', section)) and found[1] == name:
             return redact_url(parser.get(section, "url", fallback="").strip("'\"")) or None
     return None
+
+
+def present_commit() -> tuple[str, str]:
+    """The commit of this folder or image, and whether something was changed since: 'true', 'false' or 'unknown'."""
+    commit, dirty = os.environ.get("OSTEON_GIT_COMMIT"), os.environ.get("OSTEON_GIT_DIRTY", "")
+    if not commit:
+        commit = _git("rev-parse", "HEAD")
+        # dvc.lock is what a run writes, not what it was made from.
+        dirty = str(bool(_git("status", "--porcelain", "--", ".", ":!dvc.lock"))).lower() if commit else "unknown"
+    return commit or "unknown", dirty
+
+
+def _git(*words: str) -> str:
+    try:
+        done = subprocess.run(("git", *words), capture_output=True, text=True, timeout=30, check=True)  # noqa: S603, S607
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()

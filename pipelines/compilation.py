@@ -7,10 +7,10 @@ from pathlib import Path
 
 from kfp import compiler
 
+from osteon.environment import present_commit
 from osteon.errors import OsteonError
 from osteon.files import atomic_file
 from osteon.params import ResourceParams, load_params
-from osteon.records.runs import present_commit
 from pipelines.compiled_file import DIGEST
 from pipelines.retraining import retraining_pipeline
 from pipelines.training import Placed, training_pipeline

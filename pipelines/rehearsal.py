@@ -29,8 +29,7 @@ from components.steps import STEPS
 from osteon.errors import OsteonError
 from osteon.files import dvc_hash, remove
 from osteon.params import Params, load_params
-from osteon.records import lineage
-from osteon.records import runs as tracking
+from osteon.records import lineage, pipeline_run
 from pipelines.arguments import with_values
 from pipelines.compilation import commit_of_pipelines, compile_pipeline, source_digest
 from pipelines.containers import find_image, run_container
@@ -209,7 +208,7 @@ def _variables(values: dict[str, str]) -> Iterator[None]:
 
 def _evaluation(out: Path) -> Path:
     """The folder of the evaluation that this pipeline run made or took from the cache."""
-    made = tracking.lineage_of_pass()
+    made = pipeline_run.pipeline_run_lineage()
     wrote = {tag.removeprefix(lineage.WROTE) for node in made if node.step == "evaluate" for tag in node.tags}
     for folder in out.glob("osteon-training-*/evaluate/report"):
         if dvc_hash(folder) in wrote:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from osteon.errors import OsteonError
 from osteon.records.lineage import DATA
-from osteon.records.runs import run_of_pass
+from osteon.records.pipeline_run import find_pipeline_run
 from osteon.records.store import connect
 from pipelines.cluster import Cluster, get_run, version_name
 from pipelines.run_status import run_line
@@ -74,7 +74,7 @@ def _flat(content: dict[str, Any], prefix: str) -> dict[str, str]:
 
 def _mlflow_values(client: Any, experiment: str, run_id: str, notes: list[str]) -> dict[str, str]:
     """What MLflow has of a run: it is tagged with the run's id."""
-    run = run_of_pass(client, experiment, run_id)
+    run = find_pipeline_run(client, experiment, run_id)
     if run is None:
         notes.append(f"MLflow has nothing of run {run_id}")
         return {}

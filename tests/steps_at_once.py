@@ -1,4 +1,4 @@
-"""Several processes that each run a step at one moment, as the folds of a pass do on a cluster.
+"""Several processes that each run a step at one moment, as the folds of a pipeline run do on a cluster.
 
 python -m tests.steps_at_once NUMBER FOLDER: each reads the same nine files of FOLDER, and writes one of its own there.
 """

@@ -20,6 +20,7 @@ from components.steps import PROMOTE, STEPS
 from osteon.environment import collect_garbage_rarely
 from osteon.errors import OsteonError
 from osteon.progress import configure_logging
+from osteon.records.retries import Retries
 from osteon.redaction import redact
 
 app = typer.Typer(
@@ -60,7 +61,7 @@ app.command(name="params")(show_params)
 app.command()(summary)
 app.command()(lineage)
 # A decision is made again at once, so it does not wait for a server that restarts.
-add_step(app, PROMOTE, description=PROMOTE.description, patient=False)
+add_step(app, PROMOTE, description=PROMOTE.description, retries=Retries.SHORT)
 app.command()(rollback)
 app.command()(reproduce)
 app.command()(fetch)

@@ -10,23 +10,24 @@ import typer
 from components.cli.options import PARAMS_FILE, ParamsFile
 from osteon.contract import Output, Step
 from osteon.params import Params, describe_keys, flatten, load_params
+from osteon.records.retries import Retries
 
 
-def add_step(app: typer.Typer, step: Step, *, description: str = "", patient: bool = True) -> None:
+def add_step(app: typer.Typer, step: Step, *, description: str = "", retries: Retries = Retries.LONG) -> None:
     """Add the command of a step.
 
     Args:
         app: gets it.
         step: whose signature makes the command.
         description: for the command's help; empty: the step's first line.
-        patient: wait as long for MLflow's server as suits a training, and not a decision.
+        retries: how long the step waits for MLflow's server.
 
     """
     epilog = _keys_help(step) if step.sections else None
-    app.command(name=step.name, help=description or step.help, epilog=epilog)(_command(step, patient=patient))
+    app.command(name=step.name, help=description or step.help, epilog=epilog)(_command(step, retries=retries))
 
 
-def _command(step: Step, *, patient: bool) -> Callable[..., None]:
+def _command(step: Step, *, retries: Retries) -> Callable[..., None]:
     by_param = {name: mark.param for name, mark in step.inputs.items() if mark.param}
 
     def run(**paths: Any) -> None:
@@ -35,7 +36,7 @@ def _command(step: Step, *, patient: bool) -> Callable[..., None]:
         params = load_params(paths.pop("params"))
         values = flatten(params)
         paths |= {name: Path(str(values[key])) for name, key in by_param.items()}
-        summary = run_step(step, paths, params) if patient else run_step(step, paths, params, patient=False)
+        summary = run_step(step, paths, params, retries=retries)
         typer.echo(f"{step.name}: {summary.line()}")
         if code := summary.exit_code():
             raise typer.Exit(code)

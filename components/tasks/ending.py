@@ -1,4 +1,4 @@
-"""How a pass ended, told to MLflow and to whoever waits for it."""
+"""How a pipeline run ended, told to MLflow and to whoever waits for it."""
 
 import json
 import logging
@@ -7,18 +7,18 @@ import urllib.error
 import urllib.request
 
 from osteon.progress import configure_logging
-from osteon.records import lineage, runs
+from osteon.records import lineage, pipeline_run
 from osteon.redaction import redact
 
 WEBHOOK = "OSTEON_WEBHOOK"  # an address, which may hold a key
 WAITING = 20  # seconds for an answer
-MESSAGE = "osteon.failed"  # tag of a pass
+MESSAGE = "osteon.failed"  # tag of a pipeline run
 
 log = logging.getLogger(__name__)
 
 
 def report_end(state: str, message: str | None) -> None:
-    """Mark the pass' run, and tell a webhook, if there is one.
+    """Mark the pipeline run as ended, and tell a webhook, if there is one.
 
     Args:
         state: SUCCEEDED, or what Kubeflow says instead.
@@ -28,14 +28,14 @@ def report_end(state: str, message: str | None) -> None:
     configure_logging()
     status = "FINISHED" if state == "SUCCEEDED" else "KILLED" if state == "CANCELLED" else "FAILED"
     tags = {MESSAGE: message[:1000]} if message and status != "FINISHED" else {}
-    run = runs.end_pass(status, tags)
+    run = pipeline_run.end_pipeline_run(status, tags)
     log.info("%s: %s", state.lower(), f"run {run.info.run_id}" if run else "no step began")
     address = os.environ.get(WEBHOOK)
     # Where there was no reason to train there is no run, and nothing to tell with every tick of a schedule.
     if address and (run or status != "FINISHED"):
         told = {
             "state": state,
-            "pass": runs.current_pass(),
+            "pass": pipeline_run.pipeline_run_key(),
             "reason": run.data.tags.get(lineage.REASON) if run else None,
             "run": run.info.run_id if run else None,
             "message": message or None,
@@ -45,7 +45,7 @@ def report_end(state: str, message: str | None) -> None:
 
 
 def tell(address: str, content: dict[str, object]) -> None:
-    """POST JSON. Nobody's pass fails because nobody listens, but the log says so; it does not say the address."""
+    """POST JSON. A webhook that does not answer fails no pipeline run; the log says so, and not the address."""
     request = urllib.request.Request(  # noqa: S310 – checked below
         address, json.dumps(content).encode(), {"Content-Type": "application/json"}, method="POST"
     )

@@ -1,7 +1,7 @@
 """A step as a task of a cluster: parameters come as text, films by their hash, everything else as paths.
 
 A task shares no folder with others. What it reads and writes is the same as on one machine, and so are its runs in
-MLflow: those of one pass lie below one run, which OSTEON_PASS names.
+MLflow: those of one pipeline run lie below one run, which OSTEON_PASS names.
 """
 
 import json
@@ -18,7 +18,8 @@ from osteon.environment import collect_garbage_rarely
 from osteon.errors import OsteonError
 from osteon.params import Params, checked, section_of
 from osteon.progress import configure_logging
-from osteon.records import lineage, runs
+from osteon.records import lineage, pipeline_run, runs
+from osteon.records.retries import Retries
 from osteon.remotes.film_versions import fetched, find_version, repository_address
 
 CARD_TEMPLATE = "mlflow/model_card.md.j2"  # in the working folder, which is the image's
@@ -67,12 +68,12 @@ def params_of_steps(params: str) -> dict[str, str]:
 
 
 def find_films(films: Films, params: str, reason: str) -> str:
-    """Begin a pass: DVC's hash of the films at a revision, looked up anew each time."""
+    """Begin a pipeline run: DVC's hash of the films at a revision, looked up anew each time."""
     configure_logging()
     values = read_params(params)
     found = find_version(repository_address(films.repository), films.revision, values.data.root)
     tags = {lineage.REASON: reason, lineage.REVISION: films.revision, lineage.FILMS_COMMIT: found.commit}
-    runs.begin_pass(values, tags)
+    pipeline_run.begin_pipeline_run(values, tags)
     log.info("find_films: %s files, %s, at commit %s", f"{found.files:,}", found.data, found.commit)
     return found.data
 
@@ -105,8 +106,8 @@ def search(params: str, worker: int = 0, **paths: str) -> None:
     if worker and not storage:
         log.info("search: nothing to share, for neither search.storage nor %s names a database", SEARCH_STORAGE)
         return
-    # A database outlives the pass, and the next one has other films, with which no figure can be compared.
-    study = f"{values.search.study} {runs.current_pass() or ''}".strip()
+    # A database outlives the pipeline run, and the next one has other films, with which no figure can be compared.
+    study = f"{values.search.study} {pipeline_run.pipeline_run_key() or ''}".strip()
     shared = values.search.model_copy(update={"storage": storage, "study": study if storage else values.search.study})
     with TemporaryDirectory() as temporary:
         given = {**paths, "best": f"{temporary}/best"} if worker else paths
@@ -137,7 +138,7 @@ def collect_folds(computed: list[str], params: str, **paths: str) -> dict[str, f
 
 
 def promote(policy: str, mode: str, films: Films, **paths: str) -> Summary:
-    """Run the step promote by a policy that is given as JSON, in the mode of this pass."""
+    """Run the step promote by a policy that is given as JSON, in the mode of this pipeline run."""
     from components.promotion.policy import Policy
     from components.promotion.step import promote as judge
 
@@ -149,16 +150,16 @@ def promote(policy: str, mode: str, films: Films, **paths: str) -> Summary:
         file = Path(temporary) / "promotion.yaml"
         file.write_text(rules.model_dump_json(indent=2), encoding="utf-8")  # JSON is YAML too
         given = {**paths, "source": str(root), "policy": str(file), "card": CARD_TEMPLATE}
-        return _run(describe(judge), Params(), given, patient=False)
+        return _run(describe(judge), Params(), given, retries=Retries.SHORT)
 
 
 def _run(
-    step: Step, params: Params, paths: dict[str, str], *, patient: bool = True, name: str | None = None
+    step: Step, params: Params, paths: dict[str, str], *, retries: Retries = Retries.LONG, name: str | None = None
 ) -> Summary:
     """Run and record a step; its last line goes to the log."""
     collect_garbage_rarely()
     configure_logging()
     given = {key: Path(path) for key, path in paths.items()}
-    summary = runs.run_step(step, given, params, patient=patient, name=name)
+    summary = runs.run_step(step, given, params, retries=retries, name=name)
     log.info("%s: %s", name or step.name, summary.line())
     return summary

@@ -1,5 +1,6 @@
 """Development films → the packaged model."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -58,6 +59,7 @@ def train(
     )
     from osteon.models.networks.backend import load_keras
     from osteon.records import runs
+    from osteon.records.logged_model import log_model
     from osteon.statistics.calibration import fit_calibration
     from osteon.statistics.operating_points import find_operating_points, youden_threshold
 
@@ -192,6 +194,7 @@ def train(
                 info.parity.largest,
             )
         remove_traces(checkpoint)
+    runs.log_at_end(partial(log_model, model))
     return TrainingSummary(
         films=info.films,
         copies=info.copies,

@@ -28,7 +28,11 @@ READ, WROTE = "osteon.read.", "osteon.wrote."
 COMMIT, DIRTY, IMAGE, DATA = "osteon.git.commit", "osteon.git.dirty", "osteon.image", "osteon.data"
 PIPELINE = "osteon.pipeline.commit"  # of the compiled pipeline that called the image
 REMOTE, ENVIRONMENT = "osteon.dvc.remote", "osteon.environment"
-REASON, REVISION, FILMS_COMMIT = "osteon.reason", "osteon.revision", "osteon.films.commit"  # of a pass on a cluster
+REASON, REVISION, FILMS_COMMIT = (
+    "osteon.reason",
+    "osteon.revision",
+    "osteon.films.commit",
+)  # of a pipeline run on a cluster
 ENVIRONMENT_FILE = "environment.json"
 
 

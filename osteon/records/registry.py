@@ -342,17 +342,17 @@ class Registry:
 def translate_errors() -> Iterator[None]:
     """Turn an error of MLflow's into one line, and soon: whoever decides can run the command again."""
     try:
-        with store.http_limits(store.A_RESTART):
+        with store.http_limits(store.Retries.SHORT):
             yield
     except MlflowException as error:
-        raise store.gone(error) or OsteonError(f"MLflow's registry: {store.reason(error)}") from None
+        raise store.outage_of(error) or OsteonError(f"MLflow's registry: {store.reason(error)}") from None
 
 
 @contextmanager
 def _translate_fetch_errors(what: str) -> Iterator[None]:
     """Turn the errors of fetching files from the store into one line."""
     try:
-        with store.http_limits(store.A_RESTART, FETCH_TIMEOUT):
+        with store.http_limits(store.Retries.SHORT, FETCH_TIMEOUT):
             yield
     # MLflow lets through what it meets on the way to the artifacts: OSError is that of requests, too.
     except (MlflowException, OSError, BotoCoreError, ClientError) as error:

@@ -5,14 +5,17 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import mlflow
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.entities import Experiment
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from osteon.errors import OsteonError, UnreachableError
+from osteon.records.retries import Retries
 from osteon.redaction import redact, redact_url
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Experiment
 
 STORE = Path("mlflow") / "store"
 EXPERIMENT = "osteon"
@@ -23,12 +26,8 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{STORE / 'mlflow.db'}"
 
 
-def connect() -> "tuple[MlflowClient, str]":
+def connect() -> tuple[MlflowClient, str]:
     """A client and the experiment's id, made where missing."""
-    import mlflow
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
     uri = tracking_uri()
     local = uri.startswith("sqlite:///")
     logging.getLogger("mlflow").setLevel(logging.ERROR)
@@ -39,59 +38,62 @@ def connect() -> "tuple[MlflowClient, str]":
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
     try:
         mlflow.set_tracking_uri(uri)
-        with _tables_made_by_one(file) if local else nullcontext(), http_limits(AT_FIRST):
+        with _alone_with_tables(file) if local else nullcontext(), http_limits(Retries.CONNECTING):
             client = mlflow.MlflowClient()
-            found = client.get_experiment_by_name(name)
-        if found is None:
-            found = _made(client, name, (file.parent / "artifacts").resolve().as_uri() if local else None)
+            experiment = client.get_experiment_by_name(name)
+        if experiment is None:
+            experiment = _create_experiment(
+                client, name, (file.parent / "artifacts").resolve().as_uri() if local else None
+            )
     except (MlflowException, SQLAlchemyError, ImportError) as error:  # the last: no driver for this database
         raise UnreachableError(
             f"the MLflow server {redact_url(uri)} does not answer ({reason(error)}); "
             "check MLFLOW_TRACKING_URI, or unset it to use a local file"
         ) from None
-    if found.lifecycle_stage == "deleted":
+    if experiment.lifecycle_stage == "deleted":
         raise OsteonError(f"MLflow's experiment '{name}' was deleted; restore it or set MLFLOW_EXPERIMENT_NAME")
-    return client, str(found.experiment_id)
+    return client, str(experiment.experiment_id)
 
 
 @contextmanager
-def _tables_made_by_one(file: Path) -> Iterator[None]:
+def _alone_with_tables(file: Path) -> Iterator[None]:
     """MLflow makes its tables when it first asks a file; of processes that do so at once it spoils what each does."""
-    from filelock import FileLock
-
     file.parent.mkdir(parents=True, exist_ok=True)
     # Who may only read a store makes no tables in it.
     with FileLock(f"{file}.lock") if os.access(file.parent, os.W_OK) else nullcontext():
         yield
 
 
-def _made(client: "MlflowClient", name: str, artifacts: str | None) -> "Experiment":
+def _create_experiment(client: MlflowClient, name: str, artifacts: str | None) -> Experiment:
     """A new experiment, or the one that another process has made in the meantime."""
-    from mlflow.exceptions import MlflowException
-
     try:
         return client.get_experiment(client.create_experiment(name, artifacts))
     except MlflowException as error:
-        found = client.get_experiment_by_name(name) if error.error_code == "RESOURCE_ALREADY_EXISTS" else None
-        if found is None:
+        experiment = client.get_experiment_by_name(name) if error.error_code == "RESOURCE_ALREADY_EXISTS" else None
+        if experiment is None:
             raise
-        return found
+        return experiment
 
 
-def retry_once_on_conflict(ask: Callable[[], object]) -> None:
-    """Ask MLflow to write something, and once more if its database refuses.
+def retry_once_on_conflict(write: Callable[[], object]) -> None:
+    """Let MLflow write something, and retry once if its database refuses.
 
-    MLflow looks for a row and inserts one if there is none. Where two processes do so at once the database refuses the
-    second, which finds the row when it asks again.
+    MLflow looks for a row and inserts it if it is missing. Of two processes that do so at once the database refuses
+    the second, which finds the row when it retries.
+
+    Args:
+        write: calls MLflow; it may be called twice.
+
+    Raises:
+        MlflowException: any other error than a refusal, or a second refusal.
+
     """
-    from mlflow.exceptions import MlflowException
-
     try:
-        ask()
+        write()
     except MlflowException as error:
         if error.error_code != "BAD_REQUEST":
             raise
-        ask()
+        write()
 
 
 def reason(error: Exception) -> str:
@@ -102,8 +104,8 @@ def reason(error: Exception) -> str:
     return (why.removesuffix(")") if caused else line)[:200]
 
 
-def gone(error: Exception) -> UnreachableError | None:
-    """What to tell the user if this error of MLflow's means that its server or database went away; else None."""
+def outage_of(error: Exception) -> UnreachableError | None:
+    """An error for the user if this error of MLflow's means that its server or database went away; else None."""
     # MLflow makes one kind of error of whatever goes wrong on the way to its server.
     away = str(error).startswith("API request to ")
     if not away and getattr(error, "error_code", None) != "TEMPORARILY_UNAVAILABLE":
@@ -116,47 +118,47 @@ def gone(error: Exception) -> UnreachableError | None:
 
 @contextmanager
 def translate_outage() -> Iterator[None]:
-    """A server that goes away is nothing that Osteon can mend."""
-    from mlflow.exceptions import MlflowException
-
+    """Raise an UnreachableError where MLflow's error means that its server or database went away."""
     try:
         yield
     except MlflowException as error:
-        if told := gone(error):
-            raise told from None
+        if outage := outage_of(error):
+            raise outage from None
         raise
 
 
-AT_FIRST, A_RESTART = 2, 4  # times to ask again: five seconds, as long as MLflow's server takes to start
-_asking: list[dict[str, str]] = []
+_limits: list[dict[str, str]] = []  # the variables that each open http_limits has set, the innermost last
 
 
 @contextmanager
-def http_limits(again: int, seconds: int = 10) -> Iterator[None]:
-    """Let MLflow give up soon where nobody answers; what the user has set holds.
-
-    By itself it goes on for four minutes, which suits a server that restarts in the middle of a training and not
-    an address that is wrong, nor a decision that can be said again.
+def http_limits(retries: Retries, timeout_s: int = 10) -> Iterator[None]:
+    """Limit how long MLflow waits for its server; what the user has set in the environment holds.
 
     Args:
-        again: how often to ask once more.
-        seconds: how long to wait each time for a server that is there and says nothing.
+        retries: how often it retries; LONG changes nothing.
+        timeout_s: seconds to wait for each answer of a server that accepts the connection.
 
     """
-    wanted = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(again), "MLFLOW_HTTP_REQUEST_TIMEOUT": str(seconds)}
-    outer = _asking[-1] if _asking else {}
-    # It says so each time it asks again, which is good to know in four minutes and not in half of one.
+    if retries is Retries.LONG:
+        yield
+        return
+    wanted = {
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries.value),
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(timeout_s),
+    }
+    outer = _limits[-1] if _limits else {}
+    # It warns of each retry, which is good to know in four minutes and not in half of one.
     retrying = logging.getLogger("urllib3.connectionpool")
     level = retrying.level
     retrying.setLevel(logging.ERROR)
     changed = {name: value for name, value in wanted.items() if name in outer or name not in os.environ}
     os.environ.update(changed)
-    _asking.append(changed)
+    _limits.append(changed)
     try:
         yield
     finally:
         retrying.setLevel(level)
-        _asking.pop()
+        _limits.pop()
         for name in changed:
             del os.environ[name]
         os.environ.update(outer)

@@ -19,8 +19,8 @@ from osteon.params import Params, Section, flatten, layout_names, load_params, s
 ROOT = Path(__file__).parents[2]
 LOCKS = ("requirements.lock", "infra/requirements-cpu.lock", "infra/requirements-gpu.lock")
 SPINE = {
-    *("errors", "params", "contract", "environment", "files", "progress"),
-    *("records", "records.store", "records.lineage", "records.runs", "models.networks.backend"),
+    *("errors", "redaction", "params", "contract", "environment", "files", "progress"),
+    *("records", "records.store", "records.lineage", "records.runs", "records.pipeline_run", "records.retries", "models.networks.backend"),
 }
 
 

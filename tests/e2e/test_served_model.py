@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from osteon.models.package.package import example_film, open_package
-from osteon.records import runs
+from osteon.records import logged_model
 from osteon.records import store as mlflow_store
 from tests.making import encoded, packaged, ramp, write
 
@@ -52,7 +52,7 @@ def logged(store: Path, packages: dict[str, Path]) -> dict[str, str]:
     addresses = {}
     for name, folder in packages.items():
         with mlflow.start_run(experiment_id=experiment):
-            addresses[name] = runs.log_model(folder)
+            addresses[name] = logged_model.log_model(folder)
     return addresses
 
 

@@ -67,7 +67,7 @@ def test_debug_shows_where_it_came_from(project: Path) -> None:
 
 
 def test_a_fault_is_not_taken_for_the_users(project: Path) -> None:
-    patch = "tracking.run_step = lambda *given: 1 / 0"
+    patch = "tracking.run_step = lambda *given, **_: 1 / 0"
     done = patched(project, patch, *INGEST)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
@@ -78,7 +78,7 @@ def test_a_fault_is_not_taken_for_the_users(project: Path) -> None:
 
 
 def test_stopped_by_a_person(project: Path) -> None:
-    patch = "def stop(*given): raise KeyboardInterrupt\ntracking.run_step = stop"
+    patch = "def stop(*given, **_): raise KeyboardInterrupt\ntracking.run_step = stop"
     done = patched(project, patch, *INGEST)
     assert done.returncode == 130
     assert "Traceback" not in done.stderr
@@ -103,7 +103,7 @@ def test_a_wrong_command_line(project: Path, words: tuple[str, ...], message: st
 def test_a_bad_parameter_stops_before_anything_runs(project: Path) -> None:
     (project / "films").mkdir()
     (project / "params.yaml").write_text("training: {epochs: 0}\ndata: {lay_out: mura}\n", encoding="utf-8")
-    patch = "tracking.run_step = lambda *given: print('it ran')"
+    patch = "tracking.run_step = lambda *given, **_: print('it ran')"
     for words in (("ingest", "--source", "films", "--manifest", "m"), ("params",)):
         done = patched(project, patch, *words)
         assert done.returncode == 2
@@ -135,7 +135,7 @@ def test_an_evaluation_that_is_not_there(project: Path) -> None:
 def test_a_steps_last_line_is_its_summary_and_its_parameters_come_from_the_file(project: Path) -> None:
     patch = (
         "from components.ingestion.step import IngestSummary\n"
-        "def run(step, paths, params):\n"
+        "def run(step, paths, params, retries):\n"
         "    print(step.name, sorted((name, str(path)) for name, path in paths.items()), params.training.epochs)\n"
         "    return IngestSummary(films=1200, positive=3, unlabelled=0, unreadable=1)\n"
         "tracking.run_step = run"
@@ -196,7 +196,7 @@ def test_promote_reads_the_folder_that_the_parameter_file_names(project: Path) -
     (project / "params.yaml").write_text("data: {root: films of 2024}\n", encoding="utf-8")
     patch = (
         "from components.promotion.step import PromotionSummary\n"
-        "def run(step, paths, params, patient):\n"
+        "def run(step, paths, params, retries):\n"
         "    print(sorted((name, str(path)) for name, path in paths.items()), patient)\n"
         "    return PromotionSummary(decision='is not good enough', version='2', rules=1, failing=['auroc: low'])\n"
         "tracking.run_step = run"

@@ -24,6 +24,7 @@ from osteon.models.package.package import FILMS
 from osteon.params import EvaluationParams, Params, TrainingParams
 from osteon.records import lineage, runs
 from osteon.records.film_lineage import Search, films_of, models_that_saw
+from osteon.records.logged_model import log_model
 from tests.command import osteon
 from tests.conftest import Pipeline
 from tests.making import packaged
@@ -54,6 +55,7 @@ def pack(
         last = films.index[films["fold"] == 2][-1]
         films.loc[last, "film_id"] = "renamed"
     films.drop(columns="fold").assign(role=roles).to_csv(model / FILMS, index=False)
+    runs.log_at_end(lambda: log_model(model))
     return Nothing()
 
 

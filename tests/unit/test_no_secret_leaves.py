@@ -17,6 +17,7 @@ from osteon.errors import OsteonError, UnreachableError
 from osteon.pages import page
 from osteon.params import Params, SearchParams
 from osteon.records import lineage, runs, store
+from osteon.records.pipeline_run import begin_pipeline_run
 from tests.command import ROOT, python
 from tests.stores import free_port
 from tests.unit.conftest import use_store
@@ -59,7 +60,7 @@ def test_parameters_and_tags_of_mlflow(client: MlflowClient, tmp_path: Path, mon
     params = Params.model_validate({"search": {"storage": f"postgresql://{LOGIN}@db/studies?password={SECRET}"}})
     (tmp_path / "in").write_bytes(b"films")
     tags = {lineage.REASON: f"new films at https://{LOGIN}@host/x"}
-    runs.begin_pass(params, tags)
+    begin_pipeline_run(params, tags)
     runs.run_step(describe(noting), {"dataset": tmp_path / "in", "copy": tmp_path / "out"}, params)
 
     (experiment,) = client.search_experiments(filter_string="name = 'osteon'")
@@ -76,7 +77,7 @@ def test_parameters_and_tags_of_mlflow(client: MlflowClient, tmp_path: Path, mon
 def test_how_a_pipeline_run_ended_and_what_the_webhook_is_told(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    runs.begin_pass(Params(), {})
+    begin_pipeline_run(Params(), {})
     told: list[Any] = []
     monkeypatch.setenv(ending.WEBHOOK, f"http://{LOGIN}@hooks.example/{SECRET}?key={SECRET}")
     with monkeypatch.context() as patch:

@@ -17,7 +17,7 @@ from components.promotion.rollback import roll_back
 from osteon.errors import OsteonError, UnreachableError
 from osteon.files import dvc_hash
 from osteon.models.package.package import INFO, hashes_of, onnx_file
-from osteon.records import runs
+from osteon.records import logged_model
 from osteon.records import store as mlflow_store
 from osteon.records.registry import (
     CHALLENGER,
@@ -55,7 +55,7 @@ def stocked(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for seed in (5, 6, 7):
             package = packaged(folder / f"package {seed}" / "model", seed=seed)
             with mlflow.start_run(experiment_id=experiment) as run:
-                address = runs.log_model(package)
+                address = logged_model.log_model(package)
             model = address.removeprefix("models:/")
             registry.register(dvc_hash(package), model, run.info.run_id, {"osteon.data": "abc"})
     store.stocked()

@@ -36,7 +36,7 @@ from osteon.params import (
     ValidationParams,
     flatten,
 )
-from osteon.records import lineage
+from osteon.records import lineage, pipeline_run
 from osteon.records import runs as tracking
 from tests.command import osteon
 from tests.conftest import Pipeline
@@ -73,17 +73,17 @@ def ingest(source: Path, folder: Path) -> Path:
     return manifest
 
 
-# ---------------------------------------------------------------- a pass through the pipeline
+# ---------------------------------------------------------------- a pipeline run
 
 
 @dataclass
 class Recorded:
-    """A pass through three steps, and a second one that had only the last to do."""
+    """A pipeline run of three steps, and a second one that had only the last to do."""
 
     client: MlflowClient
     source: Path
     folder: Path
-    runs: dict[str, Run] = field(default_factory=dict)  # of the first pass
+    runs: dict[str, Run] = field(default_factory=dict)  # of the first pipeline run
     again: dict[str, Run] = field(default_factory=dict)  # of the second
 
     def path(self, name: str) -> Path:
@@ -91,7 +91,7 @@ class Recorded:
 
 
 @pytest.fixture(scope="module")
-def passes(phantoms: Path, empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+def two_runs(phantoms: Path, empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     folder = tmp_path_factory.mktemp("recorded")
     with pytest.MonkeyPatch.context() as monkeypatch:
         found = Recorded(use_store(folder, empty_store, monkeypatch), phantoms, folder)
@@ -112,13 +112,13 @@ def passes(phantoms: Path, empty_store: Path, tmp_path_factory: pytest.TempPathF
 
 
 @pytest.fixture
-def recorded(passes: Recorded, monkeypatch: pytest.MonkeyPatch) -> Recorded:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{passes.folder / 'mlflow.db'}")
-    monkeypatch.chdir(passes.folder)
-    return passes
+def recorded(two_runs: Recorded, monkeypatch: pytest.MonkeyPatch) -> Recorded:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{two_runs.folder / 'mlflow.db'}")
+    monkeypatch.chdir(two_runs.folder)
+    return two_runs
 
 
-def test_a_pass_is_a_parent_with_a_run_for_each_step(recorded: Recorded) -> None:
+def test_a_pipeline_run_is_a_parent_with_a_run_for_each_step(recorded: Recorded) -> None:
     assert list(recorded.runs) == ["pipeline", "ingest", "validate", "prepare"]
     parent = recorded.runs["pipeline"]
     assert parent.data.tags[lineage.PASS] == "one"
@@ -212,7 +212,7 @@ def test_a_step_that_was_skipped_stays_linked_to_the_run_that_did_it(recorded: R
         recorded.runs["validate"].info.run_id,
         recorded.again["prepare"].info.run_id,
     ]
-    # And the parent of the second pass names them.
+    # And the parent of the second pipeline run names them.
     tags = recorded.again["pipeline"].data.tags
     assert tags["osteon.step.ingest"] == recorded.runs["ingest"].info.run_id
     assert tags["osteon.step.prepare"] == recorded.again["prepare"].info.run_id
@@ -444,7 +444,7 @@ def test_a_process_that_is_told_of_no_run_records_none_though_one_was_open_when_
     assert len(client.search_runs([experiment])) == 1
 
 
-def test_without_a_pass_a_run_stands_alone(client: MlflowClient, phantoms: Path, tmp_path: Path) -> None:
+def test_without_a_pipeline_run_a_run_stands_alone(client: MlflowClient, phantoms: Path, tmp_path: Path) -> None:
     ingest(phantoms, tmp_path / "out")
     (run,) = runs_of(client)
     assert "mlflow.parentRunId" not in run.data.tags
@@ -462,7 +462,7 @@ def test_a_step_that_fails(
     assert (parent.info.status, run.info.status) == ("FAILED", "FAILED")
     assert not any(tag.startswith("osteon.wrote.") for tag in run.data.tags)
     assert mlflow.active_run() is None
-    # Put right, in the same pass.
+    # Put right, in the same pipeline run.
     ingest(phantoms, tmp_path / "out")
     assert client.get_run(parent.info.run_id).info.status == "FINISHED"
     assert sorted(run.info.status for run in runs_of(client)) == ["FAILED", "FINISHED", "FINISHED"]
@@ -529,7 +529,7 @@ def test_an_experiment_that_was_deleted(client: MlflowClient) -> None:
 def test_the_commit_and_whether_the_tree_was_dirty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert tracking._origin()[lineage.COMMIT] == "unknown"
+    assert pipeline_run.origin_tags()[lineage.COMMIT] == "unknown"
 
     def git(*words: str) -> str:
         options = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
@@ -542,39 +542,39 @@ def test_the_commit_and_whether_the_tree_was_dirty(tmp_path: Path, monkeypatch: 
     git("add", ".")
     git("commit", "-qm", "first")
     clean = {lineage.COMMIT: git("rev-parse", "HEAD"), lineage.DIRTY: "false"}
-    assert clean.items() <= tracking._origin().items()
+    assert clean.items() <= pipeline_run.origin_tags().items()
     Path("dvc.lock").write_text("2")  # a run writes it
-    assert clean.items() <= tracking._origin().items()
+    assert clean.items() <= pipeline_run.origin_tags().items()
     Path("params.yaml").write_text("2")
-    assert tracking._origin()[lineage.DIRTY] == "true"
+    assert pipeline_run.origin_tags()[lineage.DIRTY] == "true"
 
 
 def test_the_address_of_dvcs_remote_is_a_tag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert lineage.REMOTE not in tracking._origin()
+    assert lineage.REMOTE not in pipeline_run.origin_tags()
     Path(".dvc").mkdir()
     Path(".dvc/config").write_text("[core]\n    remote = far\n['remote \"far\"']\n    url = s3://films/osteon\n")
-    assert tracking._origin()[lineage.REMOTE] == "s3://films/osteon"
+    assert pipeline_run.origin_tags()[lineage.REMOTE] == "s3://films/osteon"
 
 
 def test_in_an_image_the_commit_comes_from_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OSTEON_GIT_COMMIT", "abc")
     monkeypatch.setenv("OSTEON_GIT_DIRTY", "false")
     monkeypatch.setenv("OSTEON_IMAGE", "osteon@sha256:1")
-    found = tracking._origin()
+    found = pipeline_run.origin_tags()
     said = [found[tag] for tag in (lineage.COMMIT, lineage.DIRTY, lineage.IMAGE)]
     assert said == ["abc", "false", "osteon@sha256:1"]
 
 
-def test_the_steps_of_one_dvc_repro_are_one_pass(tmp_path: Path) -> None:
+def test_the_steps_of_one_dvc_repro_are_one_pipeline_run(tmp_path: Path) -> None:
     """DVC itself runs them, each in a process of its own."""
-    (tmp_path / "pass.py").write_text(
-        "import sys, pathlib; from osteon.records.runs import current_pass\n"
-        "pathlib.Path(sys.argv[1]).write_text(str(current_pass()))\n"
+    (tmp_path / "key.py").write_text(
+        "import sys, pathlib; from osteon.records.pipeline_run import pipeline_run_key\n"
+        "pathlib.Path(sys.argv[1]).write_text(str(pipeline_run_key()))\n"
     )
     stages = {
-        "a": {"cmd": f'"{sys.executable}" pass.py a.txt', "outs": ["a.txt"]},
-        "b": {"cmd": f'"{sys.executable}" pass.py b.txt', "deps": ["a.txt"], "outs": ["b.txt"]},
+        "a": {"cmd": f'"{sys.executable}" key.py a.txt', "outs": ["a.txt"]},
+        "b": {"cmd": f'"{sys.executable}" key.py b.txt', "deps": ["a.txt"], "outs": ["b.txt"]},
     }
     (tmp_path / "dvc.yaml").write_text(json.dumps({"stages": stages}))
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
@@ -593,10 +593,10 @@ def test_nothing_is_sent_home() -> None:
     assert done.stdout.strip() == "None"
 
 
-def test_a_pass_is_named_by_the_environment_or_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert tracking.current_pass() is None
+def test_a_pipeline_run_is_named_by_the_environment_or_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert pipeline_run.pipeline_run_key() is None
     monkeypatch.setenv("OSTEON_PASS", "mine")
-    assert tracking.current_pass() == "mine"
+    assert pipeline_run.pipeline_run_key() == "mine"
 
 
 # ---------------------------------------------------------------- stores and servers

@@ -13,7 +13,7 @@ from mlflow.entities import Run
 
 from osteon.contract import describe
 from osteon.params import Params
-from osteon.records import lineage
+from osteon.records import lineage, pipeline_run
 from osteon.records import runs as tracking
 from osteon.records.lineage import Lineage
 from tests.command import python
@@ -27,7 +27,7 @@ PROCESSES = 4
 
 
 def run_at_once(folder: Path) -> None:
-    """As many processes as there are folds in a pass: all read the same files of the folder."""
+    """As many processes as there are folds in a pipeline run: all read the same files of the folder."""
     for name in GIVEN:
         (folder / name).write_text(f"rows of {name}")
     # With PYTEST_CURRENT_TEST MLflow behaves otherwise.
@@ -38,12 +38,12 @@ def run_at_once(folder: Path) -> None:
 
 @pytest.fixture
 def passed(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
-    """Of an empty store, in which a pass has begun."""
+    """Of an empty store, in which a pipeline run has begun."""
     address = store.begin(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     monkeypatch.setenv("OSTEON_PASS", "monday")
     monkeypatch.chdir(tmp_path)
-    tracking.begin_pass(Params(), {})
+    pipeline_run.begin_pipeline_run(Params(), {})
     return MlflowClient(address)
 
 
@@ -53,9 +53,9 @@ def folds_of(client: MlflowClient) -> list[Run]:
     return list(client.search_runs([experiment.experiment_id], wanted, order_by=["attributes.run_name ASC"]))
 
 
-def test_steps_of_a_pass_that_read_the_same_at_once(passed: MlflowClient, tmp_path: Path) -> None:
+def test_steps_of_a_pipeline_run_that_read_the_same_at_once(passed: MlflowClient, tmp_path: Path) -> None:
     run_at_once(tmp_path)
-    whole = tracking.end_pass("FINISHED", {})
+    whole = pipeline_run.end_pipeline_run("FINISHED", {})
     assert whole is not None
     runs = folds_of(passed)
     assert [run.info.run_name for run in runs] == [f"fold {number}" for number in range(PROCESSES)]
@@ -71,10 +71,12 @@ def test_steps_of_a_pass_that_read_the_same_at_once(passed: MlflowClient, tmp_pa
     assert len(passed.get_metric_history(whole.info.run_id, "fold.seconds")) == PROCESSES
 
 
-def test_steps_that_end_at_once_tell_their_pass_the_same(passed: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_that_end_at_once_tell_their_pipeline_run_the_same(
+    passed: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All but one in the same millisecond: MLflow keeps one of their figures, after its database has refused others."""
     (experiment,) = passed.search_experiments(filter_string="name = 'osteon'")
-    whole = tracking.run_of_pass(passed, experiment.experiment_id, "monday")
+    whole = pipeline_run.find_pipeline_run(passed, experiment.experiment_id, "monday")
     assert whole is not None
     recorder = tracking._Recorder(describe(fold), whole, whole, passed)
     before = [Lineage(name, name, "FINISHED", datetime.now(UTC), 1.0, {}, {}, {}) for name in "abcdefghijklmnopqrst"]
@@ -82,7 +84,7 @@ def test_steps_that_end_at_once_tell_their_pass_the_same(passed: MlflowClient, m
     seconds = cycle([1_700_000_000.0, *[1_700_000_001.0] * (2 * PROCESSES - 1)])
     monkeypatch.setattr(tracking, "time", SimpleNamespace(time=lambda: next(seconds)))
     figures = {f"films.{number}": 7.0 for number in range(20)}
-    for name, value in figures.items():  # each new to the pass
+    for name, value in figures.items():  # each new to the pipeline run
         in_threads(2 * PROCESSES, partial(recorder._log_to_parent, whole.info.run_id, {name: value}, last))
     found = passed.get_run(whole.info.run_id).data
     assert found.metrics == {f"fold.{name}": value for name, value in figures.items()}

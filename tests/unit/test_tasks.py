@@ -1,4 +1,4 @@
-"""Steps as tasks of a cluster: what a retry leaves, how a pass begins and ends, and who is told."""
+"""Steps as tasks of a cluster: what a retry leaves, how a pipeline run begins and ends, and who is told."""
 
 import http.server
 import json
@@ -19,7 +19,7 @@ from components.tasks.one_fold import lay_folds
 from osteon.contract import Input, Output, Summary, describe
 from osteon.errors import OsteonError
 from osteon.params import FeatureParams, Params
-from osteon.records import lineage, runs
+from osteon.records import lineage, pipeline_run, runs
 from tests.conftest import Pipeline
 from tests.film_repository import film_repository
 from tests.stores import free_port
@@ -28,7 +28,7 @@ from tests.unit.conftest import use_store
 
 @pytest.fixture
 def client(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
-    """A store of the test's own, in a pass."""
+    """A store of the test's own, in a pipeline run."""
     monkeypatch.setenv("OSTEON_PASS", "run-1")
     return use_store(tmp_path, empty_store, monkeypatch)
 
@@ -93,7 +93,7 @@ def test_parts_of_one_step_have_runs_of_their_own(client: MlflowClient, tmp_path
     assert {name: len(found) for name, found in runs_of(client).items()} == {"fold 0": 1, "fold 1": 1, "pipeline": 1}
 
 
-def test_another_pass_has_runs_of_its_own(
+def test_another_pipeline_run_has_runs_of_its_own(
     client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step, paths = failing_first(tmp_path), {"dataset": tmp_path / "in", "copy": tmp_path / "out"}
@@ -119,7 +119,7 @@ def test_image_and_commit_of_the_pipeline_are_tags(
         assert (tags[lineage.IMAGE], tags[lineage.PIPELINE]) == ("osteon@sha256:12", "abc")
 
 
-def test_a_pass_begins_with_what_it_is_of_and_why(client: MlflowClient, tmp_path: Path) -> None:
+def test_a_pipeline_run_begins_with_what_it_is_of_and_why(client: MlflowClient, tmp_path: Path) -> None:
     made = film_repository(tmp_path / "films", {"1.png": b"one"})
     params = Params().model_copy(update={"data": Params().data.model_copy(update={"root": "data/films"})})
     films = running.Films(str(made.folder), "main", "")
@@ -184,10 +184,10 @@ def listening(status: int = 200) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     ("state", "message", "status"),
     [("SUCCEEDED", None, "FINISHED"), ("FAILED", "task train failed", "FAILED"), ("CANCELLED", None, "KILLED")],
 )
-def test_the_pass_and_the_webhook_are_told_how_it_ended(
+def test_the_pipeline_run_and_the_webhook_are_told_how_it_ended(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch, state: str, message: str | None, status: str
 ) -> None:
-    runs.begin_pass(Params(), {lineage.REASON: "new films"})
+    pipeline_run.begin_pipeline_run(Params(), {lineage.REASON: "new films"})
     with listening() as (address, told):
         monkeypatch.setenv("OSTEON_WEBHOOK", address)
         report_end(state, message)
@@ -218,7 +218,7 @@ def test_a_schedules_tick_without_a_reason_tells_nobody_but_a_failed_one_does(
 
 
 @pytest.mark.parametrize("kind", ["refuses", "is gone", "is none"])
-def test_a_webhook_that_does_not_listen_fails_no_pass_and_its_key_is_not_said(
+def test_a_webhook_that_does_not_listen_fails_no_pipeline_run_and_its_key_is_not_said(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
     said = {"refuses": "answered 403", "is gone": "does not answer", "is none": "no address of http"}
@@ -238,7 +238,7 @@ def test_a_worker_without_a_database_has_nothing_to_do(client: MlflowClient, cap
     assert "nothing to share" in caplog.text
 
 
-def test_workers_share_the_study_of_their_pass(
+def test_workers_share_the_study_of_their_pipeline_run(
     client: MlflowClient,
     pipeline: Pipeline,
     beside: dict[str, Path],
