@@ -23,6 +23,7 @@ NAMES = (
     "near_copies",
     "volume",
     "volume_of_folds",
+    "hashing",
     "training",
     "networks",
     "search",

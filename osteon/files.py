@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from osteon.errors import OsteonError
+from osteon.hash_cache import md5_of_files
 
 IGNORED_NAMES = frozenset({".git", ".hg", ".dvc", ".dvcignore", ".osteon", "__pycache__", ".DS_Store", "Thumbs.db"})
 
@@ -127,18 +128,23 @@ def dvc_hash(path: Path) -> str:
     """The md5 that DVC writes into dvc.lock for a file or a folder (which ends in '.dir').
 
     A folder's is the md5 of the JSON list of its files' md5 and relative path, sorted by path
-    (dvc_data.hashfile.tree). Written again here because asking DVC costs its import and its lock.
+    (dvc_data.hashfile.tree). Written again here because asking DVC costs its import and its lock. A file that has not
+    changed since an earlier process read it is not read again: hash_cache.
     """
     if path.is_file():
-        return _file_md5(path)
+        return md5_of_files([path], _md5_at_once)[0]
     files = list(files_under(path))
-    with ThreadPoolExecutor() as pool:
-        hashes = pool.map(_file_md5, files)
     entries = [
-        {"md5": md5, "relpath": file.relative_to(path).as_posix()} for md5, file in zip(hashes, files, strict=True)
+        {"md5": md5, "relpath": file.relative_to(path).as_posix()}
+        for md5, file in zip(md5_of_files(files, _md5_at_once), files, strict=True)
     ]
     entries.sort(key=lambda entry: entry["relpath"])
     return hashlib.md5(json.dumps(entries).encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def _md5_at_once(files: list[Path]) -> list[str]:
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(_file_md5, files))
 
 
 def _file_md5(path: Path) -> str:

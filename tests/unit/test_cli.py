@@ -197,7 +197,7 @@ def test_promote_reads_the_folder_that_the_parameter_file_names(project: Path) -
     patch = (
         "from components.promotion.step import PromotionSummary\n"
         "def run(step, paths, params, retries):\n"
-        "    print(sorted((name, str(path)) for name, path in paths.items()), patient)\n"
+        "    print(sorted((name, str(path)) for name, path in paths.items()), retries.name)\n"
         "    return PromotionSummary(decision='is not good enough', version='2', rules=1, failing=['auroc: low'])\n"
         "tracking.run_step = run"
     )
@@ -205,7 +205,7 @@ def test_promote_reads_the_folder_that_the_parameter_file_names(project: Path) -
     paths = {name: mark.default for name, mark in PROMOTE.paths.items()} | {"source": "films of 2024", "model": "m"}
     assert done.returncode == 4, done.stderr
     assert done.stdout.splitlines() == [
-        f"{sorted(paths.items())} False",
+        f"{sorted(paths.items())} SHORT",
         "promote: version 2 is not good enough",
         "  ✗ auroc: low",
     ]
