@@ -1,14 +1,12 @@
 """`osteon storage`: DVC's remote on S3."""
 
-from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterable
+from typing import Annotated
 
 import typer
 
 from osteon.errors import OsteonError
-
-if TYPE_CHECKING:
-    from osteon.remotes.bucket import Finding
+from osteon.remotes.finding import WRONG, Finding
 
 
 def init_storage(
@@ -20,24 +18,24 @@ def init_storage(
     ] = None,
 ) -> None:
     """Make the bucket or correct its settings, test it, and write it into .dvc/config; safe to repeat."""
-    from osteon.remotes.bucket import WRONG, init
+    from osteon.remotes.bucket import init
 
-    _print_findings(init(url, endpoint_url), WRONG)
+    _print_findings(init(url, endpoint_url))
 
 
 def check_storage() -> None:
     """Check DVC's remote, and change nothing."""
-    from osteon.remotes.bucket import WRONG, check
+    from osteon.remotes.bucket import check
 
-    _print_findings(check(), WRONG)
+    _print_findings(check())
 
 
-def _print_findings(findings: "Iterable[Finding]", wrong_states: Collection[str]) -> None:
+def _print_findings(findings: Iterable[Finding]) -> None:
     """Print each finding as it comes; an error at the end if one of them is in a wrong state."""
     wrong = 0
     for finding in findings:
         typer.echo(finding.line())
-        wrong += finding.state in wrong_states
+        wrong += finding.state in WRONG
     if wrong:
         what = "1 thing is not as it should be" if wrong == 1 else f"{wrong} things are not as they should be"
         raise OsteonError(f"{what}, marked ✗ above")

@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from osteon.errors import OsteonError
-from osteon.remotes.bucket import SETTINGS as ALL
-from osteon.remotes.bucket import Finding, check, init, parse_place
+from osteon.remotes.bucket import check, init
+from osteon.remotes.bucket_settings import SETTINGS as ALL
+from osteon.remotes.dvc_remote import parse_place
+from osteon.remotes.finding import Finding
 from tests.command import osteon
 from tests.s3 import KEYS, S3, UNSET, error, s3_server
 from tests.stores import free_port
