@@ -29,6 +29,7 @@ from osteon.models.package.package import INFO, hashes_of, onnx_file, open_packa
 from osteon.params import DataParams, EvaluationParams, Params, PreparationParams, TrainingParams
 from osteon.records import runs
 from osteon.records.film_lineage import models_that_saw
+from osteon.records.logged_model import log_model
 from osteon.records.registry import CHALLENGER, CHAMPION, MODEL, PACKAGE, PREVIOUS, Registry
 from osteon.statistics.estimate import Estimate, shown
 from tests.command import waiting
@@ -74,6 +75,7 @@ def train(
     training_films.to_csv(model / "films.csv", index=False)
     info = read_info(model).model_copy(update={"files": hashes_of(model)})
     (model / INFO).write_text(info.model_dump_json(), encoding="utf-8")
+    runs.log_at_end(lambda: log_model(model))
     return Nothing()
 
 

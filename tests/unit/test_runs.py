@@ -38,6 +38,7 @@ from osteon.params import (
 )
 from osteon.records import lineage, pipeline_run
 from osteon.records import runs as tracking
+from osteon.records.logged_model import log_model
 from tests.command import osteon
 from tests.conftest import Pipeline
 from tests.making import encoded, packaged, ramp
@@ -654,6 +655,7 @@ def pack(
 ) -> Nothing:
     """A training in which nothing is learned."""
     packaged(model, classical=("svm",))
+    tracking.log_at_end(lambda: log_model(model))
     return Nothing()
 
 
