@@ -28,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from osteon.errors import OsteonError, UnreachableError
 from osteon.files import dvc_hash
 from osteon.records import store
+from osteon.records.retries import Retries
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -342,7 +343,7 @@ class Registry:
 def translate_errors() -> Iterator[None]:
     """Turn an error of MLflow's into one line, and soon: whoever decides can run the command again."""
     try:
-        with store.http_limits(store.Retries.SHORT):
+        with store.http_limits(Retries.SHORT):
             yield
     except MlflowException as error:
         raise store.outage_of(error) or OsteonError(f"MLflow's registry: {store.reason(error)}") from None
@@ -352,7 +353,7 @@ def translate_errors() -> Iterator[None]:
 def _translate_fetch_errors(what: str) -> Iterator[None]:
     """Turn the errors of fetching files from the store into one line."""
     try:
-        with store.http_limits(store.Retries.SHORT, FETCH_TIMEOUT):
+        with store.http_limits(Retries.SHORT, FETCH_TIMEOUT):
             yield
     # MLflow lets through what it meets on the way to the artifacts: OSError is that of requests, too.
     except (MlflowException, OSError, BotoCoreError, ClientError) as error:

@@ -47,8 +47,8 @@ from osteon.records.pipeline_run import (
     pipeline_run_key,
     process_tag,
 )
+from osteon.records.retries import Retries
 from osteon.records.store import (
-    Retries,
     connect,
     http_limits,
     retry_once_on_conflict,

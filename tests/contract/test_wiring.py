@@ -20,7 +20,15 @@ ROOT = Path(__file__).parents[2]
 LOCKS = ("requirements.lock", "infra/requirements-cpu.lock", "infra/requirements-gpu.lock")
 SPINE = {
     *("errors", "hash_cache", "redaction", "params", "contract", "environment", "files", "progress"),
-    *("records", "records.store", "records.lineage", "records.runs", "records.pipeline_run", "records.retries", "models.networks.backend"),
+    *(
+        "records",
+        "records.store",
+        "records.lineage",
+        "records.runs",
+        "records.pipeline_run",
+        "records.retries",
+        "models.networks.backend",
+    ),
 }
 
 

@@ -14,6 +14,7 @@ from mlflow.entities import Experiment
 
 from osteon.errors import OsteonError
 from osteon.records import store
+from osteon.records.retries import Retries
 from tests.stores import free_port
 from tests.unit.conftest import use_store
 
@@ -71,8 +72,8 @@ def test_how_often_a_server_is_asked_again_is_what_the_innermost_says(monkeypatc
     """The first question of a decision is asked less often than what follows; what the user says, always."""
     retries, timeout = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"
     monkeypatch.setenv(timeout, "7")
-    with store.http_limits(store.Retries.SHORT):
-        with store.http_limits(store.Retries.CONNECTING, timeout_s=60):
+    with store.http_limits(Retries.SHORT):
+        with store.http_limits(Retries.CONNECTING, timeout_s=60):
             assert (os.environ[retries], os.environ[timeout]) == ("2", "7")
         assert (os.environ[retries], os.environ[timeout]) == ("4", "7")
     assert retries not in os.environ
