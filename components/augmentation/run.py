@@ -42,7 +42,7 @@ def run_augment(dataset: Path, augmented: Path, sheet: Path, params: Augmentatio
     if (params.copies == 0) != (params.copies_rarer == 0):
         log.warning(
             "warning: only films of one class get copies. A copy is a little smoother than a film, so a classical "
-            "model learns to tell copies from films; set augmentation.copies and copies_rarer both to 0, or neither"
+            "model can separate copies from films; set augmentation.copies and copies_rarer both to 0, or neither"
         )
     times = development["label"].map({rarer: params.copies_rarer, 1 - rarer: params.copies})
     copies = development.loc[development.index.repeat(times)]

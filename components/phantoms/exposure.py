@@ -33,7 +33,7 @@ GLYPHS = {
 
 @dataclass(frozen=True)
 class Findings:
-    """What else a study shows. Drawn without a look at whether the bone is broken."""
+    """What else a study shows. It does not depend on whether the bone is broken."""
 
     metal: bool
     growth_plates: bool

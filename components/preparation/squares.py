@@ -107,7 +107,7 @@ def _squares(
 def _standardise(path: Path, side: int) -> tuple[NDArray[np.uint8], FilmFacts]:
     """One film as a square, and its facts."""
     try:
-        film = decode(path.read_bytes(), max_megapixels=math.inf)  # validate has looked at the size
+        film = decode(path.read_bytes(), max_megapixels=math.inf)  # validate has checked the size
     except (OSError, UnreadableFilmError) as error:
         raise OsteonError(f"{path}: {error}; it was readable before, run the steps ingest and validate again") from None
     height, width = film.pixels.shape
@@ -138,10 +138,10 @@ def _continued(folder: Path, belongs_to: str, count: int, side: int) -> int:
             else:
                 room = pixels.stat().st_size if pixels.exists() else 0
                 for line in file:
-                    seen = _whole_line(line)
-                    if seen is None or pixels_end(count, side, done + len(seen)) > room:
+                    block = _whole_line(line)
+                    if block is None or pixels_end(count, side, done + len(block)) > room:
                         break
-                    done, end = done + len(seen), end + len(line)
+                    done, end = done + len(block), end + len(line)
     for left in folder.iterdir():
         if not done or left not in (pixels, facts):
             remove(left)
@@ -158,10 +158,10 @@ def _continued(folder: Path, belongs_to: str, count: int, side: int) -> int:
 def _whole_line(line: bytes) -> list[list[str | int]] | None:
     """A block's facts; None where the line was cut off, or never came to the disk."""
     try:
-        seen: list[list[str | int]] = json.loads(line)
+        block: list[list[str | int]] = json.loads(line)
     except ValueError:
         return None
-    return seen if line.endswith(b"\n") else None
+    return block if line.endswith(b"\n") else None
 
 
 def _read_facts(path: Path) -> Iterator[tuple[str | int, ...]]:

@@ -1,4 +1,4 @@
-"""What can be told of a film without looking at bone: its file, exposure, border, marker corner and scanner.
+"""Attributes of a film other than bone: its file, exposure, border, marker corner and scanner.
 
 Texts that could name a place or a machine become numbers; nothing about the patient is read.
 """
@@ -85,7 +85,7 @@ def attributes_of(data: bytes, grey: NDArray[np.uint8]) -> Attributes:
     height, width = grey.shape
     top, bottom, left, right = frame_of(grey)
     rim = np.concatenate([grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1]])
-    seen = Attributes(
+    attributes = Attributes(
         file_bytes=len(data),
         exposure=float(grey.mean()),
         black=float((grey <= BLACK).mean()),
@@ -94,7 +94,7 @@ def attributes_of(data: bytes, grey: NDArray[np.uint8]) -> Attributes:
         rim=float(rim.mean()),
         marker_corner=marker_corner(grey),
     )
-    return seen._replace(**(_of_dicom(data) if is_dicom(data) else _of_picture(data)))
+    return attributes._replace(**(_of_dicom(data) if is_dicom(data) else _of_picture(data)))
 
 
 # JPEG leaves black and white a little beside 0 and 255.
@@ -176,7 +176,7 @@ def jpeg_quality(table: list[int]) -> int:
 
 @cache
 def _tables() -> NDArray[np.int64]:
-    """The luminance table of each quality, 100 × 64: asked of the library itself."""
+    """The luminance table of each quality, 100 × 64: as the library itself writes it."""
     tables = []
     for quality in range(1, 101):
         buffer = io.BytesIO()

@@ -91,7 +91,7 @@ def manifest_expectations(params: ValidationParams) -> list[tuple[Any, str]]:
         ),
         (
             gxe.ExpectColumnValuesToBeInSet(column="finding", value_set=[params.finding]),
-            f"films are labelled for {{value}}, the pipeline learns '{params.finding}'; set validation.finding to "
+            f"films are labelled for {{value}}, the pipeline trains for '{params.finding}'; set validation.finding to "
             "train on such labels knowingly",
         ),
         (

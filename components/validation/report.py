@@ -16,8 +16,8 @@ class Verdict:
     """What validate found of a set.
 
     usable: the films that may be used, manifest columns. quarantine: the others: film_id, path, label, reason.
-    faults: why the run stops; empty where it does not. notes: what does not stop it. audit: what of the label can be
-    told without looking at bone.
+    faults: why the run stops; empty where it does not. notes: what does not stop it. audit: how well the label can be
+    predicted without looking at bone.
     """
 
     usable: pd.DataFrame
@@ -46,7 +46,7 @@ def count_reasons(quarantine: pd.DataFrame) -> dict[str, int]:
 
 def render_report(verdict: Verdict) -> str:
     """The page as HTML text."""
-    # What tells most comes first; of the rest, those that have a value with a share of its own.
+    # The highest AUROC first; of the rest, attributes that have a value with a share of its own.
     attributes, usable = verdict.audit.attributes, verdict.usable
     detailed = attributes[:DETAILED]
     detailed += [attribute for attribute in attributes[DETAILED:] if attribute.furthest()]

@@ -1,4 +1,4 @@
-"""What of the label can be told without looking at bone, from the attributes alone.
+"""The shortcut audit: how well the attributes alone, without bone, predict the label.
 
 A small classifier is fitted on them and predicts films of groups that it was not fitted on. Were no attribute tied to
 the label, its AUROC would be about 0.5. What it reaches beyond that, a network can reach too.
@@ -24,7 +24,7 @@ from osteon.statistics.proportions import wilson
 FOLDS = 5
 FEWEST_GROUPS = 2 * FOLDS  # with a film of each class
 MOST_FILMS = 10_000
-# Of each attribute the commonest; those that stand on fewer than FEW films are not told apart: they may be names.
+# Of each attribute the commonest; those that stand on fewer than FEW films are one category: they may be names.
 MOST_TEXTS = 30
 
 # Name for a reader → column, of the manifest or of what validate saw.
@@ -213,7 +213,7 @@ def _warning(auroc: Estimate, within: Estimate | None, first: Attribute, params:
         return None
     inside = f" ({shown(within)} among films of one region)" if within else ""
     return (
-        f"attributes of file, exposure and scanner alone, without a look at bone, tell {params.finding} films from "
-        f"others with AUROC {shown(auroc)}{inside}, more than max_shortcut = {params.max_shortcut:g}; the most telling "
-        f"is {first.name}, alone {shown(first.auroc)}. A model may have learnt them in place of bone"
+        f"attributes of file, exposure and scanner alone, without bone, separate {params.finding} films from "
+        f"others with AUROC {shown(auroc)}{inside}, more than max_shortcut = {params.max_shortcut:g}; the strongest "
+        f"is {first.name}, alone {shown(first.auroc)}. A model may use them in place of bone"
     )

@@ -26,12 +26,12 @@ RESULT = "audit.json"
 
 
 def audit_folder(root: Path, layout: str | None, params: DataParams, out: Path | None) -> Audit:
-    """Search a folder for copies, and ask what they do to its splits, its labels and a model's figures.
+    """Search a folder for copies, and measure what they do to its splits, its labels and a model's figures.
 
     Args:
         root: folder of films, read only.
         layout: how it is laid out; None finds out.
-        params: classes, columns, label_file and cores; its root and layout are not looked at.
+        params: classes, columns, label_file and cores; its root and layout are not used.
         out: gets RESULT, the table of pairs and the picture of those hardest to judge; None writes nothing.
 
     Raises:
@@ -43,8 +43,8 @@ def audit_folder(root: Path, layout: str | None, params: DataParams, out: Path |
     name, films = read_folder(root, layout, params)
     with TemporaryDirectory() as scratch:
         squares = Path(scratch) / PIXELS
-        seen = write_squares(films, root, squares, params.cores)
-        films = films.assign(**{str(column): seen[column] for column in seen})
+        facts = write_squares(films, root, squares, params.cores)
+        films = films.assign(**{str(column): facts[column] for column in facts})
         fine = films["fault"].isna().to_numpy(bool)
         readable = films[fine].reset_index(drop=True)
         if readable.empty:

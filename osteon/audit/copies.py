@@ -10,7 +10,7 @@ from osteon.audit.findings import Contradiction, Sign, SplitLeak
 from osteon.films.groups import connected_components
 
 TURNED, RESIZED, MOVED = 2.0, 0.02, 0.02  # degrees, share of the size, share of the side; less is the same place
-ORDER = ("train", "val", "test")  # what a model learns from comes first
+ORDER = ("train", "val", "test")  # what a model is trained on comes first
 OF_SIGNS = {"same bytes": "identical files", "same pixels": "identical pixels in another file"}
 
 
@@ -20,7 +20,7 @@ def source_films(count: int, copies: pd.DataFrame) -> NDArray[np.int64]:
 
 
 def signs(copies: pd.DataFrame) -> list[Sign]:
-    """How many pairs there are of each kind; a near copy's kind is told by how it lies on its film."""
+    """How many pairs there are of each kind; a near copy's kind is how it lies on its film."""
     moved = (copies[["shift_x", "shift_y"]].abs() > MOVED).any(axis=1) | ((copies["scale"] - 1).abs() > RESIZED)
     kind = pd.Series("near copies, in place (encoded again, other grey levels, painted over)", index=copies.index)
     kind = kind.mask(moved.fillna(False), "near copies, cropped, zoomed or shifted")

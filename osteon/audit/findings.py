@@ -41,7 +41,7 @@ class Contradiction(Record):
 
 
 class CrossValidation(Record):
-    """How a model does on films of the folds that it has not seen."""
+    """How good a model is on held-out films."""
 
     accuracy: Estimate
     auroc: Estimate
@@ -52,8 +52,8 @@ class Gap(Record):
 
     films: int = 0
     groups: int = 0
-    left_out: int = 0  # films beyond the most that are asked
-    skipped: str | None = None  # why nothing was asked
+    left_out: int = 0  # films beyond the most that are used
+    skipped: str | None = None  # why nothing was measured
     majority: float | None = None  # accuracy of always answering the commoner class
     random: CrossValidation | None = None
     grouped: CrossValidation | None = None

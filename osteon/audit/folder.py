@@ -36,7 +36,7 @@ def read_folder(root: Path, layout: str | None, params: DataParams) -> Folder:
     Args:
         root: the folder.
         layout: None takes the first that fits, and says why one that seemed to fit did not.
-        params: classes and columns; its root and layout are not looked at.
+        params: classes and columns; its root and layout are not used.
 
     Raises:
         OsteonError: no such folder, no film in it, or it is not laid out as `layout` says.
@@ -97,6 +97,6 @@ def _plain(root: Path) -> pd.DataFrame:
 
 
 def _with_splits(films: pd.DataFrame) -> pd.DataFrame:
-    """The films with the split that their path names, where the layout tells none."""
+    """The films with the split that their path names, where the layout has none."""
     named = films["path"].map(lambda path: split_of(PurePosixPath(path))).astype("string")
     return films.assign(given_split=films["given_split"].fillna(named))

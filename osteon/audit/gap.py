@@ -1,4 +1,4 @@
-"""The gap: how much better a model looks when copies of its training films are among those it is asked about."""
+"""The gap: how much better a model looks when copies of its training films are among the held-out ones."""
 
 from collections.abc import Callable
 from typing import Any, Protocol

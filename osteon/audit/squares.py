@@ -62,7 +62,7 @@ def write_squares(films: pd.DataFrame, root: Path, path: Path, cores: int) -> pd
         OsteonError: the disk is full.
 
     """
-    paths, seen = films["path"], []
+    paths, rows = films["path"], []
 
     def work(numbers: Sequence[int]) -> list[tuple[NDArray[np.uint8], SquareFacts]]:
         return [_decode_square(root / name) for name in paths.iloc[numbers[0] : numbers[-1] + 1]]
@@ -70,12 +70,12 @@ def write_squares(films: pd.DataFrame, root: Path, path: Path, cores: int) -> pd
     def squares() -> Iterator[NDArray[np.uint8]]:
         decoded = over_cores(work, range(len(films)), cores)
         for square, facts in progress(decoded, "decode", total=len(films)):
-            seen.append(facts)
+            rows.append(facts)
             yield square
 
     with atomic_file(path) as partial:
         write_pixels(partial, squares(), len(films), SIDE)
-    return typed_frame(seen, FACT_TYPES).set_index(films.index)
+    return typed_frame(rows, FACT_TYPES).set_index(films.index)
 
 
 def _decode_square(path: Path) -> tuple[NDArray[np.uint8], SquareFacts]:

@@ -84,7 +84,7 @@ def _share(films: int, of: int) -> tuple[str, str, str]:
 def _gap(audit: Audit) -> Table:
     gap: Gap = audit.gap
     if gap.skipped:
-        return _table(f"random against grouped cross-validation: not asked, {gap.skipped}")
+        return _table(f"random against grouped cross-validation: not measured, {gap.skipped}")
     table = _table(f"a random forest on thumbnails, {gap.films:,} films of {gap.groups:,} groups", "accuracy", "AUROC")
     for name, scheme in (
         ("cross-validated by random films", gap.random),

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 def pseudonymised(rows: pd.DataFrame, key: bytes | None = None) -> pd.DataFrame:
-    """Replace what a layout tells of patients and studies by what may be written down.
+    """Replace a layout's ids of patients and studies by ids that may be written down.
 
     Args:
         rows: a layout's frame. patient_id and study_id are the source's own ids and become keyed hashes;

@@ -275,7 +275,7 @@ def test_a_label_that_is_the_file_size_is_told_completely() -> None:
     assert {name for name, value in by_name.items() if value == 1.0} == {"file size (bytes)", "bytes a pixel"}
     assert 0.4 < (by_name["mean exposure (grey level)"] or 0) < 0.6
     assert found.attributes[0].name == "file size (bytes)"
-    assert "the most telling is file size (bytes), alone 1.000 [" in str(found.warning)
+    assert "the strongest is file size (bytes), alone 1.000 [" in str(found.warning)
     assert "max_shortcut = 0.6" in str(found.warning)
     assert (found.films, found.groups, found.left_out, found.skipped) == (FILMS, FILMS, 0, None)
     assert {"width (pixels)", "pixel format", "station (numbered)", "file extension"} <= set(found.constant)

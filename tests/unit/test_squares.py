@@ -227,7 +227,7 @@ def test_squares_of_other_films_or_of_another_decoding_are_not_continued(
         assert caplog.messages == ["continues after 22 of 22 films"]
     else:
         (said,) = caplog.messages
-        assert said.endswith("begins anew")
+        assert said.endswith("starts from the beginning")
     _, pixels, facts = whole(films, source, tmp_path / "whole", side)
     assert (left / PIXELS).read_bytes() == pixels
     assert (left / FACTS).read_bytes() == facts

@@ -153,7 +153,7 @@ def test_another_finding_is_refused_unless_it_is_asked_for(tmp_path: Path) -> No
         write(source / name, encoded(good_film(number), "PNG"))
     stopped(
         source,
-        r"films are labelled for abnormal, the pipeline learns 'fractured'; set validation\.finding",
+        r"films are labelled for abnormal, the pipeline trains for 'fractured'; set validation\.finding",
         layout="mura",
     )
     trusted, _ = run(source, layout="mura", finding="abnormal")

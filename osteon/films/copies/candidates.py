@@ -1,6 +1,6 @@
 """Candidates for near copies: pairs of films whose SIFT features are consistent with one turn, size and shift.
 
-Every feature of every film, mirrored and not, asks an approximate index (faiss) for its nearest neighbours.
+An approximate index (faiss) finds the nearest neighbours of every feature of every film, mirrored and not.
 """
 
 from collections.abc import Iterator
@@ -149,7 +149,7 @@ def consistent_pairs(
 ) -> Iterator[tuple[int, int, int]]:
     """Pairs of films with LEAST_CONSISTENT features that agree on one turn, size and shift, and how many agree.
 
-    One match of two SIFT features tells all three (Lowe 2004, section 7.3).
+    One match of two SIFT features gives all three (Lowe 2004, section 7.3).
 
     Args:
         first: film of the query feature of each match.

@@ -40,7 +40,7 @@ def find_near_copies(films: FilmStack, distinct: Ints, cores: int) -> list[Pair]
 
     Args:
         films: all films.
-        distinct: numbers of the films to look at, in order; of those whose pixels are the same, one is enough.
+        distinct: numbers of the films to compare, in order; of those whose pixels are the same, one is enough.
         cores: worker threads; 0 takes one for each core.
 
     """

@@ -32,7 +32,7 @@ COLUMNS = {
 
 
 def find_pairs(films: pd.DataFrame, stack: FilmStack, cores: int) -> pd.DataFrame:
-    """All pairs that were joined, and those that were looked at and nearly were.
+    """All pairs that were joined, and those that were compared and nearly were.
 
     Bytes, pixels and a near copy's likeness decide alone. A name needs a likeness too, a lesser one: two films both
     called 1.jpg may have nothing to do with each other.

@@ -5,7 +5,7 @@ A layout is a module with
     def read(root: Path, params: DataParams) -> pd.DataFrame
 
 that gives one row for each film with at least film_id and path (below root, with '/'), and whatever else of
-the manifest's columns the set tells. Its patient_id and study_id are the source's own: read_layout hashes them. An
+the manifest's columns the set has. Its patient_id and study_id are the source's own: read_layout hashes them. An
 id that names nobody goes into patient_pseudonym or study_pseudonym and is kept as it is. A row the layout itself
 cannot trust gets a reason in `doubt` and goes to quarantine in the step validate; no film is left out silently.
 Adding a layout is adding one file.

@@ -1,6 +1,6 @@
 """A folder for each class, with or without a folder for each split: [train|val|test/]<class>/film.jpg.
 
-Which class means fractured is said by data.classes, never by the alphabet: a popular set calls its folders
+data.classes says which class means fractured, never the alphabet: a popular set calls its folders
 'fractured' and 'not fractured', and models trained on it by alphabetical order answer backwards.
 """
 

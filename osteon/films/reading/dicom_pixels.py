@@ -42,7 +42,7 @@ def read_dicom(data: bytes) -> Dataset:
 
 @contextmanager
 def reading_dicom(reason: str) -> Iterator[None]:
-    """Give `reason` for whatever pydicom raises, as it may at every look at a tag.
+    """Give `reason` for whatever pydicom raises, as it may at every access to a tag.
 
     Its own text may quote values of the file, a patient's name among them, and what it raises is not documented.
     """

@@ -18,7 +18,7 @@ class Film:
     """A decoded film.
 
     pixels: height × width, bone bright. low, high: the values that become black and white. bits: stored depth.
-    chroma: colour left after removing an even tint, in grey levels of 256; None where nobody asked for it.
+    chroma: colour left after removing an even tint, in grey levels of 256; None where it was not measured.
     """
 
     pixels: Grey
