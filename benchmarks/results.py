@@ -157,7 +157,7 @@ def against_other(case: Case, result: Evaluated, other: Evaluated) -> list[str]:
         minutes = {step["step"]: f"{step['seconds'] / 60:.1f}" for step in entry.lineage["steps"]}
         auroc, brier = (interval(entry.metrics["test"][key]) for key in ("auroc", "brier"))
         lines.append(f"| {name} | {auroc} | {brier} | {minutes['train']} | {minutes['evaluate']} | {entry.size:.1f} |")
-    text = f"AUROC of the first less that of the second, paired, films summed by group: {signed(less)}."
+    text = f"AUROC of the first minus that of the second, paired, films summed by group: {signed(less)}."
     return ["", *lines, "", f"{text} Both need the folds."]
 
 
@@ -225,7 +225,7 @@ def section(name: str, case: Case, result: dict[str, Any]) -> str:
         "",
         f"{validated['films']:,.0f} films, {validated['trusted']:,.0f} trusted. Trained on {trained['films']:,.0f} of "
         f"them and {trained['copies']:,.0f} varied copies, for the {trained['epochs']:.0f} epochs that "
-        f"{crossed['folds']:.0f} folds found; AUROC out of fold {trained['out_of_fold_auroc']:.3f}. "
+        f"{crossed['folds']:.0f} folds chose; AUROC out of fold {trained['out_of_fold_auroc']:.3f}. "
         f"Tested on {test['n']:,} films of {test['groups']:,} groups, {test['prevalence']:.1%} of them fractured. "
         f"Intervals: {test['confidence']:.0%}.",
         "",
@@ -302,8 +302,8 @@ def shortcut_section(audits: dict[str, ShortcutAudit]) -> str:
     lines = [
         f"## {SHORTCUTS_TITLE}",
         "",
-        "A random forest is given file size, dimensions, JPEG quality, exposure, border, marker corner and what the "
-        "file says of its scanner, and no picture; it is asked about films of groups it has not seen "
+        "A random forest is trained on file size, dimensions, JPEG quality, exposure, border, marker corner and the "
+        "scanner's tags, and on no picture; it predicts films of held-out groups "
         "([data.md](data.md#shortcuts)).",
         "",
         "```sh",
@@ -318,8 +318,8 @@ def shortcut_section(audits: dict[str, ShortcutAudit]) -> str:
         lines.append(f"| {title} | {audit.films:,} | {audit.groups:,} | {shown(audit.auroc)} | {within} |")
     lines += [
         "",
-        "A model's AUROC on a set is to be read against this figure, not against 0.5. The last column says how much of "
-        "it is left when films of different regions are not compared.",
+        "Compare a model's AUROC on a set with this figure, not with 0.5. The last column shows how much of "
+        "it is left when only films of one region are compared.",
         "",
         "| FracAtlas, one attribute alone | AUROC | the value whose share of fractured films differs most | others |",
         "|---|---|---|---|",
@@ -394,9 +394,9 @@ def audit_section(audit: Audit, pairs: pd.DataFrame, when: str) -> str:
         "",
         f"{int((far & same).sum())} of the {int(same.sum())} pairs with identical pixels, and "
         f"{int((far & near).sum())} of the {int(near.sum())} near copies, have file numbers that are not neighbours: "
-        "to take neighbours for one patient does not find them. "
+        "so taking neighbours for one patient does not find them. "
         "Near copies that are shifted or rotated may be two exposures of a limb that hardly moved, which must "
-        "not be torn apart by a split either; the scores are in `pairs.csv`.",
+        "stay on one side of a split too; the scores are in `pairs.csv`.",
         "",
         "| labelled fractured | labelled not fractured | they are |",
         "|---|---|---|",
@@ -422,7 +422,7 @@ def audit_section(audit: Audit, pairs: pd.DataFrame, when: str) -> str:
 HEAD = """# Results
 
 Written by `python -m benchmarks.results` and `python -m benchmarks.ablation`; not by hand. The test films are whole
-groups (patient, study, copies) that search, cross-validation, training, calibration and thresholds never saw.
+groups (patient, study, copies) that search, cross-validation, training, calibration and thresholds never used.
 
 """
 ABLATION = "ablation"  # benchmarks/ablation.py
