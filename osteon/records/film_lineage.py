@@ -30,7 +30,7 @@ UNLISTED = "it was made before lists were kept, or its files are gone"
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelWithFilms:
     """A model of the store. films has COLUMNS; it is None where no list is with the model."""
 
     model_id: str
@@ -42,16 +42,16 @@ class Model:
 
 
 @dataclass
-class Search:
+class FilmSearch:
     """What a search for a film found: models and the film's role in each, and what the film's bytes are."""
 
     models: int = 0
-    seen: list[tuple[Model, str]] = field(default_factory=list)
-    unknown: list[Model] = field(default_factory=list)
+    seen: list[tuple[ModelWithFilms, str]] = field(default_factory=list)
+    unknown: list[ModelWithFilms] = field(default_factory=list)
     contents: list[tuple[str, str, str]] = field(default_factory=list)  # film_id, sha256, md5
 
 
-def models_that_saw(film: str) -> Search:
+def models_that_saw(film: str) -> FilmSearch:
     """Search every model of the store, in whichever experiment, for a film.
 
     Args:
@@ -83,14 +83,14 @@ def models_that_saw(film: str) -> Search:
     return search
 
 
-def _search(client: "MlflowClient", fits: "Callable[[pd.DataFrame], pd.Series[bool]]") -> Search:
+def _search(client: "MlflowClient", fits: "Callable[[pd.DataFrame], pd.Series[bool]]") -> FilmSearch:
     """Look through the lists one by one: together they may be larger than memory."""
     import pandas as pd
 
     from osteon.progress import progress
 
     logged = _logged_models(client)
-    search, rows = Search(), []
+    search, rows = FilmSearch(), []
     for model in progress(_models(client, logged), "models", total=len(logged)):
         search.models += 1
         if model.films is None:
@@ -129,7 +129,7 @@ def films_behind(found: "lineage.Lineage") -> "pd.DataFrame | None":
     return model.films if model else None
 
 
-def _model_behind(found: "lineage.Lineage") -> Model | None:
+def _model_behind(found: "lineage.Lineage") -> ModelWithFilms | None:
     """The last model that one of the runs logged."""
     client, _ = store.connect()
     for node in reversed(list(found.walk())):
@@ -161,14 +161,14 @@ def _logged_models(client: "MlflowClient") -> "list[LoggedModel]":
             return found
 
 
-def _models(client: "MlflowClient", logged: "list[LoggedModel]") -> Iterator[Model]:
+def _models(client: "MlflowClient", logged: "list[LoggedModel]") -> Iterator[ModelWithFilms]:
     """Osteon's models among those of the store, each with its films."""
     names = _registered_names(client)
     for one in logged:
         run = client.get_run(str(one.source_run_id)) if one.source_run_id else None
         if run is None or lineage.STEP not in run.data.tags:
             continue  # somebody else's: a store may be shared
-        yield Model(
+        yield ModelWithFilms(
             model_id=str(one.model_id),
             run_id=str(run.info.run_id),
             registered=tuple(names[str(run.info.run_id)]),

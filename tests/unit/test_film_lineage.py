@@ -23,7 +23,7 @@ from osteon.films.prepared.array import open_prepared
 from osteon.models.package.package import FILMS
 from osteon.params import EvaluationParams, Params, TrainingParams
 from osteon.records import lineage, runs
-from osteon.records.film_lineage import Search, films_of, models_that_saw
+from osteon.records.film_lineage import FilmSearch, films_of, models_that_saw
 from osteon.records.logged_model import log_model
 from tests.command import osteon
 from tests.conftest import Pipeline
@@ -122,7 +122,7 @@ def store(made: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
     return made
 
 
-def seen(found: Search) -> list[tuple[str, str]]:
+def seen(found: FilmSearch) -> list[tuple[str, str]]:
     return [(model.model_id, role) for model, role in found.seen]
 
 
