@@ -28,7 +28,7 @@ def cross_validate(
     training: TrainingParams,
     classical: ClassicalParams,
 ) -> CrossValidationSummary:
-    """Ask every model about each fold after it has learnt from the others; the test films are not read."""
+    """Train every model on all folds but one and predict that one; the test films are not read."""
     import pandas as pd
 
     from components.cross_validation.side_by_side import (

@@ -37,7 +37,7 @@ def search(
     training: TrainingParams,
     classical: ClassicalParams,
 ) -> SearchSummary:
-    """Look for parameters by which films are ranked better that were not learnt from; the test films are not read."""
+    """Search for hyperparameters that rank held-out films better; the test films are not read."""
     from osteon.files import atomic_dir, remove_all_but
     from osteon.models.best_hyperparameters import BestHyperparameters, write_best_hyperparameters
 

@@ -35,7 +35,7 @@ def train(
     certainty: CertaintyParams,
     validation: ValidationParams,
 ) -> TrainingSummary:
-    """Make the model from all development films; out-of-fold scores calibrate it. The test films are not read."""
+    """Train and package the model on all development films, calibrated out of fold; the test films are not read."""
     import hashlib
     import logging
     import shutil
