@@ -12,7 +12,6 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -25,10 +24,9 @@ from osteon.errors import OsteonError, UnreadableFilmError
 from osteon.files import check_space, remove
 from osteon.films.manifest import typed_frame
 from osteon.films.prepared.array import PIXELS, ROW_BYTES, add_pixels, pixels_end, start_pixels
-from osteon.films.reading import decoding, dicom_pixels
-from osteon.films.reading import film as film_module
 from osteon.films.reading.decoding import decode
 from osteon.films.reading.film import letterbox, pixel_hash
+from osteon.fingerprint import Fingerprint, fingerprint, what_changed
 from osteon.progress import progress
 from osteon.threads import over_cores
 
@@ -79,7 +77,7 @@ def standardise_films(films: pd.DataFrame, source: Path, folder: Path, side: int
     """
     count, paths = len(films), films["path"]
     pixels, facts = folder / PIXELS, folder / FACTS
-    done = _continued(folder, _belongs_to(films, side), count, side)
+    done = _continued(folder, _made_from(films, side), count, side)
     check_space(folder.parent, (count - done) * (side**2 + ROW_BYTES))
 
     def work(numbers: Sequence[int]) -> list[tuple[NDArray[np.uint8], FilmFacts]]:
@@ -114,27 +112,23 @@ def _standardise(path: Path, side: int) -> tuple[NDArray[np.uint8], FilmFacts]:
     return letterbox(film, side), FilmFacts(pixel_hash(film), width, height)
 
 
-def _belongs_to(films: pd.DataFrame, side: int) -> str:
-    """What all lines of facts belong to, as one hash: the films in their order, the size, and how films are decoded."""
-    digest = hashlib.sha256(f"{side}".encode())
-    for code in (__file__, decoding.__file__, dicom_pixels.__file__, film_module.__file__):
-        digest.update(Path(str(code)).read_bytes())
-    for name in DECODERS:
-        digest.update(f"{name} {version(name)}\n".encode())
+def _made_from(films: pd.DataFrame, side: int) -> Fingerprint:
+    """What all lines of facts belong to: the films in their order, the size, and how films are decoded."""
+    digest = hashlib.sha256()
     for path, sha256 in films[["path", "sha256"]].itertuples(index=False, name=None):
         digest.update(f"{sha256} {path}\n".encode())
-    return digest.hexdigest()
+    return fingerprint(__name__, {"films": digest.hexdigest()}, {"side": side}, packages=DECODERS)
 
 
-def _continued(folder: Path, belongs_to: str, count: int, side: int) -> int:
+def _continued(folder: Path, made_from: Fingerprint, count: int, side: int) -> int:
     """Films that are done already; the folder is left with them and nothing else."""
     pixels, facts = folder / PIXELS, folder / FACTS
-    first_line = json.dumps({"belongs to": belongs_to}).encode() + b"\n"
+    first_line = made_from.model_dump_json().encode() + b"\n"
     done, end = 0, len(first_line)
     if facts.exists():
         with facts.open("rb") as file:
-            if file.readline() != first_line:
-                log.info("what an interrupted prepare left has other films, size or code: starts from the beginning")
+            if (line := file.readline()) != first_line:
+                log.info("prepare begins anew: %s", what_changed(line, first_line))
             else:
                 room = pixels.stat().st_size if pixels.exists() else 0
                 for line in file:

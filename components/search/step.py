@@ -140,8 +140,19 @@ def _search_network(
     # The last epoch counts and none is chosen, so nothing is set aside.
     learning = training.model_copy(update={"epochs": params.epochs or training.epochs, "patience": 0})
     steps = len(folds) * learning.epochs
-    known = (films.fingerprint, films.limits, learning, tried, folds, params.seed, keras.backend.backend())
-    study = open_study(storage, params.study, _fingerprint(*known), steps, alone=not params.storage)
+    known = _fingerprint(
+        {"films": films.fingerprint},
+        {
+            "augmentation": films.limits,
+            "training": learning,
+            "space": tried,
+            "folds": folds,
+            "seed": params.seed,
+            "types": films.types,
+        },
+        keras.backend.backend(),
+    )
+    study = open_study(storage, params.study, known, steps, alone=not params.storage)
     precision = study.user_attrs.get(PRECISION)
     if precision is None:
         precision = with_precision(films, rows_outside(films.prepared.films, folds[0]), learning).precision
@@ -170,7 +181,8 @@ def _search_classical(
 
     part = (name, getattr(params.space, name), getattr(classical, name))
     tried = distributions(*part)
-    fingerprint = _fingerprint(known, classical, tried, folds, params.seed)
+    parameters = {"classical": classical, "space": tried, "folds": folds, "seed": params.seed}
+    fingerprint = _fingerprint({"films and features": known}, parameters)
     study = open_study(storage, f"{params.study}/{name}", fingerprint, len(folds), alone=not params.storage)
     _queue_own_values(study, own_values(*part))
     measure = classical_trial(name, films, features, folds, classical, tried)
@@ -185,11 +197,11 @@ def _queue_own_values(study: "optuna.Study", own: dict[str, Any]) -> None:
     study.enqueue_trial(own, user_attrs={OWN: True}, skip_if_exists=True)
 
 
-def _fingerprint(*parts: object) -> str:
-    """Of all that trials of one study have in common: only then can their figures be compared."""
-    import hashlib
+def _fingerprint(data: dict[str, str], parameters: dict[str, object], backend: str = "") -> str:
+    """Of all that trials of one study have in common, as JSON: only then can their figures be compared."""
+    from osteon.fingerprint import fingerprint
 
-    return hashlib.sha256("\n".join(str(part) for part in parts).encode()).hexdigest()
+    return fingerprint("components.search.trials", data, parameters, backend).model_dump_json()
 
 
 def _write(folder: Path, found: "list[Searched]", precision: dict[str, str], seed: int) -> "list[StudyInfo]":

@@ -17,6 +17,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from osteon.errors import OsteonError
+from osteon.fingerprint import what_changed
 from osteon.redaction import redact, redact_url
 
 log = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ def open_study(storage: RDBStorage, name: str, fingerprint: str, steps: int, *, 
     Args:
         storage: where it is.
         name: of the study.
-        fingerprint: of all that a trial is measured with, other than its values.
+        fingerprint: of all that a trial is measured with, other than its values; as JSON.
         steps: that a trial reports after when nothing prunes it.
         alone: nobody else works on it. Then a study of another fingerprint is begun anew, and a trial that is said to
             be running is one that was killed.
@@ -126,6 +127,7 @@ def open_study(storage: RDBStorage, name: str, fingerprint: str, steps: int, *, 
                 f"search.study: '{name}' in {redact_url(storage.url)} was begun with other films, parameters or "
                 "versions, and its figures cannot be compared; give another name, or delete it"
             )
+        log.info("the study %s begins anew: %s", name, what_changed(known, fingerprint))
         optuna.delete_study(study_name=name, storage=storage)
         return open_study(storage, name, fingerprint, steps, alone=alone)
     study.set_user_attr(FINGERPRINT, fingerprint)

@@ -103,7 +103,7 @@ def train(
 
     limits = FilmLimits(**{name: getattr(validation, name) for name in FilmLimits.model_fields})
     made_from = (
-        *(one.fingerprint for one in computed),
+        *(one.fingerprint.digest for one in computed),
         *(section.model_dump_json() for section in (learning, others, package, certainty, limits)),
         keras.backend.backend(),
     )

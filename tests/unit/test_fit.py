@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from osteon.films.prepared.array import PreparedFilms, open_prepared
 from osteon.films.prepared.folds import rows_in, rows_outside
+from osteon.fingerprint import Fingerprint
 from osteon.models.networks.backend import load_keras
 from osteon.params import AugmentationParams, TrainingParams
 from tests.conftest import Pipeline
@@ -29,6 +30,11 @@ from osteon.models.networks.starting_weights import body_layers, head_layers  # 
 SMALL = TrainingParams(
     width=8, epochs=3, patience=25, batch_size=8, learning_rate=3e-3, warmup_epochs=0.5, precision="float32", ema=0.9
 )
+
+
+def films_named(name: str) -> Fingerprint:
+    return Fingerprint(data={"films": name})
+
 
 # One worker makes the whole training for the tests that look at it.
 beside_the_whole = pytest.mark.xdist_group("whole training")
@@ -153,7 +159,7 @@ def run_fit(
         if epoch + 1 == killed_after:
             raise KilledError
 
-    state = state or TrainingState(fingerprint="f", precision="float32", stopping=validated)
+    state = state or TrainingState(fingerprint=films_named("f"), precision="float32", stopping=validated)
     asked = FilmBatches(prepared, rows_in(prepared.films, 0)) if validated else None
     try:
         network, state = fit(
@@ -191,7 +197,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(
     prepared: PreparedFilms, whole: Whole, tmp_path: Path
 ) -> None:
     run_fit(prepared, tmp_path / "b", killed_after=1)
-    left = read_state(tmp_path / "b", "f")
+    left = read_state(tmp_path / "b", films_named("f"))
     assert left is not None
     assert left.epochs == 1
     continued, again = run_fit(prepared, tmp_path / "b", state=left)
@@ -206,7 +212,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(
 def test_a_finished_training_is_not_trained_on(prepared: PreparedFilms, whole: Whole, tmp_path: Path) -> None:
     """Killed after its last epoch, before the model was packed."""
     shutil.copytree(whole.checkpoint, tmp_path / "a")
-    left = read_state(tmp_path / "a", "f")
+    left = read_state(tmp_path / "a", films_named("f"))
     assert left is not None
     again, state = run_fit(prepared, tmp_path / "a", state=left)
     assert state.epochs == SMALL.epochs
@@ -235,7 +241,7 @@ def test_without_films_to_watch_the_last_epochs_averaged_weights_are_kept(
     alone, state = run_fit(prepared, tmp_path / "a", params, validated=False)
     assert "watched_auroc" not in state.history[0]
     assert state.kept_epoch() == 1
-    seen = TrainingState(fingerprint="f", precision="float32", stopping=False)
+    seen = TrainingState(fingerprint=films_named("f"), precision="float32", stopping=False)
     beside, _ = run_fit(prepared, tmp_path / "b", params, state=seen)
     for a, b in zip(alone, beside, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-3)
@@ -324,13 +330,13 @@ def test_precision_is_probed_only_when_asked(prepared: PreparedFilms) -> None:
 def test_a_checkpoint_of_other_films_or_parameters_is_not_taken(tmp_path: Path) -> None:
     network = tiny_network(64, SMALL)
     compile_network(network, SMALL, 5)
-    state = TrainingState(fingerprint="mine", precision="float32", history=[{"watched_auroc": 0.5}])
+    state = TrainingState(fingerprint=films_named("mine"), precision="float32", history=[{"watched_auroc": 0.5}])
     save_checkpoint(tmp_path / "c", network, network.get_weights(), state)
-    assert read_state(tmp_path / "c", "mine") == state
-    assert read_state(tmp_path / "c", "another") is None
+    assert read_state(tmp_path / "c", films_named("mine")) == state
+    assert read_state(tmp_path / "c", films_named("another")) is None
     (tmp_path / "c" / "state.json").write_text("{")
-    assert read_state(tmp_path / "c", "mine") is None
-    assert read_state(tmp_path / "nowhere", "mine") is None
+    assert read_state(tmp_path / "c", films_named("mine")) is None
+    assert read_state(tmp_path / "nowhere", films_named("mine")) is None
 
 
 def test_a_kill_while_the_checkpoint_gets_its_name_loses_nothing(
@@ -339,7 +345,8 @@ def test_a_kill_while_the_checkpoint_gets_its_name_loses_nothing(
     network = tiny_network(64, SMALL)
     compile_network(network, SMALL, 5)
     old, new = (
-        TrainingState(fingerprint="f", precision="float32", history=[{"watched_auroc": 0.5}] * n) for n in (1, 2)
+        TrainingState(fingerprint=films_named("f"), precision="float32", history=[{"watched_auroc": 0.5}] * n)
+        for n in (1, 2)
     )
     save_checkpoint(tmp_path / "c", network, network.get_weights(), old)
     rename = Path.rename
@@ -353,7 +360,7 @@ def test_a_kill_while_the_checkpoint_gets_its_name_loses_nothing(
         patch.setattr(Path, "rename", killed_at_the_second)
         save_checkpoint(tmp_path / "c", network, network.get_weights(), new)
     assert not (tmp_path / "c").exists()
-    assert read_state(tmp_path / "c", "f") == new
+    assert read_state(tmp_path / "c", films_named("f")) == new
     save_checkpoint(tmp_path / "c", network, network.get_weights(), new)
     assert [path.name for path in tmp_path.iterdir()] == ["c"]
 

@@ -21,11 +21,10 @@ from components.augmentation.step import augment
 from components.preparation import squares
 from components.preparation.squares import FACTS, standardise_films
 from components.preparation.step import prepare
+from osteon import fingerprint
 from osteon.errors import OsteonError
 from osteon.files import check_space, dvc_hash, partial_path
 from osteon.films.prepared.array import PIXELS
-from osteon.films.reading import decoding, dicom_pixels
-from osteon.films.reading import film as film_module
 from osteon.params import AugmentationParams, PreparationParams
 from tests.conftest import Pipeline
 from tests.making import encoded, write
@@ -216,18 +215,24 @@ def test_squares_of_other_films_or_of_another_decoding_are_not_continued(
         case "bytes":
             films = films.assign(sha256=[*films["sha256"].iloc[:-1], "0" * 64])
         case "library":
-            monkeypatch.setattr(squares, "version", lambda name: "1.0" if name == "pillow" else "2.0")
+            monkeypatch.setattr(fingerprint, "version", lambda name: "1.0" if name == "pillow" else "2.0")
         case "decoding" | "dicom_pixels" | "film":
-            code = {"decoding": decoding, "dicom_pixels": dicom_pixels, "film": film_module}[what]
-            changed = write(tmp_path / "changed.py", Path(str(code.__file__)).read_bytes() + b"\n")
-            monkeypatch.setattr(code, "__file__", str(changed))
+            name = f"osteon/films/reading/{what}.py"
+            changed = {**fingerprint.code_of(squares.__name__), name: "another"}
+            monkeypatch.setattr(fingerprint, "code_of", lambda module: changed)
     with caplog.at_level(logging.INFO):
         standardise_films(films, source, left, side, 2)
     if what == "nothing":
         assert caplog.messages == ["continues after 22 of 22 films"]
     else:
         (said,) = caplog.messages
-        assert said.endswith("starts from the beginning")
+        reason = {
+            "size": "parameters changed: side",
+            "order": "data changed: films",
+            "bytes": "data changed: films",
+            "library": "versions changed: ",
+        }.get(what, f"code changed: osteon/films/reading/{what}.py")
+        assert said.startswith(f"prepare begins anew: {reason}")
     _, pixels, facts = whole(films, source, tmp_path / "whole", side)
     assert (left / PIXELS).read_bytes() == pixels
     assert (left / FACTS).read_bytes() == facts

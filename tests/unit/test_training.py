@@ -20,6 +20,7 @@ from components.training.step import TrainingSummary, train
 from osteon.errors import OsteonError
 from osteon.files import dvc_hash
 from osteon.films.prepared.array import PreparedFilms, open_prepared
+from osteon.fingerprint import Fingerprint
 from osteon.models.networks.backend import load_keras
 from osteon.params import CertaintyParams, ClassicalParams, PackageParams, TrainingParams, ValidationParams
 from osteon.records import runs
@@ -156,7 +157,9 @@ def alone(
     with tiny_networks():
         network = build_network(64, experiment.training)
     compile_network(network, experiment.training, 5)
-    state = TrainingState(fingerprint="another", precision="float32", history=[{"loss": 1.0}] * 50)
+    state = TrainingState(
+        fingerprint=Fingerprint(data={"films": "another"}), precision="float32", history=[{"loss": 1.0}] * 50
+    )
     partial.mkdir()
     save_checkpoint(partial / "checkpoint", network, network.get_weights(), state)
     for name in ("svm.skops", "network-1.keras", "notes.txt"):

@@ -1,6 +1,7 @@
 """A checkpoint an epoch: all that a killed training needs to end as one that was not killed."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from osteon.files import atomic_dir, partial_path
+from osteon.fingerprint import Fingerprint
+
+log = logging.getLogger(__name__)
 
 VARIABLES, KEPT, STATE = "variables.npz", "kept.npz", "state.json"
 Weights = list[NDArray[Any]]
@@ -17,12 +21,12 @@ Weights = list[NDArray[Any]]
 class TrainingState(BaseModel):
     """How far a training has come.
 
-    fingerprint: of the data, the parameters and the backend; another one's checkpoint is not continued.
+    fingerprint: of all that it is made from; another training's checkpoint is not continued.
     precision: what was chosen at the start, so that it is not chosen again. history: one entry an epoch, with
     watched_auroc where films were watched. stopping: whether these films decide which epoch is kept.
     """
 
-    fingerprint: str
+    fingerprint: Fingerprint
     precision: str
     stopping: bool = False
     history: list[dict[str, float]] = []
@@ -65,8 +69,8 @@ def save_checkpoint(folder: Path, network: Any, kept: Weights, state: TrainingSt
         (partial / STATE).write_text(state.model_dump_json(), encoding="utf-8")
 
 
-def read_state(folder: Path, fingerprint: str) -> TrainingState | None:
-    """The state of a checkpoint of this very training; None where there is none."""
+def read_state(folder: Path, fingerprint: Fingerprint) -> TrainingState | None:
+    """The state of a checkpoint of this very training; None where there is none. What changed is logged."""
     newest = partial_path(folder)
     if not folder.exists() and (newest / STATE).exists():  # killed between the two renames of save_checkpoint
         newest.rename(folder)
@@ -74,7 +78,10 @@ def read_state(folder: Path, fingerprint: str) -> TrainingState | None:
         state = TrainingState.model_validate(json.loads((folder / STATE).read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError):
         return None
-    return state if state.fingerprint == fingerprint else None
+    if state.fingerprint != fingerprint:
+        log.info("training begins anew after %d epochs: %s", state.epochs, fingerprint.changes(state.fingerprint))
+        return None
+    return state
 
 
 def restore_checkpoint(folder: Path, network: Any) -> Weights:

@@ -15,6 +15,7 @@ from osteon.errors import OsteonError
 from osteon.files import dvc_hash, remove_traces
 from osteon.films.prepared.array import PreparedFilms, open_prepared
 from osteon.films.prepared.folds import Rows, copies_of, development_rows
+from osteon.fingerprint import Fingerprint, fingerprint
 from osteon.models.best_hyperparameters import BestHyperparameters
 from osteon.models.classical.film_features import FilmFeatures
 from osteon.models.fitting.batches import FilmBatches, TrainingBatches, types_to_learn
@@ -153,12 +154,12 @@ def train_network(
     validation = (
         FilmBatches(films.prepared, validation_rows, types=films.types) if validation_rows is not None else None
     )
-    fingerprint = _fingerprint(films, rows, validation_rows, params, epochs)
-    state = read_state(checkpoint, fingerprint)
+    made_from = _fingerprint(films, rows, validation_rows, params, epochs)
+    state = read_state(checkpoint, made_from)
     if state is None:
         remove_traces(checkpoint)  # of other films or parameters
         stopping = validation_rows is not None and params.patience > 0
-        state = TrainingState(fingerprint=fingerprint, precision=params.precision, stopping=stopping)
+        state = TrainingState(fingerprint=made_from, precision=params.precision, stopping=stopping)
     for epoch, entry in enumerate(state.history):  # of an interrupted call; this one's listener has not heard of them
         on_epoch(epoch, entry)
     return fit(lambda: films.build(params), batches, validation, params, state, checkpoint, epochs, on_epoch)
@@ -166,17 +167,21 @@ def train_network(
 
 def _fingerprint(
     films: TrainingData, rows: Rows, validation_rows: Rows | None, params: TrainingParams, epochs: int | None
-) -> str:
+) -> Fingerprint:
     """What a checkpoint must have been made from to be continued."""
-    parts = (
-        films.fingerprint,
-        films.limits.model_dump_json(),
-        params.model_dump_json(),
-        keras.backend.backend(),
-        ",".join(films.types),
-        dvc_hash(Path(params.weights)) if Path(params.weights).is_file() else "",
-        str(epochs),
-        hashlib.sha256(rows.tobytes()).hexdigest(),
-        hashlib.sha256(validation_rows.tobytes()).hexdigest() if validation_rows is not None else "",
+    return fingerprint(
+        __name__,
+        data={
+            "films": films.fingerprint,
+            "training rows": hashlib.sha256(rows.tobytes()).hexdigest(),
+            "validation rows": "" if validation_rows is None else hashlib.sha256(validation_rows.tobytes()).hexdigest(),
+            "weights": weights_hash(params),
+        },
+        parameters={"augmentation": films.limits, "training": params, "types": films.types, "epochs": epochs},
+        backend=keras.backend.backend(),
     )
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def weights_hash(params: TrainingParams) -> str:
+    """Hash of the file with the weights to start from; empty where there is none."""
+    return dvc_hash(Path(params.weights)) if Path(params.weights).is_file() else ""

@@ -1,6 +1,5 @@
 """One fold: every model is trained on the other folds' films and predicts this one's. One unit of work."""
 
-import json
 import logging
 import time
 from collections.abc import Callable
@@ -11,11 +10,12 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from osteon.files import atomic_dir, dvc_hash, remove_traces
+from osteon.files import atomic_dir, remove_traces
 from osteon.films.prepared.folds import rows_in, rows_outside, set_aside
+from osteon.fingerprint import Fingerprint, fingerprint
 from osteon.models.classical.classifiers import fit_reduced, probabilities, reduce_features, soft_vote
 from osteon.models.classical.film_features import FilmFeatures
-from osteon.models.fitting.train_network import TrainingData, train_network
+from osteon.models.fitting.train_network import TrainingData, train_network, weights_hash
 from osteon.models.heldout.predictions import DISTANCES, EMBEDDINGS, HISTORY, INFO, NETWORK, PREDICTIONS, FoldInfo
 from osteon.models.inference.out_of_distribution import EMBEDDING, embeddings_of, save_embeddings, with_embedding
 from osteon.models.inference.predict import predict_with_flip_tta
@@ -52,8 +52,8 @@ def compute_fold(
         on_epoch: told each epoch's number (from 0) and figures.
 
     """
-    fingerprint = _fingerprint(films, features, fold, training, classical, models)
-    if (done := _read(folder, fingerprint)) is not None:
+    made_from = _fingerprint(films, features, fold, training, classical, models)
+    if (done := _read(folder, made_from)) is not None:
         log.info("computed already")
         return done
     table = films.prepared.films
@@ -103,7 +103,7 @@ def compute_fold(
         remove_traces(checkpoint)
         info = FoldInfo(
             fold=fold,
-            fingerprint=fingerprint,
+            fingerprint=made_from,
             models=models,
             films=len(learning),
             copies=len(films.copies_of(learning)),
@@ -124,13 +124,16 @@ def _scores_table(films: "pd.DataFrame", rows: NDArray[np.int64], fold: int, sco
     return pd.concat([heldout.assign(model=name, score=score) for name, score in scores.items()], ignore_index=True)
 
 
-def _read(folder: Path, fingerprint: str) -> FoldInfo | None:
-    """A fold that was computed from the same, if it is there."""
+def _read(folder: Path, made_from: Fingerprint) -> FoldInfo | None:
+    """A fold that was computed from the same, if there is one. What changed is logged."""
     try:
         info = FoldInfo.model_validate_json((folder / INFO).read_bytes())
     except (FileNotFoundError, ValueError):
         return None
-    return info if info.fingerprint == fingerprint else None
+    if info.fingerprint != made_from:
+        log.info("fold %d begins anew: %s", info.fold, made_from.changes(info.fingerprint))
+        return None
+    return info
 
 
 def _fingerprint(
@@ -140,22 +143,22 @@ def _fingerprint(
     training: TrainingParams,
     classical: ClassicalParams,
     models: list[ClassicalName],
-) -> str:
+) -> Fingerprint:
     """Of all that a fold is computed from."""
-    import hashlib
-
-    import keras
-
-    parts = (
-        films.fingerprint,
-        films.limits.model_dump_json(),
-        features.info.model_dump_json(),
-        ",".join(films.types),
-        str(fold),
-        training.model_dump_json(),
-        dvc_hash(Path(training.weights)) if Path(training.weights).is_file() else "",
-        classical.model_dump_json(),
-        json.dumps(models),
-        keras.backend.backend(),
+    return fingerprint(
+        __name__,
+        data={
+            "films": films.fingerprint,
+            "features": features.info.model_dump_json(),
+            "weights": weights_hash(training),
+        },
+        parameters={
+            "augmentation": films.limits,
+            "types": films.types,
+            "fold": fold,
+            "training": training,
+            "classical": classical,
+            "models": models,
+        },
+        backend=keras.backend.backend(),
     )
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from osteon.errors import OsteonError
+from osteon.fingerprint import Fingerprint
 from osteon.params import ClassicalName
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class FoldInfo(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     fold: int
-    fingerprint: str
+    fingerprint: Fingerprint
     models: list[ClassicalName]
     films: int
     copies: int
