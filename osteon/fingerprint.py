@@ -14,10 +14,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-import osteon
 from osteon.environment import DECISIVE
 
-ROOT = Path(osteon.__file__).parents[1]
+ROOT = Path(__file__).parents[1]
 PACKAGES = ("osteon", "components")
 NAMED = 3  # of the things of one kind that changed so many are named in a line
 
