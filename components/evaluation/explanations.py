@@ -48,13 +48,13 @@ def most_certain(labels: Labels, scores: Floats, threshold: float, each: int = E
         each: films of each kind.
 
     """
-    said = scores >= threshold
+    predicted = scores >= threshold
     chosen = {}
     for kind, inside in {
-        "tp": said & (labels == 1),
-        "fn": ~said & (labels == 1),
-        "fp": said & (labels == 0),
-        "tn": ~said & (labels == 0),
+        "tp": predicted & (labels == 1),
+        "fn": ~predicted & (labels == 1),
+        "fp": predicted & (labels == 0),
+        "tn": ~predicted & (labels == 0),
     }.items():
         rows = np.flatnonzero(inside)
         order = np.argsort(-scores[rows] if kind in ("tp", "fp") else scores[rows], kind="stable")

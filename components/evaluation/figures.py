@@ -118,12 +118,14 @@ def draw_reliability(path: Path, before: Reliability, after: Reliability, findin
     """Write one picture: share of positive films against probability in bins, before and after calibration."""
     with plt.rc_context(STYLE):
         figure, both = plt.subplots(1, 2, figsize=(9.2, 5), layout="constrained")
-        for axes, name, found, color in zip(both, ("before", "after"), (before, after), (ORANGE, BLUE), strict=True):
-            seen = [one for one in found.bins if one.positive.value is not None]
-            shares = np.array([[one.positive.value, one.positive.low, one.positive.high] for one in seen], np.float64)
+        parts = (("before", before, ORANGE), ("after", after, BLUE))
+        for axes, (name, reliability, color) in zip(both, parts, strict=True):
+            bins = [each for each in reliability.bins if each.positive.value is not None]
+            estimates = [each.positive for each in bins]
+            shares = np.array([[share.value, share.low, share.high] for share in estimates], np.float64)
             axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":")
             axes.errorbar(
-                [one.probability for one in seen],
+                [each.probability for each in bins],
                 shares[:, 0],
                 # Wilson's interval can end a last digit short of a share of 0 or 1.
                 np.clip([shares[:, 0] - shares[:, 1], shares[:, 2] - shares[:, 0]], 0, None),
@@ -133,7 +135,8 @@ def draw_reliability(path: Path, before: Reliability, after: Reliability, findin
                 elinewidth=1,
             )
             axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=f"probability of {finding}", box_aspect=1)
-            axes.set_title(f"{name} calibration\nECE {_shown(found.ece)}, by chance {found.by_chance:.3f}", fontsize=10)
+            title = f"{name} calibration\nECE {_shown(reliability.ece)}, by chance {reliability.by_chance:.3f}"
+            axes.set_title(title, fontsize=10)
         both[0].set_ylabel(f"share {finding}")
         save_figure(figure, path)
 

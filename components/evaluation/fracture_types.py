@@ -39,7 +39,7 @@ def measure_types(
 
     """
     place = {name: number for number, name in enumerate(names)}
-    truth: Labels = np.array([place.get(one, -1) if one is not None else -1 for one in known], np.int64)
+    truth: Labels = np.array([place.get(name, -1) if name is not None else -1 for name in known], np.int64)
     scores, truth = scores[truth >= 0], truth[truth >= 0]
     answers = scores.argmax(axis=1)
     rows = []

@@ -28,12 +28,12 @@ NAMES = {
 
 def confusion(labels: Labels, scores: Floats, threshold: float) -> tuple[int, int, int, int]:
     """True positive, false negative, true negative and false positive films at 'score ≥ threshold'."""
-    said = scores >= threshold
+    predicted = scores >= threshold
     return (
-        int((said & (labels == 1)).sum()),
-        int((~said & (labels == 1)).sum()),
-        int((~said & (labels == 0)).sum()),
-        int((said & (labels == 0)).sum()),
+        int((predicted & (labels == 1)).sum()),
+        int((~predicted & (labels == 1)).sum()),
+        int((~predicted & (labels == 0)).sum()),
+        int((predicted & (labels == 0)).sum()),
     )
 
 
@@ -56,21 +56,23 @@ def measure(
     tp, fn, tn, fp = confusion(labels, scores, threshold)
     level = params.confidence
     weights = group_weights(groups, labels, params.resamples, params.seed)
-    said = (scores >= threshold).astype(np.float64)
+    predicted = (scores >= threshold).astype(np.float64)
     truth = labels.astype(np.float64)
 
     def f1(w: Floats) -> Floats:
         # 2·TP / (2·TP + FP + FN)
-        return ratio(2 * (w @ (said * truth)), w @ (said + truth))
+        return ratio(2 * (w @ (predicted * truth)), w @ (predicted + truth))
 
     def balanced_accuracy(w: Floats) -> Floats:
-        return 0.5 * (ratio(w @ (said * truth), w @ truth) + ratio(w @ ((1 - said) * (1 - truth)), w @ (1 - truth)))
+        return 0.5 * (
+            ratio(w @ (predicted * truth), w @ truth) + ratio(w @ ((1 - predicted) * (1 - truth)), w @ (1 - truth))
+        )
 
     squares = (scores - truth) ** 2
     clipped = np.clip(scores, 1e-15, 1 - 1e-15)
     surprises = -(truth * np.log(clipped) + (1 - truth) * np.log(1 - clipped))
     order = WeightedRanking(truth, scores)
-    found = {
+    figures = {
         "auroc": delong(labels, scores, level),
         "average_precision": bootstrap(order.average_precision, weights, level),
         "sensitivity": wilson(tp, tp + fn, level),
@@ -83,4 +85,4 @@ def measure(
         "brier": bootstrap(lambda w: ratio(w @ squares, w.sum(axis=1)), weights, level),
         "log_loss": bootstrap(lambda w: ratio(w @ surprises, w.sum(axis=1)), weights, level),
     }
-    return {name: found[name] for name in NAMES}
+    return {name: figures[name] for name in NAMES}

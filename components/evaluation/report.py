@@ -1,27 +1,21 @@
 """The evaluation as one page: report.html."""
 
 import base64
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from components.evaluation.certainty import Certainty
-from components.evaluation.explanations import Pointing
-from components.evaluation.fracture_types import TypeFigures
+import pandas as pd
+
+from components.evaluation.measurements import Measurements
 from components.evaluation.metrics import NAMES
-from components.evaluation.robustness import Flips
 from components.evaluation.studies import HOW
-from components.evaluation.subgroups import LEAST, Subgroup, Worst
+from components.evaluation.subgroups import LEAST
 from osteon.films.shortcut_audit import ShortcutAudit
 from osteon.models.best_hyperparameters import Search
 from osteon.models.heldout.comparison import Comparison
 from osteon.pages.page import render_page
-from osteon.statistics.estimate import Estimate
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from osteon.models.package.package import PackageInfo
 
 MEANINGS = {
     "auroc": "chance that a {finding} film scores above one that is not",
@@ -42,49 +36,34 @@ METHODS = {
 }
 
 
-def render_report(
-    figures_folder: Path,
-    metrics: dict[str, Any],
-    figures: dict[str, Estimate],
-    of_studies: dict[str, Estimate] | None,
-    subgroups: list[Subgroup],
-    worst: Worst | None,
-    flips: list[Flips],
-    pointing: Pointing | None,
-    info: "PackageInfo",
-    films: "pd.DataFrame",
-    audit: ShortcutAudit,
-    certainty: Certainty,
-    refused: Estimate | None,
-    comparison: Comparison,
-    types: list[TypeFigures],
-    search: Search,
-    joined: dict[str, int],
-    hashes: dict[str, str],
-) -> str:
+@dataclass(frozen=True)
+class Origin:
+    """What the model and its test films came from.
+
+    films: all prepared films. audit: what of the label can be told without looking at bone. comparison: of the models,
+    out of fold. search: what was searched. joined: sign → pairs of films that were joined into one group. hashes:
+    DVC's, by a name for a reader.
+    """
+
+    films: pd.DataFrame
+    audit: ShortcutAudit
+    comparison: Comparison
+    search: Search
+    joined: dict[str, int]
+    hashes: dict[str, str]
+
+
+def render_report(figures_folder: Path, metrics: dict[str, Any], measured: Measurements, origin: Origin) -> str:
     """The page as HTML text.
 
     Args:
         figures_folder: where the PNGs are; they go into the page.
         metrics: what metrics.json holds.
-        figures: name → estimate, of films.
-        of_studies: the same of studies; None where they are all of one class.
-        subgroups: as measured.
-        worst: the subgroup to name.
-        flips: what changes of the films do.
-        pointing: None where no fractured test film has a box, or the model has no map.
-        info: of the model.
-        films: all prepared films, for what the model was trained on.
-        audit: what of the label can be told without looking at bone.
-        certainty: calibration and operating points.
-        refused: share of the test films that are taken for something else; None where the model has no network.
-        comparison: of the models, out of fold.
-        types: figures of each type of fracture; empty where the model names none.
-        search: what was searched and found.
-        joined: sign → pairs of films that were joined into one group.
-        hashes: DVC's, of what the figures come from.
+        measured: what it was made of.
+        origin: what the model was trained on and chosen by.
 
     """
+    info, of_studies = measured.info, measured.study_figures
     test = metrics["test"]
     words = {
         "finding": info.finding,
@@ -96,7 +75,7 @@ def render_report(
         "components.evaluation",
         info=info,
         test=test,
-        figures=figures,
+        figures=measured.figures,
         rows=[
             (
                 NAMES[name],
@@ -105,28 +84,28 @@ def render_report(
                 MEANINGS[name].format(**words),
                 METHODS.get(name, "bootstrap over groups"),
             )
-            for name, estimate in figures.items()
+            for name, estimate in measured.figures.items()
         ],
         studies=metrics["studies"],
         of_studies=of_studies,
         how_fused=HOW[metrics["studies"]["fusion"]],
-        subgroups=groupby(subgroups, key=lambda one: one.attribute),
-        worst=worst,
+        subgroups=groupby(measured.subgroups, key=lambda subgroup: subgroup.attribute),
+        worst=measured.worst,
         looks=metrics["subgroups"]["looks"],
         least=LEAST,
-        flips=flips,
+        flips=measured.flips,
         explanations=metrics["explanations"],
-        pointing=pointing,
-        audit=audit,
-        certainty=certainty,
-        refused=refused,
-        comparison=comparison,
-        types=types,
-        search=search,
-        search_pictures={name: base64.b64encode(data).decode() for name, data in search.pictures.items()},
-        joined=joined,
-        hashes=hashes,
-        sources=sorted(films["source"].dropna().unique()),
+        pointing=measured.explanations.pointing,
+        audit=origin.audit,
+        certainty=measured.certainty,
+        refused=measured.refused,
+        comparison=origin.comparison,
+        types=measured.types,
+        search=origin.search,
+        search_pictures={name: base64.b64encode(data).decode() for name, data in origin.search.pictures.items()},
+        joined=origin.joined,
+        hashes=origin.hashes,
+        sources=sorted(origin.films["source"].dropna().unique()),
         pictures={
             path.stem: base64.b64encode(path.read_bytes()).decode() for path in sorted(figures_folder.glob("*.png"))
         },

@@ -85,12 +85,12 @@ def changed_scores(
         predict: squares → probabilities.
 
     """
-    found: dict[str, list[Floats]] = {name: [] for name in CHANGES}
+    scores_of: dict[str, list[Floats]] = {name: [] for name in CHANGES}
     for squares, sizes in blocks:
         for name, change in CHANGES.items():
             varied = np.stack([change(square, size) for square, size in zip(squares, sizes, strict=True)])
-            found[name].append(predict(varied))
-    return {name: np.concatenate(scores) for name, scores in found.items()}
+            scores_of[name].append(predict(varied))
+    return {name: np.concatenate(scores) for name, scores in scores_of.items()}
 
 
 def measure_robustness(

@@ -45,7 +45,8 @@ class Subgroup:
 
     def worse_in(self) -> list[str]:
         """The figures in which it is shown to be worse than the rest, the one that is surely lowest first."""
-        bounds = {name: one.high for name, one in self.differences.items() if one.high is not None and one.high < 0}
+        highs = {name: difference.high for name, difference in self.differences.items()}
+        bounds = {name: high for name, high in highs.items() if high is not None and high < 0}
         return sorted(bounds, key=lambda name: bounds[name])
 
 
@@ -59,11 +60,11 @@ class Worst:
 
     def line(self) -> str:
         """'region elbow: AUROC 0.710, of all other films 0.880 (12 films, 5 positive)'."""
-        one = self.subgroup
-        value = getattr(one, self.figure).value
+        subgroup = self.subgroup
+        value = getattr(subgroup, self.figure).value
         return (
-            f"{one.attribute} {one.value}: {COMPARED[self.figure]} {value:.3f}, of all other films {self.rest:.3f} "
-            f"({one.films} films, {one.positive} positive)"
+            f"{subgroup.attribute} {subgroup.value}: {COMPARED[self.figure]} {value:.3f}, of all other films {self.rest:.3f} "
+            f"({subgroup.films} films, {subgroup.positive} positive)"
         )
 
 
@@ -130,17 +131,17 @@ def measure_subgroups(
     ]
     enough = [_enough(labels[inside]) and _enough(labels[~inside]) for _, _, inside in members]
     looks = len(COMPARED) * sum(enough)
-    found = []
+    measured = []
     for (attribute, value, inside), compare in zip(members, enough, strict=True):
         tp, fn, tn, fp = confusion(labels[inside], scores[inside], threshold)
         differences = {}
         if compare:
             widened = 1 - (1 - confidence) / looks
-            one, rest = (
+            inside, rest = (
                 _compared(labels[side], scores[side], groups[side], threshold, widened) for side in (inside, ~inside)
             )
-            differences = {figure: difference(one[figure], rest[figure]) for figure in COMPARED}
-        found.append(
+            differences = {figure: difference(inside[figure], rest[figure]) for figure in COMPARED}
+        measured.append(
             Subgroup(
                 attribute=attribute,
                 value=value,
@@ -152,16 +153,16 @@ def measure_subgroups(
                 differences=differences,
             )
         )
-    return found
+    return measured
 
 
 def worst_of(subgroups: list[Subgroup]) -> Worst | None:
     """The subgroup to name, by the rule at the top of this file; None where none is shown to be worse."""
-    worse = [(one, figure) for one in subgroups for figure in one.worse_in()]
+    worse = [(subgroup, figure) for subgroup in subgroups for figure in subgroup.worse_in()]
     if not worse:
         return None
-    one, figure = min(worse, key=lambda each: each[0].differences[each[1]].high or 0.0)
-    return Worst(one, figure, getattr(one, figure).value - one.differences[figure].value)
+    subgroup, figure = min(worse, key=lambda each: each[0].differences[each[1]].high or 0.0)
+    return Worst(subgroup, figure, getattr(subgroup, figure).value - subgroup.differences[figure].value)
 
 
 def _in_order(column: "pd.Series[Any]") -> list[str]:

@@ -164,3 +164,10 @@ def write_rows(path: Path, films: pd.DataFrame) -> None:
     """Write the table of prepared films, KEPT_COLUMNS and ROW_COLUMNS, in the order of their pixels."""
     ordered = films[[*KEPT_COLUMNS, *ROW_COLUMNS]].astype(ROW_COLUMNS).reset_index(drop=True)
     ordered.to_parquet(path, index=False)
+
+
+def shown_sizes(films: "pd.DataFrame") -> list[tuple[int, int]]:
+    """Width and height in pixels of each film as it is shown, before it was fitted into the square."""
+    return [
+        (int(width), int(height)) for width, height in zip(films["shown_width"], films["shown_height"], strict=True)
+    ]
