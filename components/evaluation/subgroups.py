@@ -63,8 +63,8 @@ class Worst:
         subgroup = self.subgroup
         value = getattr(subgroup, self.figure).value
         return (
-            f"{subgroup.attribute} {subgroup.value}: {COMPARED[self.figure]} {value:.3f}, of all other films {self.rest:.3f} "
-            f"({subgroup.films} films, {subgroup.positive} positive)"
+            f"{subgroup.attribute} {subgroup.value}: {COMPARED[self.figure]} {value:.3f}, "
+            f"of all other films {self.rest:.3f} ({subgroup.films} films, {subgroup.positive} positive)"
         )
 
 
@@ -137,10 +137,10 @@ def measure_subgroups(
         differences = {}
         if compare:
             widened = 1 - (1 - confidence) / looks
-            inside, rest = (
+            own, rest = (
                 _compared(labels[side], scores[side], groups[side], threshold, widened) for side in (inside, ~inside)
             )
-            differences = {figure: difference(inside[figure], rest[figure]) for figure in COMPARED}
+            differences = {figure: difference(own[figure], rest[figure]) for figure in COMPARED}
         measured.append(
             Subgroup(
                 attribute=attribute,
