@@ -19,7 +19,7 @@ from osteon.films.reading.film import letterbox
 from osteon.models.classical.classifiers import load_classical, probabilities
 from osteon.models.classical.film_features import features_of
 from osteon.models.inference.onnx_network import OnnxNetwork
-from osteon.models.inference.out_of_distribution import load_embeddings
+from osteon.models.inference.out_of_distribution import Embeddings, load_embeddings
 from osteon.models.inference.predict import logits_with_flip_tta, predict_with_flip_tta
 from osteon.models.networks.backend import load_keras
 from osteon.models.networks.network_files import load_network, save_network
@@ -445,6 +445,17 @@ def test_a_film_farther_from_the_training_films_than_allowed_is_refused(package:
         [f"unlike the training films: {far:.2f} from them, {near:.2f} at most"],
     ]
     assert REFUSED not in with_info(package, max_ood_distance=float(far)).predict(files)["answer"].tolist()
+
+
+def test_a_film_whose_distance_is_nan_is_refused(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that overflows says nothing of how near a film is."""
+    assert package.predict([NOISE])["answer"][0] != REFUSED
+    monkeypatch.setattr(Embeddings, "distances", lambda _, films: np.full(len(films), np.nan))
+    found = with_info(package, map_learnt=True).predict([NOISE], maps=True)
+    assert found["answer"].tolist() == [REFUSED]
+    assert np.isnan(found["probability"][0])
+    assert found["map"][0] is None
+    assert found["warnings"][0][0].startswith("unlike the training films: nan from them")
 
 
 def test_a_model_without_networks_knows_no_distances(tmp_path: Path) -> None:
