@@ -449,9 +449,9 @@ def test_a_film_farther_from_the_training_films_than_allowed_is_refused(package:
 
 def test_a_film_whose_distance_is_nan_is_refused(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
     """A network that overflows says nothing of how near a film is."""
-    assert package.predict([NOISE])["answer"][0] != REFUSED
+    assert with_info(package, max_ood_distance=1e9).predict([NOISE])["answer"][0] != REFUSED
     monkeypatch.setattr(Embeddings, "distances", lambda _, films: np.full(len(films), np.nan))
-    found = with_info(package, map_learnt=True).predict([NOISE], maps=True)
+    found = with_info(package, map_learnt=True, max_ood_distance=1e9).predict([NOISE], maps=True)
     assert found["answer"].tolist() == [REFUSED]
     assert np.isnan(found["probability"][0])
     assert found["map"][0] is None
