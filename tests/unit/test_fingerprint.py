@@ -137,6 +137,7 @@ SCRIPT = """
 """
 
 
+@pytest.mark.slow
 def test_a_killed_training_begins_anew_when_its_loss_has_changed_and_says_why(
     pipeline: Pipeline, tmp_path: Path
 ) -> None:
