@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-import keras
 import numpy as np
 import optuna
 from optuna.trial import TrialState
@@ -19,6 +18,7 @@ from osteon.films.prepared.folds import rows_in, rows_outside
 from osteon.models.classical.classifiers import fit_classical, probabilities
 from osteon.models.classical.film_features import FilmFeatures
 from osteon.models.fitting.train_network import TrainingData, train_network
+from osteon.models.networks.quiet_keras import keras
 from osteon.params import ClassicalName, ClassicalParams, TrainingParams
 from osteon.records import runs
 

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Sequence
 from functools import lru_cache
 
-import keras
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from osteon.films.manifest import text_to_boxes
 from osteon.films.prepared.array import PreparedFilms
 from osteon.films.prepared.warping import draw_variation, vary, vary_boxes
 from osteon.models.networks.architectures import MAP_STRIDE
+from osteon.models.networks.quiet_keras import keras
 from osteon.params import AugmentationParams
 
 log = logging.getLogger(__name__)

@@ -7,14 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import keras
-from keras import ops
-
 from osteon.models.fitting.batches import FilmBatches, TrainingBatches
 from osteon.models.fitting.checkpoint import TrainingState, Weights, restore_checkpoint, save_checkpoint
 from osteon.models.fitting.fused_normalisation import with_fused_normalisation
 from osteon.models.fitting.one_vector_adamw import adamw, averaged_weights
 from osteon.models.networks.devices import distribution
+from osteon.models.networks.quiet_keras import keras
 from osteon.models.networks.starting_weights import load_weights, set_body_trainable
 from osteon.params import TrainingParams
 
@@ -34,8 +32,8 @@ def map_loss(place: Any, logits: Any) -> Any:
 
     """
     # log(1 + e^z) − z·t, written so that large z do not overflow.
-    entropy = ops.log1p(ops.exp(-ops.abs(logits))) + ops.relu(logits) - logits * place
-    return MAP_SCALE * ops.mean(entropy * (1.0 + (CELL_WEIGHT - 1.0) * place), axis=(1, 2, 3))
+    entropy = keras.ops.log1p(keras.ops.exp(-keras.ops.abs(logits))) + keras.ops.relu(logits) - logits * place
+    return MAP_SCALE * keras.ops.mean(entropy * (1.0 + (CELL_WEIGHT - 1.0) * place), axis=(1, 2, 3))
 
 
 class WarmUpAndCosine(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
@@ -51,10 +49,10 @@ class WarmUpAndCosine(keras.optimizers.schedules.LearningRateSchedule):  # type:
 
     def __call__(self, step: Any) -> Any:
         """The rate, for the number of steps done."""
-        step = ops.cast(step, "float32")
-        fallen = ops.clip((step - self.rising) / self.falling, 0.0, 1.0)
-        fall = 0.01 + 0.99 * (1 + ops.cos(math.pi * fallen)) / 2
-        return self.highest * (ops.minimum(fall, 0.05 + 0.95 * step / self.rising) if self.rising else fall)
+        step = keras.ops.cast(step, "float32")
+        fallen = keras.ops.clip((step - self.rising) / self.falling, 0.0, 1.0)
+        fall = 0.01 + 0.99 * (1 + keras.ops.cos(math.pi * fallen)) / 2
+        return self.highest * (keras.ops.minimum(fall, 0.05 + 0.95 * step / self.rising) if self.rising else fall)
 
     def get_config(self) -> dict[str, Any]:
         """What it is made from."""
@@ -92,7 +90,7 @@ def _make_variables(network: Any, training: TrainingBatches) -> None:
     """
     network.optimizer.build(network.trainable_variables)
     films, targets, weights = training[0]
-    answers = {name: ops.zeros((len(films), *output.shape[1:])) for name, output in network.output.items()}
+    answers = {name: keras.ops.zeros((len(films), *output.shape[1:])) for name, output in network.output.items()}
     network.compute_loss(films, targets, answers, weights)
     network.compute_metrics(films, targets, answers, weights)
     network.reset_metrics()

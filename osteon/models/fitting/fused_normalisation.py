@@ -6,7 +6,7 @@ convolutions between them. JAX's compiler fuses them by itself.
 
 from typing import Any
 
-import keras
+from osteon.models.networks.quiet_keras import keras
 
 
 def with_fused_normalisation(network: Any) -> Any:

@@ -8,12 +8,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
-from keras import ops
 from numpy.typing import NDArray
 
 from osteon.models.networks.devices import gpus
+from osteon.models.networks.quiet_keras import keras
 
 
 def adamw(rate: Any, weight_decay: float, momentum: float | None) -> Any:
@@ -71,9 +70,9 @@ class OneVectorAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
 
     def parts_of(self, vector: Any) -> list[Any]:
         """What a vector holds for each weight, in its shape."""
-        parts = ops.split(vector, np.cumsum(self.sizes)[:-1].tolist())
-        return [ops.reshape(part, shape) for part, shape in zip(parts, self.shapes, strict=True)]
+        parts = keras.ops.split(vector, np.cumsum(self.sizes)[:-1].tolist())
+        return [keras.ops.reshape(part, shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
 
 def _joined(values: Sequence[Any]) -> Any:
-    return ops.concatenate([ops.reshape(value, (-1,)) for value in values])
+    return keras.ops.concatenate([keras.ops.reshape(value, (-1,)) for value in values])

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +22,7 @@ from osteon.models.fitting.checkpoint import TrainingState, read_state
 from osteon.models.fitting.fit import choose_precision, fit
 from osteon.models.networks.architectures import build_network
 from osteon.models.networks.devices import describe_devices
+from osteon.models.networks.quiet_keras import keras
 from osteon.params import AugmentationParams, ClassicalParams, TrainingParams
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +19,7 @@ from osteon.models.heldout.predictions import DISTANCES, EMBEDDINGS, HISTORY, IN
 from osteon.models.inference.out_of_distribution import EMBEDDING, embeddings_of, save_embeddings, with_embedding
 from osteon.models.inference.predict import predict_with_flip_tta
 from osteon.models.networks.network_files import save_network
+from osteon.models.networks.quiet_keras import keras
 from osteon.params import ClassicalName, ClassicalParams, TrainingParams
 from osteon.statistics.calibration import probabilities_of
 

@@ -23,7 +23,7 @@ def grad_cam(network: Any, squares: NDArray[np.uint8], block: int = 64) -> NDArr
         films × h × w, the greatest of each film 1; 0 everywhere where nothing speaks for the finding.
 
     """
-    import keras
+    from osteon.models.networks.quiet_keras import keras
 
     places = _last_places(network)
     trunk = keras.Model(network.inputs, places)
@@ -54,7 +54,7 @@ def _last_places(network: Any) -> Any:
 
 def _slopes(head: Any, features: NDArray[np.float32], films: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Gradient of each film's logit by its features."""
-    import keras
+    from osteon.models.networks.quiet_keras import keras
 
     rest = keras.ops.convert_to_tensor(films)
     if keras.backend.backend() == "jax":

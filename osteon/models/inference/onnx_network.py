@@ -72,7 +72,7 @@ def export_network(source: Path, path: Path) -> None:
         path: of the file to write.
 
     """
-    import keras
+    from osteon.models.networks.quiet_keras import keras
 
     if keras.backend.backend() == "tensorflow":
         _export(source, path)
@@ -92,8 +92,9 @@ def export_network(source: Path, path: Path) -> None:
 
 
 def _export(source: Path, path: Path) -> None:
-    import keras
     import onnx
+
+    from osteon.models.networks.quiet_keras import keras
 
     network = with_embedding(in_float32(load_network(source)))
     films = keras.InputSpec(shape=network.input_shape, dtype="uint8", name="films")
@@ -110,7 +111,7 @@ def _export(source: Path, path: Path) -> None:
 
 def in_float32(network: Any) -> Any:
     """A network with the same weights that computes in float32; itself, if it does so already."""
-    import keras
+    from osteon.models.networks.quiet_keras import keras
 
     if all(layer.dtype_policy.name == "float32" for layer in network.layers):
         return network

@@ -78,8 +78,9 @@ def with_embedding(network: Any) -> Any:
     standard deviation, where the last branches of that size are joined, or in the last output of that size where there
     are no branches. Deviations are never negative and skew; their logarithms are nearer to the Gaussian of Embeddings.
     """
-    import keras
     from keras import layers
+
+    from osteon.models.networks.quiet_keras import keras
 
     last: dict[int, Any] = {}
     joined: dict[int, Any] = {}
@@ -101,10 +102,10 @@ def with_embedding(network: Any) -> Any:
 
 
 def _mean_and_log_deviation(places: Any) -> Any:
-    from keras import ops
+    from osteon.models.networks.quiet_keras import keras
 
-    spread = ops.log(ops.std(places, axis=(1, 2)) + SILENT)
-    return ops.concatenate([ops.mean(places, axis=(1, 2)), spread], axis=-1)
+    spread = keras.ops.log(keras.ops.std(places, axis=(1, 2)) + SILENT)
+    return keras.ops.concatenate([keras.ops.mean(places, axis=(1, 2)), spread], axis=-1)
 
 
 def embeddings_of(network: Any, prepared: "PreparedFilms", rows: NDArray[np.int64], seed: int) -> Embeddings:

@@ -36,7 +36,7 @@ def application(name: str, side: int, x: Any) -> Any:
         x: its input, float32, batch × side × side × channels, any number of channels.
 
     """
-    import keras
+    from osteon.models.networks.quiet_keras import keras
 
     known = APPLICATIONS[name]
     constructor = getattr(keras.applications, known.constructor)
@@ -56,7 +56,7 @@ def application(name: str, side: int, x: Any) -> Any:
 
 def application_as_published(name: str, *, classifier: bool) -> Any:
     """The network for colour pictures, with or without its classifier of 1,000 classes; to read its weights into."""
-    import keras
+    from osteon.models.networks.quiet_keras import keras
 
     known = APPLICATIONS[name]
     constructor = getattr(keras.applications, known.constructor)

@@ -9,7 +9,7 @@ def distribution() -> AbstractContextManager[Any]:
 
     Under JAX all local devices share each batch by Keras' DataParallel.
     """
-    import keras
+    from osteon.models.networks.quiet_keras import keras
 
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -32,7 +32,7 @@ def _mirrored(devices: list[str]) -> AbstractContextManager[Any]:
 
 def gpus() -> int:
     """How many there are, for the backend that is used."""
-    import keras
+    from osteon.models.networks.quiet_keras import keras
 
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -47,7 +47,7 @@ def gpus() -> int:
 
 def describe_devices() -> str:
     """What trains, for the log."""
-    import keras
+    from osteon.models.networks.quiet_keras import keras
 
     count = gpus()
     return f"{keras.backend.backend()} on {f'{count} GPU' + 's' * (count > 1) if count else 'the CPU'}"

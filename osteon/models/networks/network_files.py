@@ -8,7 +8,7 @@ from osteon.errors import OsteonError
 
 def save_network(path: Path, network: Any) -> None:
     """Write a network alone: to answer it needs neither losses nor optimiser, and is a third of the size."""
-    import keras
+    from osteon.models.networks.quiet_keras import keras
 
     keras.Model(network.inputs, network.output, name=network.name).save(path)
 

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from osteon.errors import OsteonError
 from osteon.models.networks.applications import APPLICATIONS, application_as_published
 from osteon.models.networks.architectures import HEADS
+from osteon.models.networks.quiet_keras import keras
 
 log = logging.getLogger(__name__)
 
