@@ -35,6 +35,7 @@ from osteon.models.classical.film_features import features_of  # noqa: E402
 from osteon.models.fitting.checkpoint import TrainingState, save_checkpoint  # noqa: E402
 from osteon.models.fitting.fit import compile_network  # noqa: E402
 from osteon.models.heldout.predictions import read_distances, read_folds, read_predictions  # noqa: E402
+from osteon.models.inference.onnx_network import export_network  # noqa: E402
 from osteon.models.inference.predict import logits_with_flip_tta  # noqa: E402
 from osteon.models.networks.architectures import build_network  # noqa: E402
 from osteon.models.networks.network_files import load_network  # noqa: E402
@@ -414,13 +415,12 @@ def test_an_export_that_says_something_else_is_said_aloud(
     experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Another network's file stands for what a faulty converter may write."""
-    from osteon.models.inference import onnx_network
 
     def faulty(source: Path, path: Path) -> None:
         whole(source.with_name("network-0.keras"), path)
 
-    whole = onnx_network.export_network
-    monkeypatch.setattr(onnx_network, "export_network", faulty)
+    whole = export_network
+    monkeypatch.setattr("components.training.run.export_network", faulty)
     pack(experiment, tmp_path / "model", package=PackageParams(final="ensemble"))
     parity = info_of(tmp_path / "model").parity
     assert parity
