@@ -19,7 +19,7 @@ QUICK_FILMS, QUICK_TRIALS, QUICK_EPOCHS = 120, 5, 9
 SIDE, LEAST_SAVED, MOST_LOST = 96, 0.2, 0.02
 
 
-class Tried(NamedTuple):
+class Measured(NamedTuple):
     """What search.json says of the network's study, and the step's seconds."""
 
     info: dict[str, Any]
@@ -42,13 +42,13 @@ def measure(quick: bool) -> Findings:
         rows=[
             [
                 name,
-                f"{searched.seconds:.0f}",
-                f"{searched.info['done']} of {searched.info['asked']}",
-                str(searched.info["pruned"]),
-                f"{searched.info['auroc']:.3f}",
-                f"{searched.info['own_auroc']:.3f}",
+                f"{measured.seconds:.0f}",
+                f"{measured.info['done']} of {measured.info['asked']}",
+                str(measured.info["pruned"]),
+                f"{measured.info['auroc']:.3f}",
+                f"{measured.info['own_auroc']:.3f}",
             ]
-            for name, searched in runs.items()
+            for name, measured in runs.items()
         ],
         goals=[
             Goal(f"≥ {LEAST_SAVED:.0%} of the epochs saved: {saved:.0%}", saved >= LEAST_SAVED),
@@ -87,7 +87,7 @@ def prepare_films(folder: Path, films: int) -> tuple[int, int]:
     return len(rows_outside(table, 0)), len(rows_in(table, 0))
 
 
-def run(folder: Path, pruning: str, trials: int, epochs: int) -> Tried:
+def run(folder: Path, pruning: str, trials: int, epochs: int) -> Measured:
     """The step search, of the network alone."""
     from unittest.mock import patch
 
@@ -107,4 +107,4 @@ def run(folder: Path, pruning: str, trials: int, epochs: int) -> Tried:
             folder / "prepared", folder / "augmented", folder / "features", best, params, training, ClassicalParams()
         )
     (info,) = json.loads((best / SEARCH).read_text(encoding="utf-8"))
-    return Tried(info, time.perf_counter() - start)
+    return Measured(info, time.perf_counter() - start)

@@ -402,7 +402,10 @@ class SearchParams(Section):
     ] = 6
     storage: Annotated[
         str,
-        Field(description="SQLAlchemy URL of a database for the study, which several workers may share; empty: a file"),
+        Field(
+            description="SQLAlchemy URL of a PostgreSQL or MySQL database in which several workers share the study; "
+            "empty: a file of this process (SQLite cannot be shared)"
+        ),
     ] = ""
     study: Annotated[str, Field(min_length=1, description="name of the study in the database")] = "osteon"
     space: Annotated[SearchSpace, Field(description="keys and values to try")] = SearchSpace()

@@ -13,7 +13,7 @@ from components.evaluation.metrics import NAMES
 from components.evaluation.studies import HOW
 from components.evaluation.subgroups import LEAST
 from osteon.films.shortcut_audit import ShortcutAudit
-from osteon.models.best_hyperparameters import Search
+from osteon.models.best_hyperparameters import SearchReport
 from osteon.models.heldout.comparison import Comparison
 from osteon.pages.page import render_page
 
@@ -48,7 +48,7 @@ class Origin:
     films: pd.DataFrame
     audit: ShortcutAudit
     comparison: Comparison
-    search: Search
+    search: SearchReport
     joined: dict[str, int]
     hashes: dict[str, str]
 

@@ -26,7 +26,7 @@ MARKS = {TrialState.COMPLETE: ("o", BLUE), TrialState.PRUNED: ("x", GREY), Trial
 
 
 @dataclass(frozen=True)
-class Searched:
+class ModelStudy:
     """One model's study.
 
     model: network, svm, …. unit: of a trial's steps, epochs or folds. steps: of a trial that nothing prunes.
@@ -75,17 +75,17 @@ class StudyInfo(BaseModel):
         return f"{self.asked - self.done:,} of {self.asked:,} {self.unit} saved by pruning"
 
 
-def describe(searched: Searched) -> StudyInfo:
+def summarise(model_study: ModelStudy) -> StudyInfo:
     """Count what a study did."""
-    counted = [trial for trial in finished(searched.study) if trial.state != TrialState.FAIL]
+    counted = [trial for trial in finished(model_study.study) if trial.state != TrialState.FAIL]
     best, own = best_trial(counted), next((trial for trial in counted if trial.user_attrs.get(OWN)), None)
     return StudyInfo(
-        model=searched.model,
+        model=model_study.model,
         trials=len(counted),
         pruned=sum(trial.state == TrialState.PRUNED for trial in counted),
-        unit=searched.unit,
+        unit=model_study.unit,
         done=sum(trial.last_step or 0 for trial in counted),
-        asked=len(counted) * searched.steps,
+        asked=len(counted) * model_study.steps,
         best=best.number if best else None,
         auroc=best.value if best else None,
         own_auroc=own.value if own and own.state == TrialState.COMPLETE else None,
@@ -93,24 +93,24 @@ def describe(searched: Searched) -> StudyInfo:
     )
 
 
-def trials_table(found: list[Searched]) -> pd.DataFrame:
+def trials_table(studies: list[ModelStudy]) -> pd.DataFrame:
     """One row a trial: model, trial, state, auroc, done and its unit, own_values, then a column a parameter.
 
-    auroc: of a pruned trial, that which it had when it was pruned. No time stands here: what two runs find alike is
+    auroc: of a pruned trial, that which it had when it was pruned. It has no times, so the same trials give
     the same file.
     """
     rows = []
-    for searched in found:
-        for trial in finished(searched.study):
+    for model_study in studies:
+        for trial in finished(model_study.study):
             last = trial.last_step
             rows.append(
                 {
-                    "model": searched.model,
+                    "model": model_study.model,
                     "trial": trial.number,
                     "state": trial.state.name.lower(),
                     "auroc": trial.intermediate_values[last] if last is not None else None,
                     "done": last or 0,
-                    "unit": searched.unit,
+                    "unit": model_study.unit,
                     "own_values": bool(trial.user_attrs.get(OWN)),
                     **trial.params,
                 }
@@ -118,35 +118,35 @@ def trials_table(found: list[Searched]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def draw_plots(searched: Searched, folder: Path, seed: int) -> dict[str, str]:
+def draw_plots(model_study: ModelStudy, folder: Path, seed: int) -> dict[str, str]:
     """Write MODEL_history.png, _steps, _parameters and _importance; what is not drawn comes back with the reason.
 
     Args:
-        searched: the study.
+        model_study: the study.
         folder: exists.
         seed: of the forest that estimates importance.
 
     """
-    trials = [trial for trial in finished(searched.study) if trial.intermediate_values]
+    trials = [trial for trial in finished(model_study.study) if trial.intermediate_values]
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     missing = {}
     with plt.rc_context(STYLE):
         for name, draw, reason in (
             ("history", _history, "no trial got anywhere" if not trials else ""),
-            ("steps", _steps, f"a trial has one of {searched.unit} only" if searched.steps < 2 else ""),
+            ("steps", _steps, f"a trial has one of {model_study.unit} only" if model_study.steps < 2 else ""),
             ("parameters", _parameters, _too_few(complete, LEAST_FOR_PARAMETERS)),
-            ("importance", _importance(searched.study, seed), _no_importance(complete)),
+            ("importance", _importance(model_study.study, seed), _no_importance(complete)),
         ):
             if reason:
                 missing[name] = reason
                 continue
-            figure = draw(searched, trials)
-            figure.savefig(folder / f"{searched.model}_{name}.png", metadata={"Software": None})
+            figure = draw(model_study, trials)
+            figure.savefig(folder / f"{model_study.model}_{name}.png", metadata={"Software": None})
             plt.close(figure)
     return missing
 
 
-def _history(searched: Searched, trials: list[FrozenTrial]) -> "Figure":
+def _history(model_study: ModelStudy, trials: list[FrozenTrial]) -> "Figure":
     """AUROC of each trial, and the best until then."""
     figure, axes = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
     values = [trial.intermediate_values[trial.last_step or 0] for trial in trials]
@@ -154,7 +154,7 @@ def _history(searched: Searched, trials: list[FrozenTrial]) -> "Figure":
         chosen = [place for place, trial in enumerate(trials) if trial.state == state]
         if chosen:
             label = {"COMPLETE": "complete", "PRUNED": "pruned: AUROC when it was", "FAIL": "failed"}[state.name]
-            axes.plot(chosen, [values[one] for one in chosen], mark, color=colour, markersize=6, label=label)
+            axes.plot(chosen, [values[place] for place in chosen], mark, color=colour, markersize=6, label=label)
     complete = [
         value if trial.state == TrialState.COMPLETE else -np.inf for trial, value in zip(trials, values, strict=True)
     ]
@@ -168,16 +168,16 @@ def _history(searched: Searched, trials: list[FrozenTrial]) -> "Figure":
     axes.set_xticks(range(len(trials)), [str(trial.number) for trial in trials])
     axes.locator_params(axis="x", nbins=min(len(trials), 20))
     axes.set(xlabel="trial", ylabel="AUROC")
-    axes.set_title(f"{searched.model}: {len(trials)} trials", fontsize=10)
+    axes.set_title(f"{model_study.model}: {len(trials)} trials", fontsize=10)
     axes.legend(frameon=False, fontsize=8)
     return figure
 
 
-def _steps(searched: Searched, trials: list[FrozenTrial]) -> "Figure":
+def _steps(model_study: ModelStudy, trials: list[FrozenTrial]) -> "Figure":
     """AUROC of each trial as it went on."""
     figure, axes = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
     best = best_trial(trials)
-    for trial in sorted(trials, key=lambda one: one is best):
+    for trial in sorted(trials, key=lambda trial: trial is best):
         steps = sorted(trial.intermediate_values)
         values = [trial.intermediate_values[step] for step in steps]
         pruned = trial.state == TrialState.PRUNED
@@ -186,13 +186,13 @@ def _steps(searched: Searched, trials: list[FrozenTrial]) -> "Figure":
         axes.plot(steps[-1], values[-1], "x" if pruned else "o", color=colour, markersize=5)
     for label, mark, colour in (("best", "o", ORANGE), ("complete", "o", BLUE), ("pruned", "x", GREY)):
         axes.plot([], [], mark, color=colour, label=label)
-    axes.set(xlabel=f"{searched.unit}, all folds", ylabel="AUROC, mean of the folds so far")
-    axes.set_title(f"{searched.model}: {describe(searched).saved()}", fontsize=10)
+    axes.set(xlabel=f"{model_study.unit}, all folds", ylabel="AUROC, mean of the folds so far")
+    axes.set_title(f"{model_study.model}: {summarise(model_study).saved()}", fontsize=10)
     axes.legend(frameon=False, fontsize=8, loc="lower right")
     return figure
 
 
-def _parameters(searched: Searched, trials: list[FrozenTrial]) -> "Figure":
+def _parameters(model_study: ModelStudy, trials: list[FrozenTrial]) -> "Figure":
     """Parallel coordinates: a line a trial through its values, coloured by AUROC.
 
     Pruned ones are grey: their AUROC was that of a network half learnt.
@@ -202,7 +202,7 @@ def _parameters(searched: Searched, trials: list[FrozenTrial]) -> "Figure":
     complete = [trial.value for trial in trials if trial.value is not None and trial.state == TrialState.COMPLETE]
     colours = mpl.cm.ScalarMappable(mpl.colors.Normalize(min(complete), max(complete)), cmap="viridis")
     distributions = {name: distribution for trial in trials for name, distribution in trial.distributions.items()}
-    for trial in sorted(trials, key=lambda one: (one.state == TrialState.COMPLETE, one.value or 0)):
+    for trial in sorted(trials, key=lambda trial: (trial.state == TrialState.COMPLETE, trial.value or 0)):
         heights = [_height(trial.params[name], distributions[name]) for name in names if name in trial.params]
         pruned = trial.state != TrialState.COMPLETE
         axes.plot(
@@ -223,7 +223,7 @@ def _parameters(searched: Searched, trials: list[FrozenTrial]) -> "Figure":
     axes.set(xlim=(-0.2, len(names) - 0.5), ylim=(-0.06, 1.06))
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    axes.set_title(f"{searched.model}: what was tried (grey: pruned)", fontsize=10)
+    axes.set_title(f"{model_study.model}: what was tried (grey: pruned)", fontsize=10)
     figure.colorbar(colours, ax=axes, label="AUROC", pad=0.02)
     return figure
 
@@ -260,11 +260,11 @@ def _no_importance(complete: list[FrozenTrial]) -> str:
 def _importance(study: optuna.Study, seed: int) -> Any:
     """How much of the differences in AUROC each parameter explains (fANOVA, Hutter et al. 2014)."""
 
-    def draw(searched: Searched, trials: list[FrozenTrial]) -> "Figure":
-        found = optuna.importance.get_param_importances(
+    def draw(model_study: ModelStudy, trials: list[FrozenTrial]) -> "Figure":
+        importances = optuna.importance.get_param_importances(
             study, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=seed)
         )
-        names, shares = list(found)[::-1], list(found.values())[::-1]
+        names, shares = list(importances)[::-1], list(importances.values())[::-1]
         figure, axes = plt.subplots(figsize=(6.4, 0.36 * len(names) + 1.1), layout="constrained")
         axes.barh(range(len(names)), shares, color=BLUE, height=0.6)
         for place, share in enumerate(shares):
@@ -272,7 +272,7 @@ def _importance(study: optuna.Study, seed: int) -> Any:
         axes.set_yticks(range(len(names)), names)
         axes.set(xlabel="share of the differences in AUROC", xlim=(0, 1.08))
         complete = sum(trial.state == TrialState.COMPLETE for trial in trials)
-        axes.set_title(f"{searched.model}: importance, from {complete} complete trials", fontsize=10)
+        axes.set_title(f"{model_study.model}: importance, from {complete} complete trials", fontsize=10)
         return figure
 
     return draw

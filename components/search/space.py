@@ -71,10 +71,10 @@ def _suggest(trial: Trial, name: str, distribution: BaseDistribution) -> Any:
 
 def as_best(values: Mapping[str, Any]) -> BestHyperparameters:
     """Values by section and key."""
-    found: dict[str, dict[str, Any]] = {}
+    by_section: dict[str, dict[str, Any]] = {}
     for name, value in values.items():
         section, key = name.split(".")
-        found.setdefault(section, {})[key] = value
+        by_section.setdefault(section, {})[key] = value
     return BestHyperparameters(
-        training=found.pop("training", {}), augmentation=found.pop("augmentation", {}), classical=found
+        training=by_section.pop("training", {}), augmentation=by_section.pop("augmentation", {}), classical=by_section
     )

@@ -6,14 +6,14 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, cast
+from pathlib import Path
+from typing import cast
 
 import numpy as np
 import optuna
 from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from osteon.errors import OsteonError
@@ -40,66 +40,84 @@ class _NotNeededError(Exception):
 
 
 @contextmanager
-def opened(url: str) -> Iterator[RDBStorage]:
-    """A database of studies, made where it is missing.
+def local_database(file: Path) -> Iterator[RDBStorage]:
+    """The studies of one process, in an SQLite file that is made where it is missing.
+
+    It needs no signs of life: what is under way when the file is opened was killed, see open_study.
 
     Raises:
-        OsteonError: it does not answer, now or later. No password is in the text.
+        OsteonError: the file cannot be written, now or later.
 
     """
+    with _disposed(
+        lambda: RDBStorage(f"sqlite:///{file.resolve()}"), lambda error: _unwritable(file, error)
+    ) as storage:
+        yield storage
+
+
+@contextmanager
+def shared_database(url: str) -> Iterator[RDBStorage]:
+    """The studies of several workers, in a PostgreSQL or MySQL database; its tables are made where they are missing.
+
+    Raises:
+        OsteonError: it is an SQLite file, or does not respond, now or later. The text has no password.
+
+    """
+    if url.partition(":")[0].partition("+")[0].lower() == "sqlite":
+        raise OsteonError(
+            f"search.storage: {redact_url(url)} is an SQLite file, which workers cannot share; give the URL of a "
+            "PostgreSQL or MySQL database, or leave it empty for a search by one process"
+        )
+    with _disposed(lambda: _shared_storage(url), lambda error: _unreachable(url, error)) as storage:
+        yield storage
+
+
+@contextmanager
+def _disposed(connect: Callable[[], RDBStorage], translate: Callable[[Exception], OsteonError]) -> Iterator[RDBStorage]:
+    """Connect, and disconnect at the end; the database's errors are translated."""
     try:
-        storage = _storage(url)
+        storage = connect()
     except (SQLAlchemyError, StorageInternalError, ImportError, ValueError) as error:
-        raise _unreachable(url, error) from None
+        raise translate(error) from None
     try:
         yield storage
     except (SQLAlchemyError, StorageInternalError) as error:
-        raise _unreachable(url, error) from None
+        raise translate(error) from None
     finally:
         storage.remove_session()
         storage.engine.dispose()
 
 
-def _storage(url: str) -> RDBStorage:
+def _shared_storage(url: str) -> RDBStorage:
     if url.startswith("postgresql://"):
         url = url.replace("://", "+psycopg2://", 1)  # the driver that is installed with Osteon
-    file = url.startswith("sqlite")
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            storage = RDBStorage(
-                url,
-                # One file, several writers: each waits for its turn.
-                engine_kwargs={"connect_args": {"timeout": 60}} if file else None,
-                heartbeat_interval=HEARTBEAT,
-                grace_period=GRACE,
-                heartbeat_stale_trial_callback=retry,
+            return RDBStorage(
+                url, heartbeat_interval=HEARTBEAT, grace_period=GRACE, heartbeat_stale_trial_callback=retry
             )
-            break
         except (SQLAlchemyError, StorageInternalError) as error:
-            # Workers that are started together all find an empty database, and one of them makes its tables.
+            # Workers that start together all see an empty database, and one of them makes its tables.
             made_by_another = isinstance(error, IntegrityError) or isinstance(error.__cause__, IntegrityError)
             if attempt == ATTEMPTS or not (made_by_another or "already exists" in f"{error.__cause__ or error}"):
                 raise
             time.sleep(1)
-    if file:
-        # What is read in a transaction must hold until its end, or two workers take the same trial. Other databases
-        # lock the row that Optuna asks for; of SQLite the whole file has to be locked (SQLAlchemy's page on pysqlite).
-        event.listen(storage.engine, "checkout", _begin_nothing)
-        event.listen(storage.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-    return storage
+    raise AssertionError("the last attempt returns or raises")
 
 
-def _begin_nothing(connection: Any, *_: object) -> None:
-    """Python's sqlite3 leaves it to others to begin a transaction."""
-    connection.isolation_level = None
+def _unwritable(file: Path, error: Exception) -> OsteonError:
+    return OsteonError(f"{file}: the study cannot be kept in this file ({_reason(error, str(file))})")
 
 
 def _unreachable(url: str, error: Exception) -> OsteonError:
-    reason = str(redact(error.__cause__ or error, url)).splitlines()[0][:200]
     return OsteonError(
-        f"search.storage: the database {redact_url(url)} cannot be used ({reason}); "
-        "check the address, that it runs, and that its driver is installed; empty, a file is taken"
+        f"search.storage: the database {redact_url(url)} cannot be used ({_reason(error, url)}); check the address, "
+        "that it runs, and that its driver is installed; leave it empty for a search by one process"
     )
+
+
+def _reason(error: Exception, url: str) -> str:
+    return str(redact(error.__cause__ or error, url)).splitlines()[0][:200]
 
 
 def open_study(storage: RDBStorage, name: str, fingerprint: str, steps: int, *, alone: bool) -> optuna.Study:
@@ -110,8 +128,8 @@ def open_study(storage: RDBStorage, name: str, fingerprint: str, steps: int, *, 
         name: of the study.
         fingerprint: of all that a trial is measured with, other than its values; as JSON.
         steps: that a trial reports after when nothing prunes it.
-        alone: nobody else works on it. Then a study of another fingerprint is begun anew, and a trial that is said to
-            be running is one that was killed.
+        alone: no other process works on it. Then a study of another fingerprint is begun anew, and a trial whose
+            state is 'running' is one that was killed.
 
     Raises:
         OsteonError: the study of this name is another one.
@@ -190,8 +208,8 @@ def work(study: optuna.Study, measure: Callable[[optuna.Trial], float], trials: 
     begun: list[int] = []
 
     def counted(trial: optuna.Trial) -> float:
-        earlier = [one for one in _alive(study) if one.number < trial.number]
-        queued_twice = OWN in trial.user_attrs and any(OWN in one.user_attrs for one in earlier)
+        earlier = [other for other in _alive(study) if other.number < trial.number]
+        queued_twice = OWN in trial.user_attrs and any(OWN in other.user_attrs for other in earlier)
         if len(earlier) >= trials or queued_twice:
             trial.set_user_attr(SPARE, True)
             raise _NotNeededError
@@ -239,6 +257,8 @@ def _begin_to_count(study: optuna.Study) -> None:
     Optuna never counts a worker as dead that gave none, and one may die between taking a trial and its first.
     """
     storage = cast("RDBStorage", study._storage)  # what Optuna wraps around it has the same methods
+    if storage.get_heartbeat_interval() is None:
+        return
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if SEEN not in trial.user_attrs:
             storage.record_heartbeat(trial._trial_id)

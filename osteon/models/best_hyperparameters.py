@@ -69,7 +69,7 @@ def read_best_hyperparameters(folder: Path) -> BestHyperparameters:
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchReport:
     """A search for a reader. pictures: name → PNG of the search's plots; empty where nothing was searched."""
 
     best: BestHyperparameters
@@ -77,7 +77,7 @@ class Search:
     pictures: dict[str, bytes]
 
 
-def read_search(folder: Path) -> Search:
+def read_search(folder: Path) -> SearchReport:
     """All that the step search wrote.
 
     Raises:
@@ -87,7 +87,7 @@ def read_search(folder: Path) -> Search:
     import pandas as pd
 
     trials = folder / TRIALS
-    return Search(
+    return SearchReport(
         read_best_hyperparameters(folder),
         len(pd.read_csv(trials)) if trials.is_file() else 0,
         {path.stem: path.read_bytes() for path in sorted((folder / PLOTS).glob("*.png"))},

@@ -8,7 +8,7 @@ import pytest
 from mlflow import MlflowClient
 
 from components.retraining.asking import ask_why
-from components.search.study import opened
+from components.search.study import shared_database
 from components.tasks import ending
 from components.tasks.ending import MESSAGE, report_end
 from osteon.contract import Input, Output, Summary, describe
@@ -98,7 +98,7 @@ def test_how_a_pipeline_run_ended_and_what_the_webhook_is_told(
 
 @pytest.mark.parametrize("url", [f"postgresql://{LOGIN}@localhost:1/db", f"nonsense://{LOGIN}@h/db?password={SECRET}"])
 def test_a_database_that_cannot_be_reached(url: str) -> None:
-    with pytest.raises(OsteonError) as error, opened(url):
+    with pytest.raises(OsteonError) as error, shared_database(url):
         pass
     assert SECRET not in str(error.value)
     assert "karl" not in str(error.value)

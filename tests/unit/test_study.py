@@ -15,9 +15,19 @@ from optuna.storages import fail_stale_trials
 from optuna.trial import TrialState
 
 from components.search import study as study_module
-from components.search.report import Searched, describe, draw_plots, trials_table
+from components.search.report import ModelStudy, draw_plots, summarise, trials_table
 from components.search.space import distributions, suggest
-from components.search.study import OWN, best_trial, finished, open_study, opened, report, retry, work
+from components.search.study import (
+    OWN,
+    best_trial,
+    finished,
+    local_database,
+    open_study,
+    report,
+    retry,
+    shared_database,
+    work,
+)
 from osteon.errors import OsteonError
 from osteon.params import Params, Range, SvmParams, flatten
 from osteon.redaction import redact_url
@@ -30,8 +40,8 @@ X = distributions("svm", {"c": Range(low=0.1, high=10.0, log=True)}, SvmParams()
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'study.db'}"
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "study.db"
 
 
 # ---------------------------------------------------------------- the database
@@ -59,15 +69,34 @@ def test_a_password_is_never_shown(url: str, shown: str) -> None:
         "postgresql://karl:s3cret@localhost:1/studies",  # no driver here, or nobody answers
         "nonsense://karl:s3cret@localhost/studies",
         "no url",
-        "sqlite:////nowhere/at/all/study.db",
     ],
 )
-def test_a_database_that_cannot_be_used_is_said_without_its_password(url: str) -> None:
-    with pytest.raises(OsteonError, match=r"search\.storage: the database .* cannot be used") as said, opened(url):
+def test_the_message_of_an_unusable_database_has_no_password(url: str) -> None:
+    with (
+        pytest.raises(OsteonError, match=r"search\.storage: the database .* cannot be used") as error,
+        shared_database(url),
+    ):
         pass
-    assert "s3cret" not in str(said.value)
-    assert "karl" not in str(said.value)
-    assert said.value.__cause__ is None
+    assert "s3cret" not in str(error.value)
+    assert "karl" not in str(error.value)
+    assert error.value.__cause__ is None
+
+
+@pytest.mark.parametrize("url", ["sqlite:////data/study.db", "sqlite:///study.db", "SQLite+pysqlite:///study.db"])
+def test_workers_cannot_share_an_sqlite_file(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with (
+        pytest.raises(OsteonError, match=r"search\.storage: .*study\.db is an SQLite file.* PostgreSQL or MySQL"),
+        shared_database(url),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "no folder" / "study.db"
+    with pytest.raises(OsteonError, match=r"no folder/study\.db: the study cannot be kept"), local_database(file):
+        pass
 
 
 # ---------------------------------------------------------------- a study
@@ -81,7 +110,7 @@ def bowl(trial: optuna.Trial) -> float:
 def test_the_same_seed_tries_the_same_and_another_does_not(tmp_path: Path) -> None:
     tried = []
     for number, seed in enumerate((1, 1, 2)):
-        with opened(f"sqlite:///{tmp_path / f'{number}.db'}") as storage:
+        with local_database(tmp_path / f"{number}.db") as storage:
             study = open_study(storage, "s", "f", 1, alone=True)
             work(study, bowl, 14, seed)  # more than the ten that are drawn at random
             tried.append([trial.params["svm.c"] for trial in study.trials])
@@ -92,7 +121,7 @@ def test_the_same_seed_tries_the_same_and_another_does_not(tmp_path: Path) -> No
 
 def test_an_interrupted_search_goes_on_to_the_same_trials(tmp_path: Path) -> None:
     """Interrupted in the third trial: it is tried again, and what follows is what would have followed."""
-    with opened(f"sqlite:///{tmp_path / 'whole.db'}") as storage:
+    with local_database(tmp_path / "whole.db") as storage:
         whole = open_study(storage, "s", "f", 1, alone=True)
         work(whole, bowl, 6, 7)
         expected = [trial.params for trial in finished(whole)]
@@ -104,7 +133,7 @@ def test_an_interrupted_search_goes_on_to_the_same_trials(tmp_path: Path) -> Non
         return value
 
     for measure in (interrupted, bowl):
-        with opened(f"sqlite:///{tmp_path / 'again.db'}") as storage:
+        with local_database(tmp_path / "again.db") as storage:
             study = open_study(storage, "s", "f", 1, alone=True)
             if measure is interrupted:
                 with pytest.raises(KeyboardInterrupt):
@@ -117,12 +146,12 @@ def test_an_interrupted_search_goes_on_to_the_same_trials(tmp_path: Path) -> Non
                 assert study.trials[3].system_attrs["retry_history"] == [2]
 
 
-def test_a_trial_that_kills_its_worker_each_time_is_given_up(url: str) -> None:
+def test_a_trial_that_kills_its_worker_each_time_is_given_up(file: Path) -> None:
     for _ in range(4):
-        with opened(url) as storage:
+        with local_database(file) as storage:
             study = open_study(storage, "s", "f", 1, alone=True)
             suggest(study.ask(), X)  # and never heard of again
-    with opened(url) as storage:
+    with local_database(file) as storage:
         study = open_study(storage, "s", "f", 1, alone=True)
         work(study, bowl, 1, 7)
         # Three retries, then another trial takes its place.
@@ -136,12 +165,12 @@ def test_a_trial_that_kills_its_worker_each_time_is_given_up(url: str) -> None:
         ]
 
 
-def test_an_error_ends_the_search_and_is_not_hidden(url: str) -> None:
+def test_an_error_ends_the_search_and_is_not_hidden(file: Path) -> None:
     def broken(trial: optuna.Trial) -> float:
         suggest(trial, X)
         raise RuntimeError("no such layer")
 
-    with opened(url) as storage:
+    with local_database(file) as storage:
         study = open_study(storage, "s", "f", 1, alone=True)
         with pytest.raises(RuntimeError, match="no such layer"):
             work(study, broken, 3, 7)
@@ -150,8 +179,8 @@ def test_an_error_ends_the_search_and_is_not_hidden(url: str) -> None:
         assert [trial.state.name for trial in finished(study)] == ["FAIL"] + ["COMPLETE"] * 3
 
 
-def test_a_study_of_other_films_is_begun_anew_or_refused(url: str) -> None:
-    with opened(url) as storage:
+def test_a_study_of_other_films_is_begun_anew_or_refused(file: Path) -> None:
+    with local_database(file) as storage:
         work(open_study(storage, "s", "these films", 1, alone=True), bowl, 2, 7)
         with pytest.raises(OsteonError, match=r"search\.study: 's' in sqlite.* was begun with other films"):
             open_study(storage, "s", "other films", 1, alone=False)
@@ -167,8 +196,8 @@ def curves(trial: optuna.Trial) -> float:
     return value
 
 
-def test_what_is_worse_is_pruned_early_and_the_files_own_values_never(url: str, tmp_path: Path) -> None:
-    with opened(url) as storage:
+def test_what_is_worse_is_pruned_early_and_the_files_own_values_never(file: Path, tmp_path: Path) -> None:
+    with local_database(file) as storage:
         study = open_study(storage, "s", "f", 50, alone=True)
         for c in (1.0, 9.0, 0.2, 8.0, 0.9):
             study.enqueue_trial({"svm.c": c})
@@ -184,22 +213,22 @@ def test_what_is_worse_is_pruned_early_and_the_files_own_values_never(url: str, 
         assert best is not None
         assert best.value == max(trial.value for trial in trials if trial.state == TrialState.COMPLETE)
 
-        searched = Searched("svm", study, "epochs", 50)
-        table, info = trials_table([searched]), describe(searched)
+        model_study = ModelStudy("svm", study, "epochs", 50)
+        table, info = trials_table([model_study]), summarise(model_study)
         assert list(table["state"]).count("pruned") == info.pruned == len(pruned)
         assert table["done"].sum() == info.done == sum(trial.last_step or 0 for trial in trials)
         assert info.asked == 16 * 50
         assert info.saved() == f"{800 - info.done} of 800 epochs saved by pruning"
         assert table[table["own_values"]]["svm.c"].tolist() == [10.0]
         assert info.own_auroc == pytest.approx(trials[5].value)
-        assert draw_plots(searched, tmp_path, 1) == {}
+        assert draw_plots(model_study, tmp_path, 1) == {}
     assert sorted(path.name for path in tmp_path.glob("*.png")) == [
         f"svm_{name}.png" for name in ("history", "importance", "parameters", "steps")
     ]
 
 
-def test_of_equals_the_earliest_is_best_so_the_files_own_values_stay(url: str) -> None:
-    with opened(url) as storage:
+def test_of_equals_the_earliest_is_best_so_the_files_own_values_stay(file: Path) -> None:
+    with local_database(file) as storage:
         study = open_study(storage, "s", "f", 1, alone=True)
         work(study, lambda trial: suggest(trial, X) and 0.5, 4, 7)  # type: ignore[arg-type, return-value]
         best = best_trial(study.trials)
@@ -207,8 +236,8 @@ def test_of_equals_the_earliest_is_best_so_the_files_own_values_stay(url: str) -
         assert best.number == 0
 
 
-def test_what_cannot_be_drawn_is_said(url: str, tmp_path: Path) -> None:
-    with opened(url) as storage:
+def test_what_cannot_be_drawn_is_said(file: Path, tmp_path: Path) -> None:
+    with local_database(file) as storage:
         study = open_study(storage, "s", "f", 1, alone=True)
 
         def measure(trial: optuna.Trial) -> float:
@@ -217,7 +246,7 @@ def test_what_cannot_be_drawn_is_said(url: str, tmp_path: Path) -> None:
             return value
 
         work(study, measure, 1, 7)
-        missing = draw_plots(Searched("svm", study, "folds", 1), tmp_path, 1)
+        missing = draw_plots(ModelStudy("svm", study, "folds", 1), tmp_path, 1)
     assert missing == {
         "steps": "a trial has one of folds only",
         "parameters": "complete trials: 1, needed: 2",
@@ -227,6 +256,14 @@ def test_what_cannot_be_drawn_is_said(url: str, tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- several workers
+
+
+@pytest.fixture
+def shared() -> Iterator[str]:
+    """The URL of an empty PostgreSQL database."""
+    with postgres_server(free_port()) as server:
+        yield server.address.replace("+psycopg2", "")  # as most people write it
+
 
 WORKER = """
     import os, sys, time
@@ -246,7 +283,7 @@ WORKER = """
 
     print("there", flush=True)
     sys.stdin.readline()
-    with room.opened(url) as storage:
+    with room.shared_database(url) as storage:
         study = room.open_study(storage, "s", "f", 1, alone=False)
         room.work(study, measure, trials, 7)
         print(room.best_trial(room.finished(study)).params)
@@ -260,30 +297,30 @@ def workers_begun_together(url: str, number: int, trials: int, how: str = "") ->
     workers = [
         subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(number)
     ]
-    for one in workers:
-        assert one.stdout is not None
-        assert one.stdout.readline() == "there\n", one.communicate()[1][-2000:]
-    for one in workers:
-        assert one.stdin is not None
-        one.stdin.write("begin\n")
-        one.stdin.flush()
+    for worker in workers:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "there\n", worker.communicate()[1][-2000:]
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write("begin\n")
+        worker.stdin.flush()
     return workers
 
 
-def test_workers_share_a_study_and_take_over_what_a_dead_one_left(url: str) -> None:
-    (dead,) = workers_begun_together(url, 1, 8, "hangs")
+def test_workers_share_a_study_and_take_over_what_a_dead_one_left(shared: str) -> None:
+    (dead,) = workers_begun_together(shared, 1, 8, "hangs")
     assert dead.stdout is not None
     assert dead.stdout.readline() == "begun\n"
     dead.kill()
     dead.wait()
-    workers = workers_begun_together(url, 2, 8)
+    workers = workers_begun_together(shared, 2, 8)
     answers = []
-    for one in workers:
-        out, error = one.communicate(timeout=300)
-        assert one.returncode == 0, error[-2000:]
+    for worker in workers:
+        out, error = worker.communicate(timeout=300)
+        assert worker.returncode == 0, error[-2000:]
         answers.append(out.splitlines()[-1])
     assert answers[0] == answers[1]  # each waited until all was done
-    with opened(url) as storage:
+    with shared_database(shared) as storage:
         study = open_study(storage, "s", "f", 1, alone=False)
         trials = study.trials
         assert sum(trial.state == TrialState.COMPLETE for trial in trials) == 8
@@ -291,29 +328,19 @@ def test_workers_share_a_study_and_take_over_what_a_dead_one_left(url: str) -> N
     assert trials[0].state == TrialState.FAIL
     (again,) = (trial for trial in trials if trial.system_attrs.get("retry_history") == [0])
     assert again.params == trials[0].params
-    assert {trial.user_attrs["worker"] for trial in finished(study)} == {one.pid for one in workers}
+    assert {trial.user_attrs["worker"] for trial in finished(study)} == {worker.pid for worker in workers}
     assert len({trial.params["svm.c"] for trial in finished(study)}) == 8
-
-
-@pytest.fixture(params=["one file", "PostgreSQL"])
-def shared(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The URL of a database that is empty."""
-    if request.param == "one file":
-        yield request.getfixturevalue("url")
-        return
-    with postgres_server(free_port()) as server:
-        yield server.address.replace("+psycopg2", "")  # as most people write it
 
 
 def test_workers_that_begin_at_once_make_one_study_and_try_nothing_twice(shared: str) -> None:
     def worker() -> None:
-        with opened(shared) as storage:
+        with shared_database(shared) as storage:
             study = open_study(storage, "s", "f", 1, alone=False)
             study.enqueue_trial({"svm.c": 3.0}, user_attrs={OWN: True})  # each, before it sees that another has
             work(study, bowl, 6, 7)
 
     in_threads(3, worker)
-    with opened(shared) as storage:
+    with shared_database(shared) as storage:
         study = open_study(storage, "s", "f", 1, alone=False)
         done = finished(study)
         assert [trial.state for trial in done] == [TrialState.COMPLETE] * 6
@@ -322,9 +349,9 @@ def test_workers_that_begin_at_once_make_one_study_and_try_nothing_twice(shared:
         assert [trial.number for trial in study.trials] == list(range(len(study.trials)))
 
 
-def test_what_is_drawn_does_not_depend_on_when_others_see_that_they_are_not_needed(url: str) -> None:
+def test_what_is_drawn_does_not_depend_on_when_others_see_that_they_are_not_needed(file: Path) -> None:
     """Two workers have queued the file's own values; the second is at it still while the third trial is drawn."""
-    with opened(url) as storage:
+    with local_database(file) as storage:
         study = open_study(storage, "s", "f", 1, alone=False)
         for _ in range(2):
             study.enqueue_trial({"svm.c": 3.0}, user_attrs={OWN: True})
@@ -338,7 +365,7 @@ def test_what_is_drawn_does_not_depend_on_when_others_see_that_they_are_not_need
 
         work(study, measure, 4, 7)
         drawn = [trial.params["svm.c"] for trial in study.trials if trial.state == TrialState.COMPLETE]
-    with opened(f"{url}.2") as storage:
+    with local_database(file.with_suffix(".2")) as storage:
         alone = open_study(storage, "s", "f", 1, alone=True)
         alone.enqueue_trial({"svm.c": 3.0}, user_attrs={OWN: True})
         work(alone, bowl, 4, 7)
@@ -348,7 +375,7 @@ def test_what_is_drawn_does_not_depend_on_when_others_see_that_they_are_not_need
 
 def test_what_a_dead_worker_left_is_taken_over_by_one(shared: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study_module, "GRACE", 1)
-    with opened(shared) as storage:
+    with shared_database(shared) as storage:
         study = open_study(storage, "s", "f", 1, alone=False)
         for _ in range(10):
             trial = study.ask()
@@ -357,11 +384,11 @@ def test_what_a_dead_worker_left_is_taken_over_by_one(shared: str, monkeypatch: 
     time.sleep(2.5)
 
     def take_over() -> None:
-        with opened(shared) as storage:
+        with shared_database(shared) as storage:
             fail_stale_trials(open_study(storage, "s", "f", 1, alone=False))
 
     in_threads(4, take_over)
-    with opened(shared) as storage:
+    with shared_database(shared) as storage:
         study = open_study(storage, "s", "f", 1, alone=False)
         assert [trial.state.name for trial in study.trials] == ["FAIL"] * 10 + ["WAITING"] * 10
 
@@ -383,7 +410,7 @@ def test_a_worker_that_died_before_its_first_sign_of_life_counts_as_dead(
             suggest(study.ask(), X)
 
     monkeypatch.setattr(study_module, "fail_stale_trials", killed_again)
-    with opened(shared) as storage:
+    with shared_database(shared) as storage:
         study = open_study(storage, "s", "f", 1, alone=False)
         suggest(study.ask(), X)
         work(study, bowl, 3, 7)
@@ -392,7 +419,7 @@ def test_a_worker_that_died_before_its_first_sign_of_life_counts_as_dead(
         assert study.trials[4].params == study.trials[0].params
 
 
-def test_one_that_was_taken_for_dead_goes_on_with_the_next_trial(url: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_one_that_was_taken_for_dead_goes_on_with_the_next_trial(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A machine that slept. Its first trial is complete, the other's is pruned; both have been given away before."""
 
     def slept(trial: optuna.Trial) -> float:
@@ -405,7 +432,7 @@ def test_one_that_was_taken_for_dead_goes_on_with_the_next_trial(url: str, caplo
             raise optuna.TrialPruned
         return value
 
-    with opened(url) as storage:
+    with local_database(file) as storage:
         study = open_study(storage, "s", "f", 1, alone=False)
         with caplog.at_level(logging.WARNING):
             work(study, slept, 3, 7)
@@ -416,8 +443,10 @@ def test_one_that_was_taken_for_dead_goes_on_with_the_next_trial(url: str, caplo
     )
 
 
-def test_an_interruption_between_two_trials_leaves_what_is_complete(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with opened(url) as storage:
+def test_an_interruption_between_two_trials_leaves_what_is_complete(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with local_database(file) as storage:
         study = open_study(storage, "s", "f", 1, alone=True)
         ask = study.ask
 

@@ -20,8 +20,10 @@ from osteon.contract import Input, Output, Summary, describe
 from osteon.errors import OsteonError
 from osteon.params import FeatureParams, Params
 from osteon.records import lineage, pipeline_run, runs
+from osteon.redaction import redact_url
 from tests.conftest import Pipeline
 from tests.film_repository import film_repository
+from tests.postgres import postgres_server
 from tests.stores import free_port
 from tests.unit.conftest import use_store
 
@@ -249,20 +251,21 @@ def test_workers_share_the_study_of_their_pipeline_run(
     from components.features.step import features
 
     features(pipeline.dataset, pipeline.augmented, tmp_path / "features", FeatureParams(image_size=64))
-    url = f"sqlite:///{tmp_path / 'study.db'}"
-    monkeypatch.setenv("OSTEON_SEARCH_STORAGE", url)
-    few = {"search": {"trials": 0, "classical_trials": 1}, "classical": {"components": 8}}
-    paths = {"dataset": str(pipeline.dataset), "augmented": str(pipeline.augmented)}
-    paths["features"] = str(tmp_path / "features")
-    running.search(json.dumps(few), worker=1, **paths)
-    names = {study.study_name for study in optuna.get_all_study_summaries(url)}
-    assert "osteon run-1/svm" in names
-    running.search(json.dumps(few), best=str(tmp_path / "best"), **paths)
-    assert (tmp_path / "best" / "best.yaml").is_file()
-    assert {study.n_trials for study in optuna.get_all_study_summaries(url)} == {1}
-    assert len(runs_of(client)["search, worker 1"]) == len(runs_of(client)["search"]) == 1
-    recorded = runs_of(client)["search"][0].data.params
-    assert recorded["search.storage"] == url
+    with postgres_server(free_port()) as server:
+        url = server.address
+        monkeypatch.setenv("OSTEON_SEARCH_STORAGE", url)
+        few = {"search": {"trials": 0, "classical_trials": 1}, "classical": {"components": 8}}
+        paths = {"dataset": str(pipeline.dataset), "augmented": str(pipeline.augmented)}
+        paths["features"] = str(tmp_path / "features")
+        running.search(json.dumps(few), worker=1, **paths)
+        names = {study.study_name for study in optuna.get_all_study_summaries(url)}
+        assert "osteon run-1/svm" in names
+        running.search(json.dumps(few), best=str(tmp_path / "best"), **paths)
+        assert (tmp_path / "best" / "best.yaml").is_file()
+        assert {study.n_trials for study in optuna.get_all_study_summaries(url)} == {1}
+        assert len(runs_of(client)["search, worker 1"]) == len(runs_of(client)["search"]) == 1
+        recorded = runs_of(client)["search"][0].data.params
+        assert recorded["search.storage"] == redact_url(url)
 
 
 def test_a_fold_that_is_none_is_named(tmp_path: Path) -> None:
