@@ -1,4 +1,12 @@
-"""What a search did, as a table, a JSON file and pictures."""
+"""What a search did, as a table, a JSON file and pictures.
+
+optuna.visualization.matplotlib was looked at for each picture, with twenty trials at the report's size, and not taken:
+plot_optimization_history leaves out pruned trials and params.yaml's values; plot_intermediate_values names every trial
+in a legend longer than the plot, and shows neither the best nor what was pruned; plot_parallel_coordinate leaves out
+pruned trials, cuts names off and lays ticks over lines. plot_param_importances shows what ours does, but all four set
+matplotlib's style 'ggplot' for the whole process, and to undo that takes as many lines as the bars. The importance
+itself is Optuna's.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
