@@ -211,7 +211,7 @@ def test_features_stream_to_disk(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert peak < 1e6
     assert (np.load(tmp_path / "f.npy")[:, -1] == np.arange(2000)).all()
-    with pytest.raises(ValueError, match="features of 2000 films where 2001 were announced"):
+    with pytest.raises(ValueError, match="features of 2000 films, but 2001 were announced"):
         write_features(tmp_path / "f.npy", rows(), 2001)
 
 

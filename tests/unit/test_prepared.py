@@ -94,7 +94,7 @@ def test_pixels_stream_to_disk(tmp_path: Path) -> None:
 
 def test_another_number_or_size_of_films_is_refused(tmp_path: Path) -> None:
     film = np.zeros((32, 32), np.uint8)
-    with pytest.raises(ValueError, match="1 films where 2 were announced"):
+    with pytest.raises(ValueError, match="1 films, but 2 were announced"):
         write_pixels(tmp_path / "p.npy", [film], 2, 32)
     with pytest.raises(ValueError, match=r"film 0 is uint8 \(32, 32\)"):
         write_pixels(tmp_path / "p.npy", [film], 1, 64)

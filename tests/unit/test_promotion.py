@@ -290,7 +290,7 @@ def test_a_champion_whose_files_are_gone_cannot_be_compared_with(bench: Bench, m
     MlflowClient().set_model_version_tag(MODEL, str(version.version), "osteon.package", "another.dir")
     summary = bench.promote("good")
     assert summary.exit_code() == 4
-    assert "the model in use cannot be asked: osteon-fracture/1: its files are missing or not" in summary.failing[0]
+    assert "the model in use cannot be asked: osteon-fracture/1: its files are missing or differ" in summary.failing[0]
     assert aliases()[CHAMPION] == "1"
 
 
