@@ -531,7 +531,8 @@ def test_the_types_to_learn_are_in_order_and_frequent_enough(caplog: pytest.LogC
     with caplog.at_level(logging.INFO):
         assert types_to_learn(films, fewest=3) == ["oblique", "spiral"]
     assert caplog.messages == ["types: oblique (4), spiral (3) · too rare to train: hairline (1)"]
-    with pytest.raises(OsteonError, match=r"at least 4 training films .* there is hairline \(1\), oblique \(4\), spiral \(3\);"):
+    counts = r"at least 4 training films .* there is hairline \(1\), oblique \(4\), spiral \(3\);"
+    with pytest.raises(OsteonError, match=counts):
         types_to_learn(films, fewest=4)
     with pytest.raises(OsteonError, match="there is no type at all"):
         types_to_learn(typed([1, 0], [None, None]))
