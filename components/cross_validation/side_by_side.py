@@ -14,6 +14,9 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
+from joblib import cpu_count
+
 from osteon.errors import OsteonError
 from osteon.params import ClassicalName, ClassicalParams, TrainingParams
 from osteon.progress import configure_logging
@@ -30,13 +33,20 @@ MEMORY = 3 * 2**30  # bytes that a process may come to need
 
 
 @dataclass(frozen=True)
-class FoldWork:
-    """What a process must be told to compute folds. training: precision is chosen. folder: gets a folder a fold."""
+class Sources:
+    """What the step reads; as its arguments of these names."""
 
     dataset: Path
     augmented: Path
     features: Path
     best: Path
+
+
+@dataclass(frozen=True)
+class FoldWork:
+    """What a process needs to compute folds. training: precision is chosen. folder: gets a folder a fold."""
+
+    sources: Sources
     folder: Path
     training: TrainingParams
     classical: ClassicalParams
@@ -49,20 +59,17 @@ def prepare_processes() -> None:
     forkserver.ensure_running()
 
 
-def processes(asked: int, folds: int, *, gpu: bool) -> int:
+def processes(wanted: int, folds: int, *, gpu: bool) -> int:
     """How many folds to compute at once.
 
     Args:
-        asked: so many; 0: one where there is a GPU, else as many as are done the soonest and have free memory.
+        wanted: so many; 0: one where there is a GPU, else as many as are done the soonest and have free memory.
         folds: that there are.
-        gpu: whether networks learn on one.
+        gpu: whether networks are trained on one.
 
     """
-    import psutil
-    from joblib import cpu_count
-
-    if asked or gpu:
-        return min(asked or 1, folds)
+    if wanted or gpu:
+        return min(wanted or 1, folds)
     most = max(1, min(folds, psutil.virtual_memory().available // MEMORY))
     cores = int(cpu_count())
     return min(range(1, most + 1), key=lambda at_once: _turns(folds, at_once, cores))
@@ -89,27 +96,25 @@ def compute_side_by_side(work: FoldWork, folds: list[int], at_once: int) -> "lis
     """Compute folds, so many at once; each is written to its folder as compute_fold does it.
 
     Raises:
-        OsteonError: a process was killed, by the system for want of memory as a rule; or what compute_fold raises.
+        OsteonError: a process was killed, as a rule by the system, because memory ran out; or what compute_fold raises.
 
     """
-    from joblib import cpu_count
-
     cores = max(1, int(cpu_count()) // at_once)
     recorded = runs.recorded_run()
     try:
         with ProcessPoolExecutor(at_once, get_context("forkserver"), initializer=_begin, initargs=(cores,)) as executor:
-            asked = [executor.submit(_compute_elsewhere, work, fold, cores, recorded) for fold in folds]
+            futures = [executor.submit(_compute_elsewhere, work, fold, cores, recorded) for fold in folds]
             try:
-                for one in as_completed(asked):
-                    one.result()
+                for future in as_completed(futures):
+                    future.result()
             except BaseException:
                 for child in active_children():  # no fold is waited for when another could not be computed
                     child.terminate()
                 raise
-            return [one.result() for one in asked]
+            return [future.result() for future in futures]
     except BrokenProcessPool:
         raise OsteonError(
-            "cross_validate: the process of a fold was killed, perhaps for want of memory; "
+            "cross_validate: the process of a fold was killed, perhaps because memory ran out; "
             "set cross_validation.at_once to 1 and run again; finished folds are kept"
         ) from None
 
@@ -141,7 +146,10 @@ def _begin(cores: int) -> None:
 
 
 def _compute_elsewhere(work: FoldWork, fold: int, cores: int, recorded: runs.RecordedRun | None) -> "FoldInfo":
-    """One fold, in a process of its own."""
+    """One fold, in a process of its own.
+
+    Keras is loaded here, not at the top: TensorFlow reads the number of threads, which _begin sets, when it begins.
+    """
     from osteon.models.networks.backend import load_keras
 
     load_keras()
@@ -151,11 +159,12 @@ def _compute_elsewhere(work: FoldWork, fold: int, cores: int, recorded: runs.Rec
     from osteon.models.classical.film_features import open_features
     from osteon.models.fitting.train_network import open_training_data
 
-    films = open_training_data(work.dataset, work.augmented, work.training, read_best_hyperparameters(work.best))
+    sources, best = work.sources, read_best_hyperparameters(work.sources.best)
+    films = open_training_data(sources.dataset, sources.augmented, work.training, best)
     # Lines of several folds come in turns.
     configure_logging(f"fold {fold} · %(message)s", anew=True)
     with threadpool_limits(cores), runs.joined(recorded):
-        return _compute(work, fold, films, open_features(work.features))
+        return _compute(work, fold, films, open_features(sources.features))
 
 
 def end_with_parent() -> None:

@@ -432,7 +432,7 @@ def test_how_many_folds_at_once(asked: int, folds: int, gpu: bool, expected: int
 def test_as_many_folds_at_once_as_keep_all_cores_busy_and_have_memory(
     monkeypatch: pytest.MonkeyPatch, cores: int, gigabytes: int, expected: int
 ) -> None:
-    monkeypatch.setattr("joblib.cpu_count", lambda: cores)
+    monkeypatch.setattr("components.cross_validation.side_by_side.cpu_count", lambda: cores)
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=gigabytes * 2**30))
     assert processes(0, 5, gpu=False) == expected
 
