@@ -101,11 +101,12 @@ def check_code(project: Path, environment: dict[str, str], commands: Path) -> No
         OsteonError: they would run with other code.
 
     """
+    ours = [name for name in ("osteon", "components") if (project / name).is_dir()]  # an old commit has no osteon
+    code = f"import {', '.join(ours)}; print(*(m.__path__[0] for m in ({', '.join(ours)},)), sep='\\n')"
     # -P: not because it lies in the current folder; `osteon` is not started from there.
-    code = "import components; print(components.__path__[0])"
-    package = Path(output_of([commands / "python", "-P", "-c", code], project, environment).strip())
-    if package.resolve().parent != project.resolve():
-        raise OsteonError(f"the steps would run with the code in {package}, not with that of the commit")
+    for package in output_of([commands / "python", "-P", "-c", code], project, environment).splitlines():
+        if Path(package).resolve().parent != project.resolve():
+            raise OsteonError(f"the steps would run with the code in {package}, not with that of the commit")
 
 
 def set_params(project: Path, environment: dict[str, str], commands: Path, params: dict[str, str]) -> dict[str, str]:

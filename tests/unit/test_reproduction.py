@@ -16,6 +16,7 @@ import pytest
 from mlflow import MlflowClient
 
 from components.cli.show_reproduction import print_reproduction
+from components.reproduction.clone import check_code
 from components.reproduction.original import find_original
 from components.reproduction.reproduce import reproduce
 from osteon.errors import OsteonError
@@ -507,3 +508,20 @@ def test_a_version_can_be_named_by_its_alias(project: Project) -> None:
     assert registry.append(Entry(**about, version=version, was=None, why="so it is"))
     registry.apply_log()
     assert find_original("champion").version == version
+
+
+@pytest.mark.parametrize("elsewhere", ["osteon", "components"])
+def test_code_of_another_folder_is_refused(tmp_path: Path, elsewhere: str) -> None:
+    """Each package counts: the library decides as much as the steps."""
+    project, other = tmp_path / "project", tmp_path / "other"
+    for folder, names in ((project, ("osteon", "components")), (other, (elsewhere,))):
+        for name in names:
+            (folder / name).mkdir(parents=True)
+            (folder / name / "__init__.py").touch()
+    commands = Path(sys.executable).parent
+    check_code(project, os.environ | {"PYTHONPATH": str(project)}, commands)
+    with pytest.raises(OsteonError, match=f"the code in {other / elsewhere}, not with that of the commit"):
+        check_code(project, os.environ | {"PYTHONPATH": f"{other}{os.pathsep}{project}"}, commands)
+    shutil.rmtree(project / "osteon")  # a commit from before the library
+    if elsewhere == "osteon":
+        check_code(project, os.environ | {"PYTHONPATH": f"{other}{os.pathsep}{project}"}, commands)
