@@ -171,7 +171,6 @@ def nested_run(name: str) -> Iterator[None]:
     nested = mlflow.active_run() is not None  # else it is another process that records it
     outer = mlflow.active_run() or connect()[0].get_run(os.environ[_RECORDING])
     tags = {tag: outer.data.tags[tag] for tag in _SHARED_TAGS if tag in outer.data.tags}
-    status = "FINISHED"
     mlflow.start_run(
         experiment_id=outer.info.experiment_id,
         run_name=name,
@@ -179,6 +178,14 @@ def nested_run(name: str) -> Iterator[None]:
         nested=nested,
         parent_run_id=None if nested else outer.info.run_id,
     )
+    with _ended_by(mlflow.end_run):
+        yield
+
+
+@contextmanager
+def _ended_by(end: Callable[[str], None]) -> Iterator[None]:
+    """Call `end` when the block is left, with MLflow's status for how it was."""
+    status = "FINISHED"
     try:
         yield
     except KeyboardInterrupt:
@@ -188,7 +195,7 @@ def nested_run(name: str) -> Iterator[None]:
         status = "FAILED"
         raise
     finally:
-        mlflow.end_run(status)
+        end(status)
 
 
 _RECORDING = "OSTEON_RECORDING_RUN"  # set while a run is open in this process
@@ -272,7 +279,6 @@ def _recording(
     for given, mark in step.inputs.items():
         if mark.kind == "source":
             tags[DATA] = read[given]
-    status = "FINISHED"
     unfinished = _unfinished_run(client, experiment, parent, name, tags) if parent else None
     if unfinished:
         # Its old process may have been killed on another machine, which nobody could tell.
@@ -286,20 +292,16 @@ def _recording(
         )
     os.environ[_RECORDING] = run.info.run_id
     _at_end.clear()
-    try:
+
+    def end(status: str) -> None:
+        del os.environ[_RECORDING]
+        _end_run(client, parent, status)
+
+    with _ended_by(end):
         mlflow.log_text(environment, ENVIRONMENT_FILE)
         for given, md5 in read.items():
             retry_once_on_conflict(partial(mlflow.log_input, _dataset(given, md5), context=step.name))
         yield _Recorder(step, run, parent, client)
-    except KeyboardInterrupt:
-        status = "KILLED"
-        raise
-    except BaseException:
-        status = "FAILED"
-        raise
-    finally:
-        del os.environ[_RECORDING]
-        _end_run(client, parent, status)
 
 
 def _unfinished_run(client: MlflowClient, experiment: str, parent: Run, name: str, tags: dict[str, str]) -> str | None:
