@@ -53,8 +53,8 @@ def describe_environment() -> dict[str, Any]:
     from importlib.metadata import distributions
 
     packages: dict[str, str] = {}
-    for found in distributions():
-        about = found.metadata  # parsed each time it is asked for
+    for distribution in distributions():
+        about = distribution.metadata  # parsed at each access
         name = re.sub(r"[-_.]+", "-", about["Name"]).lower()  # as the lock has it
         packages.setdefault(name, about["Version"])  # of two the first is imported
     return {
@@ -69,10 +69,10 @@ def describe_environment() -> dict[str, Any]:
 
 def _processor() -> str:
     try:
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+        match = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:
-        found = None
-    return found[1] if found else platform.processor()
+        match = None
+    return match[1] if match else platform.processor()
 
 
 def _gpus() -> list[str]:
@@ -111,14 +111,14 @@ def differences(then: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
     """In what two environments differ, a line each; of the packages those that decide first."""
     for kind in _KINDS:
         if then[kind] != now[kind]:
-            yield f"{kind}: {_said(then[kind])} then, {_said(now[kind])} now"
+            yield f"{kind}: {_as_text(then[kind])} then, {_as_text(now[kind])} now"
     before, after = then["packages"], now["packages"]
     changed = [name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]
     for name in sorted(changed, key=lambda name: name not in DECISIVE):
         yield f"{name}: {before.get(name, 'none')} then, {after.get(name, 'none')} now"
 
 
-def _said(value: object) -> str:
+def _as_text(value: object) -> str:
     return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
 
 
@@ -135,7 +135,7 @@ def dvc_remote() -> str | None:
     name = parser.get("core", "remote", fallback="").strip("'\"")
     for section in parser.sections():
         # DVC writes ['remote "NAME"'].
-        if (found := re.search(r'remote "(.+?)"', section)) and found[1] == name:
+        if (match := re.search(r'remote "(.+?)"', section)) and match[1] == name:
             return redact_url(parser.get(section, "url", fallback="").strip("'\"")) or None
     return None
 

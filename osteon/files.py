@@ -31,7 +31,7 @@ def atomic_dir(path: Path, *, keep: bool = False) -> Iterator[Path]:
     if not keep:
         remove(partial)
     partial.mkdir(parents=True, exist_ok=True)
-    with _full_disk_said(path, "run again; it continues where it was" if keep else "run again"):
+    with _full_disk_explained(path, "run again; it continues where it was" if keep else "run again"):
         yield partial
     # To delete a folder takes time: a kill in the middle must not leave half of the old one under its name.
     old = _old_path(path)
@@ -48,7 +48,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     partial = partial_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     remove(partial)
-    with _full_disk_said(path, "run again"):
+    with _full_disk_explained(path, "run again"):
         yield partial
     if path.is_dir():
         remove(path)
@@ -56,7 +56,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _full_disk_said(path: Path, then: str) -> Iterator[None]:
+def _full_disk_explained(path: Path, then: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -97,7 +97,7 @@ def remove_traces(path: Path) -> None:
 
 def remove_all_but(folder: Path, names: Iterable[str]) -> None:
     """Delete what an interrupted call left in a folder, except what a new call can go on with."""
-    kept = {name for one in names for name in (one, partial_path(Path(one)).name)}
+    kept = {entry for name in names for entry in (name, partial_path(Path(name)).name)}
     for path in folder.iterdir():
         if path.name not in kept:
             remove(path)

@@ -30,10 +30,10 @@ def ask_why(repository: str, revision: str, params: str, drift: str = "") -> str
     """
     configure_logging()
     values = read_params(params)
-    found = find_version(repository_address(repository), revision, values.data.root)
+    films = find_version(repository_address(repository), revision, values.data.root)
     report = _report(drift) if drift else None
-    reason = reason_to_train(found.data, _judged(), report, values.retraining, datetime.now(UTC))
-    log.info("films %s at commit %s: %s", found.data, found.commit, reason or "no reason to train")
+    reason = reason_to_train(films.data, _judged(), report, values.retraining, datetime.now(UTC))
+    log.info("films %s at commit %s: %s", films.data, films.commit, reason or "no reason to train")
     return reason
 
 

@@ -45,11 +45,11 @@ def reason_to_train(
     if not judged:
         return "no model has been judged yet"
     last = judged[-1]
-    if data not in {one.data for one in judged}:
+    if data not in {model.data for model in judged}:
         return f"new films: {data}"
     if drift and drift.share > params.max_drift and drift.made > last.at:
         return f"drift: {drift.share:.0%} of the figures compared, more than {params.max_drift:.0%}"
-    used = [one for one in judged if one.used]
+    used = [model for model in judged if model.used]
     age, limit = now - (used or judged)[-1].at, timedelta(days=params.max_age_days)
     if age > limit and now - last.at > limit:
         what = "the model in use was judged" if used else "the last model was judged"

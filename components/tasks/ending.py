@@ -33,7 +33,7 @@ def report_end(state: str, message: str | None) -> None:
     address = os.environ.get(WEBHOOK)
     # Where there was no reason to train there is no run, and nothing to tell with every tick of a schedule.
     if address and (run or status != "FINISHED"):
-        told = {
+        content = {
             "state": state,
             "pass": pipeline_run.pipeline_run_key(),
             "reason": run.data.tags.get(lineage.REASON) if run else None,
@@ -41,7 +41,7 @@ def report_end(state: str, message: str | None) -> None:
             "message": message or None,
             "figures": run.data.metrics if run else {},
         }
-        tell(address, redact(told))
+        tell(address, redact(content))
 
 
 def tell(address: str, content: dict[str, object]) -> None:

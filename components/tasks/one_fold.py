@@ -40,20 +40,20 @@ def one_fold(number: int) -> Step:
         from osteon.models.fitting.train_network import open_training_data
         from osteon.models.heldout.fold import compute_fold
 
-        found = read_best_hyperparameters(best)
-        learning = found.over_training(training)
+        best_values = read_best_hyperparameters(best)
+        learning = best_values.over_training(training)
         if learning.precision == "auto":
             raise OsteonError(
                 "training.precision: auto would be chosen by each fold separately; name a precision where "
                 "each fold is a task"
             )
         info = compute_fold(
-            open_training_data(dataset, augmented, training, found),
+            open_training_data(dataset, augmented, training, best_values),
             open_features(features),
             number,
             fold,
             learning,
-            found.over_classical(classical),
+            best_values.over_classical(classical),
             params.models,
             on_epoch=lambda epoch, entry: runs.log_metrics(entry, step=epoch + 1),
         )

@@ -31,9 +31,9 @@ def show_evaluation(report: str, page: str, path: str) -> dict[str, float]:
     shutil.copyfile(Path(report) / EVALUATION, page)
     test = json.loads((Path(report) / METRICS).read_text(encoding="utf-8"))["test"]
     figures = {"films": float(test["n"])}
-    for name, one in test.items():
-        if isinstance(one, dict) and one.get("value") is not None:
-            figures |= {name: one["value"], f"{name}, low": one["low"], f"{name}, high": one["high"]}
+    for name, figure in test.items():
+        if isinstance(figure, dict) and figure.get("value") is not None:
+            figures |= {name: figure["value"], f"{name}, low": figure["low"], f"{name}, high": figure["high"]}
     return show_figures(figures, path)
 
 

@@ -49,33 +49,33 @@ def read_params(text: str) -> Params:
 
 def _json(text: str, name: str) -> dict[str, Any]:
     try:
-        found = json.loads(text)
+        content = json.loads(text)
     except ValueError as error:
         raise OsteonError(f"{name}: no JSON ({error})") from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise OsteonError(f"{name}: must be a JSON object")
-    return found
+    return content
 
 
 def params_of_steps(params: str) -> dict[str, str]:
     """The sections that each step reads, as JSON: no step runs again for a change of what it does not read."""
     values = read_params(params)
-    found = {}
+    texts = {}
     for name, step in STEPS.items():
         sections = dict(section_of(values, kind) for kind in step.sections.values())
-        found[name] = MARK + json.dumps({key: section.model_dump(mode="json") for key, section in sections.items()})
-    return found
+        texts[name] = MARK + json.dumps({key: section.model_dump(mode="json") for key, section in sections.items()})
+    return texts
 
 
 def find_films(films: Films, params: str, reason: str) -> str:
     """Begin a pipeline run: DVC's hash of the films at a revision, looked up anew each time."""
     configure_logging()
     values = read_params(params)
-    found = find_version(repository_address(films.repository), films.revision, values.data.root)
-    tags = {lineage.REASON: reason, lineage.REVISION: films.revision, lineage.FILMS_COMMIT: found.commit}
+    version = find_version(repository_address(films.repository), films.revision, values.data.root)
+    tags = {lineage.REASON: reason, lineage.REVISION: films.revision, lineage.FILMS_COMMIT: version.commit}
     pipeline_run.begin_pipeline_run(values, tags)
-    log.info("find_films: %s files, %s, at commit %s", f"{found.files:,}", found.data, found.commit)
-    return found.data
+    log.info("find_films: %s files, %s, at commit %s", f"{version.files:,}", version.data, version.commit)
+    return version.data
 
 
 def run_task(name: str, params: str, **paths: str) -> Summary:
@@ -132,8 +132,8 @@ def collect_folds(computed: list[str], params: str, **paths: str) -> dict[str, f
     lay_folds(Path(paths["folds"]), [Path(path) for path in computed])
     values = read_params(params)
     in_turn = values.cross_validation.model_copy(update={"at_once": 1})
-    found = _run(STEPS["cross_validate"], values.model_copy(update={"cross_validation": in_turn}), paths)
-    auroc: dict[str, float] = found.model_dump()["auroc"]
+    summary = _run(STEPS["cross_validate"], values.model_copy(update={"cross_validation": in_turn}), paths)
+    auroc: dict[str, float] = summary.model_dump()["auroc"]
     return auroc
 
 

@@ -66,12 +66,12 @@ def models_that_saw(film: str) -> FilmSearch:
     digits = film.lower() if re.fullmatch(rf"[0-9a-fA-F]{{{FEWEST_DIGITS},64}}", film) else None
 
     def fits(films: "pd.DataFrame") -> "pd.Series[bool]":
-        found = films["film_id"] == film
+        matches = films["film_id"] == film
         if sha256:
-            found |= films["sha256"] == sha256
+            matches |= films["sha256"] == sha256
         if digits:
-            found |= films["sha256"].str.startswith(digits) | films["md5"].str.startswith(digits)
-        return found
+            matches |= films["sha256"].str.startswith(digits) | films["md5"].str.startswith(digits)
+        return matches
 
     search = _search(client, fits)
     contents = {content for _, content, _ in search.contents if content}
@@ -96,9 +96,9 @@ def _search(client: "MlflowClient", fits: "Callable[[pd.DataFrame], pd.Series[bo
         if model.films is None:
             search.unknown.append(model)
             continue
-        found = model.films[fits(model.films)]
-        search.seen += [(replace(model, films=found), role) for role in ROLES if (found["role"] == role).any()]
-        rows.append(found)
+        matches = model.films[fits(model.films)]
+        search.seen += [(replace(model, films=matches), role) for role in ROLES if (matches["role"] == role).any()]
+        rows.append(matches)
     if rows:
         contents = pd.concat(rows)[["film_id", "sha256", "md5"]].drop_duplicates()
         search.contents = [(str(row[0]), str(row[1]), str(row[2])) for row in contents.itertuples(index=False)]
@@ -123,16 +123,16 @@ def films_of(what: str) -> "pd.DataFrame":
     return model.films
 
 
-def films_behind(found: "lineage.Lineage") -> "pd.DataFrame | None":
+def films_behind(origin: "lineage.Lineage") -> "pd.DataFrame | None":
     """As films_of; None where no model is behind the run, or no list was kept."""
-    model = _model_behind(found)
+    model = _model_behind(origin)
     return model.films if model else None
 
 
-def _model_behind(found: "lineage.Lineage") -> ModelWithFilms | None:
+def _model_behind(origin: "lineage.Lineage") -> ModelWithFilms | None:
     """The last model that one of the runs logged."""
     client, _ = store.connect()
-    for node in reversed(list(found.walk())):
+    for node in reversed(list(origin.walk())):
         outputs = client.get_run(node.run_id).outputs
         for output in outputs.model_outputs if outputs else ():
             return next(_models(client, [client.get_logged_model(output.model_id)]), None)
@@ -148,33 +148,33 @@ def _sha256(path: Path) -> str:
 
 def _logged_models(client: "MlflowClient") -> "list[LoggedModel]":
     """All models of the store, the first first."""
-    experiments = [str(one.experiment_id) for one in client.search_experiments()]
-    found: list[LoggedModel] = []
+    experiments = [str(experiment.experiment_id) for experiment in client.search_experiments()]
+    models: list[LoggedModel] = []
     token: str | None = None
     while True:
         page = client.search_logged_models(
             experiments, order_by=[{"field_name": "creation_timestamp", "ascending": True}], page_token=token
         )
-        found += page
+        models += page
         token = page.token
         if not token:
-            return found
+            return models
 
 
 def _models(client: "MlflowClient", logged: "list[LoggedModel]") -> Iterator[ModelWithFilms]:
     """Osteon's models among those of the store, each with its films."""
     names = _registered_names(client)
-    for one in logged:
-        run = client.get_run(str(one.source_run_id)) if one.source_run_id else None
+    for logged_model in logged:
+        run = client.get_run(str(logged_model.source_run_id)) if logged_model.source_run_id else None
         if run is None or lineage.STEP not in run.data.tags:
             continue  # somebody else's: a store may be shared
         yield ModelWithFilms(
-            model_id=str(one.model_id),
+            model_id=str(logged_model.model_id),
             run_id=str(run.info.run_id),
             registered=tuple(names[str(run.info.run_id)]),
-            made=datetime.fromtimestamp(one.creation_timestamp / 1000, UTC),
+            made=datetime.fromtimestamp(logged_model.creation_timestamp / 1000, UTC),
             data=run.data.tags.get(lineage.DATA),
-            films=_films(client, one, run),
+            films=_films(client, logged_model, run),
         )
 
 
@@ -212,12 +212,12 @@ def _films(client: "MlflowClient", model: "LoggedModel", run: "Run") -> "pd.Data
             # To go on without it would be an answer that may be wrong.
             raise OsteonError(f"{place}: this list of films cannot be read ({store.reason(error)})") from None
 
-    folders = [one.path for one in client.list_logged_model_artifacts(model.model_id, "artifacts") if one.is_dir]
+    folders = [entry.path for entry in client.list_logged_model_artifacts(model.model_id, "artifacts") if entry.is_dir]
     lists = [
-        one.path
+        entry.path
         for folder in folders
-        for one in client.list_logged_model_artifacts(model.model_id, folder)
-        if Path(one.path).name == FILMS
+        for entry in client.list_logged_model_artifacts(model.model_id, folder)
+        if Path(entry.path).name == FILMS
     ]
     if not lists:
         return None
@@ -232,11 +232,11 @@ def _films(client: "MlflowClient", model: "LoggedModel", run: "Run") -> "pd.Data
 def evaluations(client: "MlflowClient", run: "Run") -> "list[Run]":
     """The finished runs of the step evaluate that read the package which a run wrote, the last first."""
     hashes = [tag.removeprefix(lineage.WROTE) for tag, name in run.data.tags.items() if name == "model"]
-    experiments = [str(one.experiment_id) for one in client.search_experiments()]
+    experiments = [str(experiment.experiment_id) for experiment in client.search_experiments()]
     return [
-        found
+        evaluation
         for md5 in hashes
-        for found in client.search_runs(
+        for evaluation in client.search_runs(
             experiments,
             f"tags.`{lineage.READ}{md5}` = 'model' and tags.`{lineage.STEP}` = 'evaluate' "
             "and attributes.status = 'FINISHED'",

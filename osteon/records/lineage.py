@@ -78,15 +78,15 @@ def environments(nodes: Iterable[Lineage]) -> dict[str, dict[str, Any]]:
     from mlflow.exceptions import MlflowException
 
     client, _ = connect()
-    found: dict[str, dict[str, Any]] = {}
+    environments: dict[str, dict[str, Any]] = {}
     for node in nodes:
         digest = node.tags.get(ENVIRONMENT)
-        if digest is None or digest in found:
+        if digest is None or digest in environments:
             continue
         place = client.get_run(node.run_id).info.artifact_uri
         with suppress(MlflowException, OSError):
-            found[digest] = load_dict(f"{place}/{ENVIRONMENT_FILE}")
-    return found
+            environments[digest] = load_dict(f"{place}/{ENVIRONMENT_FILE}")
+    return environments
 
 
 def lineage_of_run(client: "MlflowClient", run_id: str) -> Lineage:
@@ -138,14 +138,14 @@ def run_that_wrote(
     """
     when = f" and attributes.start_time < {before}" if before else ""
     for named in (f"= '{name}'", "LIKE '%'") if name else ("LIKE '%'",):
-        found = client.search_runs(
+        results = client.search_runs(
             [experiment],
             f"tags.`{WROTE}{md5}` {named} and attributes.status = 'FINISHED'{when}",
             order_by=["attributes.start_time DESC"],
             max_results=1,
         )
-        if found:
-            return found[0]
+        if results:
+            return results[0]
     return None
 
 
@@ -183,7 +183,7 @@ def model_of_run(run_id: str) -> str | None:
     """The id of the model that a run logged; None if it logged none."""
     client, _ = connect()
     outputs = client.get_run(run_id).outputs
-    return next((str(one.model_id) for one in (outputs.model_outputs if outputs else ())), None)
+    return next((str(output.model_id) for output in (outputs.model_outputs if outputs else ())), None)
 
 
 def lineage_of_file(path: Path) -> Lineage | None:

@@ -101,10 +101,10 @@ def fetched(repository: str, revision: str, data: str, name: str = "films") -> I
         folder.mkdir()
         with _opened(repository, revision) as repo:
             _fetch(repo, data, folder)
-        if (found := dvc_hash(folder)) != data:
+        if (digest := dvc_hash(folder)) != data:
             raise OsteonError(
                 f"the films that DVC's remote of {redact_url(repository)} gave are not those asked for: their "
-                f"hash is {found}, not {data}; a file of the remote is damaged: `dvc push` it again"
+                f"hash is {digest}, not {data}; a file of the remote is damaged: `dvc push` it again"
             )
         yield folder
 
@@ -113,16 +113,16 @@ def _fetch(repo: "Repo", data: str, folder: Path) -> None:
     from osteon.progress import progress
 
     odb = repo.cloud.get_remote_odb(hash_name="md5")
-    there = [(odb.oid_to_path(md5), folder / path) for path, md5 in _listed(repo, data)]
-    for parent in {to.parent for _, to in there}:
+    places = [(odb.oid_to_path(md5), folder / path) for path, md5 in _listed(repo, data)]
+    for parent in {to.parent for _, to in places}:
         parent.mkdir(parents=True, exist_ok=True)
-    blocks = [there[start : start + AT_ONCE] for start in range(0, len(there), AT_ONCE)]
+    blocks = [places[start : start + AT_ONCE] for start in range(0, len(places), AT_ONCE)]
     for block in progress(blocks, "films", total=len(blocks)):
         try:
-            odb.fs.get([one for one, _ in block], [str(to) for _, to in block])
+            odb.fs.get([remote for remote, _ in block], [str(to) for _, to in block])
         except FileNotFoundError as error:
             raise OsteonError(f"DVC's remote lacks a film of {data} ({error}); `dvc push` it") from None
-    log.info("%d films fetched", len(there))
+    log.info("%d films fetched", len(places))
 
 
 @contextmanager
@@ -152,10 +152,10 @@ def _opened(repository: str, revision: str) -> "Iterator[Repo]":
         raise
     # Whatever the remote's own library raises: each kind of remote has one.
     except Exception as error:
-        said = (redact(str(error), repository).splitlines() or [""])[0][:200]
+        reason = (redact(str(error), repository).splitlines() or [""])[0][:200]
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         kind = OsteonError if full else UnreachableError
-        raise kind(f"the films of {shown} cannot be fetched ({type(error).__name__}: {said})") from None
+        raise kind(f"the films of {shown} cannot be fetched ({type(error).__name__}: {reason})") from None
 
 
 def _listed(repo: "Repo", data: str) -> list[tuple[Path, str]]:
@@ -172,4 +172,4 @@ def _listed(repo: "Repo", data: str) -> list[tuple[Path, str]]:
         raise OsteonError(f"the repository has no DVC remote that can be used: {error}") from None
     except (FileNotFoundError, ObjectFormatError):
         raise OsteonError(f"DVC's remote does not have the films {data}; `dvc push` them from where they are") from None
-    return [(Path(*key), str(found.value)) for key, _, found in tree]
+    return [(Path(*key), str(digest.value)) for key, _, digest in tree]

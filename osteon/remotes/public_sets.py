@@ -144,10 +144,10 @@ def fetch(name: str, table: Path = SOURCES) -> Iterator[str]:
         with atomic_file(record_file) as partial:
             partial.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
         for archive in fetched:
-            said = (
+            verdict = (
                 f"{archive.checksum}, as published" if archive.checksum else "nobody published a checksum: NOT verified"
             )
-            yield f"{archive.url}: {said}; sha256 {archive.sha256}"
+            yield f"{archive.url}: {verdict}; sha256 {archive.sha256}"
     yield f"licence {source.licence}; cite {source.citation}"
     yield f"use it     in params.yaml, section data: root: {folder}, layout: {source.layout}"
     yield f"or once    dvc exp run -S data.root={folder} -S data.layout={source.layout} evaluate"
@@ -160,8 +160,8 @@ def _source(name: str, table: Path) -> Source:
     sources = read_sources(table)
     if name not in sources:
         near = difflib.get_close_matches(name.lower(), sources, n=1)
-        said = f"did you mean {near[0]}?" if near else f"there are {', '.join(sources)}"
-        raise OsteonError(f"{table} has no set {name}; {said}")
+        advice = f"did you mean {near[0]}?" if near else f"there are {', '.join(sources)}"
+        raise OsteonError(f"{table} has no set {name}; {advice}")
     return sources[name]
 
 
@@ -175,8 +175,8 @@ def _read_record(path: Path) -> _Record | None:
 
 
 def _is_that(record: _Record, source: Source) -> bool:
-    asked = [(archive.url, archive.checksum) for archive in source.archives]
-    return [(archive.url, archive.checksum) for archive in record.archives] == asked
+    wanted = [(archive.url, archive.checksum) for archive in source.archives]
+    return [(archive.url, archive.checksum) for archive in record.archives] == wanted
 
 
 def _fetch(name: str, source: Source, folder: Path, record: _Record | None) -> list[_Fetched]:
@@ -213,9 +213,9 @@ def _download(archive: Archive, path: Path, checksum: str | None, page: HttpUrl)
             pooch.retrieve(url, checksum, fname=path.name, path=path.parent, downloader=downloader)
     except ValueError:
         raise OsteonError(
-            f"{url}: the download differs from the published file ({checksum}): damaged on its way, "
+            f"{url}: the download differs from the published file ({checksum}): damaged on the way, "
             "changed, or a page that "
-            f"asks something. Nothing was kept; try again, or look at {page}"
+            f"asks for something. Nothing was kept; try again, or look at {page}"
         ) from None
     except OSError as error:  # what requests raises are OSErrors too
         answer = getattr(error, "response", None)
@@ -232,7 +232,12 @@ def _download(archive: Archive, path: Path, checksum: str | None, page: HttpUrl)
 
 
 def _unpack(packed: Path, folder: Path, inside: str, url: str) -> None:
-    """Unpack what lies under `inside` into a folder, and nothing anywhere else."""
+    """Unpack what lies under `inside` into a folder, and nothing anywhere else.
+
+    pooch.Unzip was looked at: it keeps the folder `inside` around the films, takes FracAtlas2/ for FracAtlas/, goes
+    through all names once for each member, lets the second of two files with one name take the first one's place, and
+    shows no progress.
+    """
     import shutil
     from zipfile import BadZipFile, ZipFile
 
