@@ -17,6 +17,8 @@ from tests.film_repository import FilmRepository, film_repository
 from tests.s3 import error, s3_server
 from tests.stores import free_port
 
+pytestmark = pytest.mark.slow  # projects with git and DVC of their own
+
 FILMS = {"a/1.png": b"one", "a/2.png": b"two", "b/ö 3.png": b"three"}
 
 
