@@ -47,6 +47,7 @@ MARK_OF_FIXTURE = {
     "shared_store": "slow",
     "shared_bench": "slow",
     "s3": "slow",
+    "postgres_database": "slow",
 }
 # What a test or its fixture is run with: a store on a server, a network that takes long to build and to compile.
 SLOW_PARAMS = {"server", "PostgreSQL", "vgg", "resnet50", "densenet121", "efficientnetv2b0", "mobilenetv3"}

@@ -293,6 +293,7 @@ def test_early_stopping(prepared: PreparedFilms, tmp_path: Path, caplog: pytest.
     assert caplog.text.count("images/s") == state.epochs
 
 
+@pytest.mark.slow
 def test_a_network_learns_what_is_easy_to_see(prepared: PreparedFilms, tmp_path: Path) -> None:
     """A dark square on every positive film: AUROC near 1 in a few epochs, and the map says where."""
     pixels = np.array(prepared.pixels)

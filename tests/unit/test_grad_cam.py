@@ -57,6 +57,7 @@ def test_of_a_network_with_a_map_it_looks_at_the_last_layer_with_places() -> Non
     assert set(found.max(axis=(1, 2)).tolist()) <= {0.0, 1.0}
 
 
+@pytest.mark.slow
 def test_jax_finds_the_same(tmp_path: Path) -> None:
     pytest.importorskip("jax")
     keras.utils.set_random_seed(3)

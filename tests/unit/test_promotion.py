@@ -38,7 +38,7 @@ from tests.making import failing_graph, packaged
 from tests.stores import SharedServer, line_to
 from tests.unit.conftest import use_store
 
-pytestmark = pytest.mark.xdist_group("registry")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("registry")]  # several models, each packaged and recorded
 
 # Of the networks drawn from 0 … 7 the best at the test films, one in the middle, and the worst.
 SEEDS = {"good": 2, "middling": 1, "bad": 5}

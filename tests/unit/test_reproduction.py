@@ -28,7 +28,7 @@ from osteon.records.registry import MODEL, PACKAGE, Entry, Registry, timestamp
 from tests.command import python
 from tests.unit.conftest import use_store
 
-pytestmark = pytest.mark.xdist_group("reproduction")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("reproduction")]  # projects with git and DVC of their own
 
 # What stands in for the project's code at that commit: it makes films, and its figures are those of its parameters.
 CLI = """

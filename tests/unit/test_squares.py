@@ -74,6 +74,7 @@ def kill_when_so_large(process: subprocess.Popen[str], file: Path, size: int) ->
     process.communicate()
 
 
+@pytest.mark.slow
 def test_a_preparation_that_is_killed_again_and_again_ends_as_one_that_was_not(
     pipeline: Pipeline, tmp_path: Path
 ) -> None:

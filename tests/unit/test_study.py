@@ -259,7 +259,7 @@ def test_what_cannot_be_drawn_is_said(file: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def shared() -> Iterator[str]:
+def postgres_database() -> Iterator[str]:
     """The URL of an empty PostgreSQL database."""
     with postgres_server(free_port()) as server:
         yield server.address.replace("+psycopg2", "")  # as most people write it
@@ -307,20 +307,20 @@ def workers_begun_together(url: str, number: int, trials: int, how: str = "") ->
     return workers
 
 
-def test_workers_share_a_study_and_take_over_what_a_dead_one_left(shared: str) -> None:
-    (dead,) = workers_begun_together(shared, 1, 8, "hangs")
+def test_workers_share_a_study_and_take_over_what_a_dead_one_left(postgres_database: str) -> None:
+    (dead,) = workers_begun_together(postgres_database, 1, 8, "hangs")
     assert dead.stdout is not None
     assert dead.stdout.readline() == "begun\n"
     dead.kill()
     dead.wait()
-    workers = workers_begun_together(shared, 2, 8)
+    workers = workers_begun_together(postgres_database, 2, 8)
     answers = []
     for worker in workers:
         out, error = worker.communicate(timeout=300)
         assert worker.returncode == 0, error[-2000:]
         answers.append(out.splitlines()[-1])
     assert answers[0] == answers[1]  # each waited until all was done
-    with shared_database(shared) as storage:
+    with shared_database(postgres_database) as storage:
         study = open_study(storage, "s", "f", 1, alone=False)
         trials = study.trials
         assert sum(trial.state == TrialState.COMPLETE for trial in trials) == 8
@@ -332,15 +332,15 @@ def test_workers_share_a_study_and_take_over_what_a_dead_one_left(shared: str) -
     assert len({trial.params["svm.c"] for trial in finished(study)}) == 8
 
 
-def test_workers_that_begin_at_once_make_one_study_and_try_nothing_twice(shared: str) -> None:
+def test_workers_that_begin_at_once_make_one_study_and_try_nothing_twice(postgres_database: str) -> None:
     def worker() -> None:
-        with shared_database(shared) as storage:
+        with shared_database(postgres_database) as storage:
             study = open_study(storage, "s", "f", 1, alone=False)
             study.enqueue_trial({"svm.c": 3.0}, user_attrs={OWN: True})  # each, before it sees that another has
             work(study, bowl, 6, 7)
 
     in_threads(3, worker)
-    with shared_database(shared) as storage:
+    with shared_database(postgres_database) as storage:
         study = open_study(storage, "s", "f", 1, alone=False)
         done = finished(study)
         assert [trial.state for trial in done] == [TrialState.COMPLETE] * 6
@@ -373,9 +373,9 @@ def test_what_is_drawn_does_not_depend_on_when_others_see_that_they_are_not_need
     assert len(set(drawn)) == 4
 
 
-def test_what_a_dead_worker_left_is_taken_over_by_one(shared: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_dead_worker_left_is_taken_over_by_one(postgres_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study_module, "GRACE", 1)
-    with shared_database(shared) as storage:
+    with shared_database(postgres_database) as storage:
         study = open_study(storage, "s", "f", 1, alone=False)
         for _ in range(10):
             trial = study.ask()
@@ -384,17 +384,17 @@ def test_what_a_dead_worker_left_is_taken_over_by_one(shared: str, monkeypatch: 
     time.sleep(2.5)
 
     def take_over() -> None:
-        with shared_database(shared) as storage:
+        with shared_database(postgres_database) as storage:
             fail_stale_trials(open_study(storage, "s", "f", 1, alone=False))
 
     in_threads(4, take_over)
-    with shared_database(shared) as storage:
+    with shared_database(postgres_database) as storage:
         study = open_study(storage, "s", "f", 1, alone=False)
         assert [trial.state.name for trial in study.trials] == ["FAIL"] * 10 + ["WAITING"] * 10
 
 
 def test_a_worker_that_died_before_its_first_sign_of_life_counts_as_dead(
-    shared: str, monkeypatch: pytest.MonkeyPatch
+    postgres_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It took a trial, and was killed before its heartbeat's thread had written; twice, for it was queued again."""
     monkeypatch.setattr(study_module, "GRACE", 1)
@@ -410,7 +410,7 @@ def test_a_worker_that_died_before_its_first_sign_of_life_counts_as_dead(
             suggest(study.ask(), X)
 
     monkeypatch.setattr(study_module, "fail_stale_trials", killed_again)
-    with shared_database(shared) as storage:
+    with shared_database(postgres_database) as storage:
         study = open_study(storage, "s", "f", 1, alone=False)
         suggest(study.ask(), X)
         work(study, bowl, 3, 7)

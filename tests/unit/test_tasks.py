@@ -240,6 +240,7 @@ def test_a_worker_without_a_database_has_nothing_to_do(client: MlflowClient, cap
     assert "nothing to share" in caplog.text
 
 
+@pytest.mark.slow
 def test_workers_share_the_study_of_their_pipeline_run(
     client: MlflowClient,
     pipeline: Pipeline,
