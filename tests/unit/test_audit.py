@@ -372,6 +372,7 @@ def test_patients_of_unlabelled_dicom_are_told_from_its_tags(drawn: list[Film], 
 # ---------------------------------------------------------------- the gap
 
 
+@pytest.mark.slow
 def test_copies_make_a_model_look_good_that_has_learnt_nothing(drawn: list[Film], tmp_path: Path) -> None:
     """The label is drawn by lot for each source film; there is nothing to learn but the film."""
     lot = np.random.default_rng(2).permutation([FRACTURED, SOUND] * 12)

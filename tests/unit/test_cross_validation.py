@@ -39,7 +39,7 @@ from tests.tiny_network import tiny_networks
 from tests.unit.conftest import use_store
 
 # One worker makes the experiment's folds for all tests that look at them.
-pytestmark = pytest.mark.xdist_group("experiment")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("experiment")]  # minutes of training
 
 MODELS = ["network", "svm", "logistic_regression", "soft_vote"]
 CLASSICAL = ClassicalParams(components=8)

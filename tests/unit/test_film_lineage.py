@@ -31,7 +31,7 @@ from tests.making import packaged
 from tests.unit.conftest import use_store
 
 # One worker makes the models for all tests that ask about them.
-pytestmark = pytest.mark.xdist_group("seen")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("seen")]  # several models, each packaged and recorded
 
 # The seed names the fold whose films chose the model; see pack.
 PARAMS = Params(evaluation=EvaluationParams(resamples=100), training=TrainingParams(seed=1))

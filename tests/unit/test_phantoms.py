@@ -177,6 +177,7 @@ def test_the_seed_decides(tmp_path: Path) -> None:
     assert first(1, "a") == first(1, "b") != first(2, "c")
 
 
+@pytest.mark.slow
 def test_markers_borders_and_brightness_do_not_tell(tmp_path: Path) -> None:
     """A forest that sees only these, judged by patient, stays near chance on 600 films."""
     from sklearn.ensemble import RandomForestClassifier

@@ -672,6 +672,7 @@ LOAD = """
 """
 
 
+@pytest.mark.slow
 def test_a_model_is_logged_measured_and_loads_anywhere(
     client: MlflowClient, pipeline: Pipeline, beside: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -44,7 +44,7 @@ from osteon.statistics.calibration import fit_calibration, probabilities_of  # n
 from osteon.statistics.operating_points import find_operating_points  # noqa: E402
 
 # One worker makes the experiment's folds for all tests that look at them.
-pytestmark = pytest.mark.xdist_group("experiment")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("experiment")]  # minutes of training
 
 CLASSICAL = ClassicalParams(components=8)
 PACKAGE = PackageParams()
