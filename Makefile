@@ -32,8 +32,8 @@ test-all: $(VENV)/made ## run all tests, as CI does
 	@pytest -n 2 --dist loadgroup --durations 30 --durations-min 5
 
 .PHONY: coverage
-coverage: $(VENV)/made ## run the tests of `make test` and show which branches of osteon/ they take
-	@pytest -n 2 --dist loadgroup -m "not slow and not e2e and not container and not real" \
+coverage: $(VENV)/made ## run the tests but those in containers, clones and on real films; show which branches of osteon/ they take
+	@pytest -n 2 --dist loadgroup -m "not e2e and not container and not real" \
 	  --cov=osteon --cov-branch --cov-report=term:skip-covered --cov-fail-under=90
 
 .PHONY: mutants
