@@ -249,7 +249,7 @@ def test_a_task_killed_in_its_container_is_named_and_the_next_run_goes_on_there(
     words = ("--runner", "docker", "--image", image.name)
     with killing("train") as killed:
         result = rehearsed(finished, tmp_path / "out", *words)
-    assert killed
+    assert killed, result.stdout + result.stderr
     assert result.returncode == 2, result.stdout
     assert "error: train failed" in result.stderr
     before = steps_in(result.stdout.splitlines())
