@@ -39,8 +39,8 @@ class Waiting:
     def go(self) -> list[tuple[int, str, str]]:
         """Let them go on, all at once: exit code, output and errors of each."""
         (self.folder / "go").touch()
-        said = [process.communicate(timeout=120) for process in self.processes]
-        return [(process.returncode, *texts) for process, texts in zip(self.processes, said, strict=True)]
+        output = [process.communicate(timeout=120) for process in self.processes]
+        return [(process.returncode, *texts) for process, texts in zip(self.processes, output, strict=True)]
 
 
 def waiting(folder: Path, *commands: Sequence[str], **variables: str) -> Waiting:

@@ -50,8 +50,8 @@ class Image:
 
 
 def inspect(engine: str, name: str) -> dict[str, Any]:
-    said = subprocess.run([engine, "image", "inspect", name], capture_output=True, text=True, check=True).stdout
-    return json.loads(said)[0]  # type: ignore[no-any-return]
+    output = subprocess.run([engine, "image", "inspect", name], capture_output=True, text=True, check=True).stdout
+    return json.loads(output)[0]  # type: ignore[no-any-return]
 
 
 def base() -> str:
@@ -99,5 +99,5 @@ def build_image(lock: Path) -> Image:
         )
         assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         name = f"{NAME}:cpu"
-        found = str(inspect(engine, name)["Id"])
-    return Image(engine, name, found if found.startswith("sha256:") else f"sha256:{found}")
+        result = str(inspect(engine, name)["Id"])
+    return Image(engine, name, result if result.startswith("sha256:") else f"sha256:{result}")

@@ -211,11 +211,11 @@ def failing_graph(data: bytes) -> bytes:
     far = onnx.helper.make_tensor("far", onnx.TensorProto.INT64, [1], [10**6])
     network.graph.initializer.append(far)
     for output in outputs:
-        found = f"{output.name} of nothing"
+        result = f"{output.name} of nothing"
         network.graph.node.append(
-            onnx.helper.make_node("Gather", [network.graph.input[0].name, "far"], [found], axis=1)
+            onnx.helper.make_node("Gather", [network.graph.input[0].name, "far"], [result], axis=1)
         )
-        network.graph.node.append(onnx.helper.make_node("Cast", [found], [output.name], to=onnx.TensorProto.FLOAT))
+        network.graph.node.append(onnx.helper.make_node("Cast", [result], [output.name], to=onnx.TensorProto.FLOAT))
         output.type.tensor_type.ClearField("shape")
     return bytes(network.SerializeToString())
 
@@ -228,10 +228,10 @@ def cross_validated(folder: Path, films: pd.DataFrame) -> Path:
     from osteon.models.heldout.comparison import COMPARISON, compare
     from osteon.models.heldout.predictions import PREDICTIONS
 
-    asked = films.loc[~films["test"], ["film_id", "group", "label", "fold"]].astype({"label": int, "fold": int})
-    network, svm = np.random.default_rng(3).uniform(0.01, 0.99, (2, len(asked)))
+    requested = films.loc[~films["test"], ["film_id", "group", "label", "fold"]].astype({"label": int, "fold": int})
+    network, svm = np.random.default_rng(3).uniform(0.01, 0.99, (2, len(requested)))
     scores = {"network": network, "svm": svm, "soft_vote": (network + svm) / 2}
-    predictions = pd.concat([asked.assign(model=name, score=score) for name, score in scores.items()])
+    predictions = pd.concat([requested.assign(model=name, score=score) for name, score in scores.items()])
     folder.mkdir(parents=True)
     predictions.to_parquet(folder / PREDICTIONS, index=False)
     comparison = compare(predictions, {"network": 60.0, "svm": 1.0}, 0.95)

@@ -34,11 +34,11 @@ class Postgres:
     def connect(self, database: str = DATABASE) -> Any:
         import psycopg2
 
-        found = psycopg2.connect(
+        result = psycopg2.connect(
             host="127.0.0.1", port=self.port, user=USER, password=PASSWORD, dbname=database, connect_timeout=10
         )
-        found.autocommit = True
-        return found
+        result.autocommit = True
+        return result
 
     def ask(self, *statements: str) -> list[tuple[Any, ...]]:
         """Run statements in one transaction; the rows of the last."""
@@ -78,17 +78,17 @@ class Postgres:
 
 def programs() -> Path:
     """The folder with PostgreSQL's programs; Debian keeps it off the PATH."""
-    there = shutil.which("initdb") or next(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")), None)
-    if there is None:
+    location = shutil.which("initdb") or next(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")), None)
+    if location is None:
         pytest.skip("no PostgreSQL here (initdb): apt-get install postgresql")
-    return Path(there).resolve().parent
+    return Path(location).resolve().parent
 
 
 def not_root() -> dict[str, Any]:
     """For subprocess: as whom PostgreSQL is started, which refuses to run as root."""
     if os.getuid() != 0:
         return {}
-    known = {one.pw_name: one for one in pwd.getpwall()}
+    known = {item.pw_name: item for item in pwd.getpwall()}
     user = known.get("postgres") or known.get("nobody")
     if user is None:
         pytest.skip("PostgreSQL does not run as root, and there is no user postgres or nobody")

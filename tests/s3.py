@@ -21,13 +21,13 @@ PARTS = {
 
 def permission(method: str, path: str, query: str) -> str:
     """The permission that a request needs."""
-    asked = parse_qs(query, keep_blank_values=True)
+    requested = parse_qs(query, keep_blank_values=True)
     for part, (reading, writing) in PARTS.items():
-        if part in asked:
+        if part in requested:
             return reading if method == "GET" else writing
     if "/" in path.strip("/"):
         if method == "DELETE":
-            return "s3:DeleteObjectVersion" if "versionId" in asked else "s3:DeleteObject"
+            return "s3:DeleteObjectVersion" if "versionId" in requested else "s3:DeleteObject"
         return "s3:GetObject" if method in ("GET", "HEAD") else "s3:PutObject"
     return {"PUT": "s3:CreateBucket", "POST": "s3:DeleteObject"}.get(method, "s3:ListBucket")
 

@@ -23,9 +23,9 @@ KEYS = {"AWS_ACCESS_KEY_ID": "server", "AWS_SECRET_ACCESS_KEY": "sesame"}
 
 
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    with socket.socket() as result:
+        result.bind(("127.0.0.1", 0))
+        return int(result.getsockname()[1])
 
 
 @dataclass
@@ -201,17 +201,17 @@ class SqliteFile:
         return f"sqlite:///{folder / 'mlflow.db'}"
 
     def take(self, model_id: str, name: str) -> bytes:
-        found = self._place(model_id) / name
-        data = found.read_bytes()
-        found.unlink()
+        result = self._place(model_id) / name
+        data = result.read_bytes()
+        result.unlink()
         return data
 
     def put(self, model_id: str, name: str, data: bytes) -> None:
         (self._place(model_id) / name).write_bytes(data)
 
     def _place(self, model_id: str) -> Path:
-        (found,) = [path.parent for path in self.folder.rglob("package.json") if model_id in path.parts]
-        return found
+        (result,) = [path.parent for path in self.folder.rglob("package.json") if model_id in path.parts]
+        return result
 
 
 @dataclass
@@ -235,19 +235,19 @@ class SharedServer:
 
     def stocked(self) -> None:
         self.postgres.keep("stocked")
-        self.stock = {one.key for one in self.bucket.objects.all()}
+        self.stock = {item.key for item in self.bucket.objects.all()}
 
     def again(self, folder: Path) -> str:
         self.postgres.restore("stocked")
-        for one in self.bucket.objects.all():  # what other tests left would be carried out and in by without_s3
-            if one.key not in self.stock:
-                one.delete()
+        for item in self.bucket.objects.all():  # what other tests left would be carried out and in by without_s3
+            if item.key not in self.stock:
+                item.delete()
         return self.server.address
 
     def take(self, model_id: str, name: str) -> bytes:
-        found = self.bucket.Object(self._place(model_id) + name)
-        data: bytes = found.get()["Body"].read()
-        found.delete()
+        result = self.bucket.Object(self._place(model_id) + name)
+        data: bytes = result.get()["Body"].read()
+        result.delete()
         return data
 
     def put(self, model_id: str, name: str, data: bytes) -> None:
@@ -255,13 +255,13 @@ class SharedServer:
 
     def _place(self, model_id: str) -> str:
         last = "package.json"
-        (found,) = [one.key for one in self.bucket.objects.all() if model_id in one.key and one.key.endswith(last)]
-        return str(found.removesuffix(last))
+        (result,) = [item.key for item in self.bucket.objects.all() if model_id in item.key and item.key.endswith(last)]
+        return str(result.removesuffix(last))
 
     @contextmanager
     def without_s3(self) -> Iterator[None]:
         """S3 is gone, and comes back with what it had."""
-        had = {one.key: one.get()["Body"].read() for one in self.bucket.objects.all()}
+        had = {item.key: item.get()["Body"].read() for item in self.bucket.objects.all()}
         self.s3.kill()
         try:
             yield

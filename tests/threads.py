@@ -10,15 +10,15 @@ T = TypeVar("T")
 
 def in_threads(number: int, do: Callable[[], object]) -> None:
     """Raises what the first that failed raised."""
-    there = Barrier(number)
+    location = Barrier(number)
 
     def begin() -> None:
-        there.wait()
+        location.wait()
         do()
 
     with ThreadPoolExecutor(number) as threads:
-        for one in [threads.submit(begin) for _ in range(number)]:
-            one.result()
+        for item in [threads.submit(begin) for _ in range(number)]:
+            item.result()
 
 
 def in_own_thread(do: Callable[[], T]) -> T:

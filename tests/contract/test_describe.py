@@ -80,7 +80,7 @@ def test_a_summary_is_one_line_of_small_figures() -> None:
         by_region: dict[str, int]
         place: str
 
-    found = Found(films=12_000, out_of_fold_auroc=0.876543, auroc={"a": 0.5, "b": 0.25}, by_region={}, place="here")
-    assert found.line() == (
+    result = Found(films=12_000, out_of_fold_auroc=0.876543, auroc={"a": 0.5, "b": 0.25}, by_region={}, place="here")
+    assert result.line() == (
         "films 12,000 · out of fold auroc 0.8765 · auroc a 0.5, b 0.25 · by region none · place here"
     )

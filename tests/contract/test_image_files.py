@@ -9,10 +9,10 @@ DOCKERFILE = (ROOT / "infra" / "Dockerfile").read_text(encoding="utf-8")
 
 def locked(name: str) -> dict[str, set[str]]:
     """Package → versions; one can have several, for several machines."""
-    found: dict[str, set[str]] = {}
+    result: dict[str, set[str]] = {}
     for package, version in re.findall(r"^([\w.\-]+)==(\S+)", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE):
-        found.setdefault(package, set()).add(version)
-    return found
+        result.setdefault(package, set()).add(version)
+    return result
 
 
 HERE = locked("requirements.lock")

@@ -45,7 +45,7 @@ REFERENCE = re.compile(r'"?\$\{([\w.]+)\}"?')
 
 def filled(text: str) -> str:
     params = flatten(load_params(ROOT / "params.yaml"))
-    return REFERENCE.sub(lambda found: str(params[found[1]]), text)
+    return REFERENCE.sub(lambda result: str(params[result[1]]), text)
 
 
 def tracked() -> list[str]:

@@ -84,10 +84,10 @@ def test_too_many_bad_films_stop_the_run_with_the_reason(project: Project, tmp_p
         write(root / "fractured" / f"text{number}.png", b"text")
     project.set(data={"root": str(root), "layout": "folders"})
     result = project.run("dvc", "repro", "prepare")
-    said = result.stdout + result.stderr
+    output = result.stdout + result.stderr
     assert result.returncode != 0
-    assert "6 of 30 films (20.0%) are in quarantine, more than max_quarantined = 10.0%" in said
-    assert "Traceback" not in said
+    assert "6 of 30 films (20.0%) are in quarantine, more than max_quarantined = 10.0%" in output
+    assert "Traceback" not in output
     # What to look at is there, what must not be used is not. DVC gives its own place back to a failed stage.
     assert not (project.folder / "data/trusted.parquet").exists()
     assert (project.folder / "reports/validation/quarantine.csv").exists()
@@ -128,9 +128,9 @@ def test_fewer_groups_than_folds(project: Project, tmp_path: Path) -> None:
     root = films_of_two_classes(tmp_path / "films", count=12)
     project.set(data={"root": str(root), "layout": "folders"}, preparation={"folds": 9})
     result = project.run("dvc", "repro", "prepare")
-    said = result.stdout + result.stderr
+    output = result.stdout + result.stderr
     assert result.returncode != 0
-    assert "folds" in said
-    assert "error: " in said
-    assert "Traceback" not in said
+    assert "folds" in output
+    assert "error: " in output
+    assert "Traceback" not in output
     assert not (project.folder / "data/prepared").exists()

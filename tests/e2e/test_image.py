@@ -41,8 +41,8 @@ def test_it_says_what_it_was_made_from(image: Image) -> None:
     assert labels["revision"] == commit
     assert labels["version"] == version[1]
     assert labels["licenses"] == "Apache-2.0"
-    told = environment(config)
-    assert (told["OSTEON_GIT_COMMIT"], told["OSTEON_GIT_DIRTY"]) == (commit, str(dirty).lower())
+    message = environment(config)
+    assert (message["OSTEON_GIT_COMMIT"], message["OSTEON_GIT_DIRTY"]) == (commit, str(dirty).lower())
 
 
 def test_it_says_its_commit_though_nothing_else_has_changed(image: Image) -> None:
@@ -81,8 +81,8 @@ def test_its_environment_holds_nothing_of_this_machine(image: Image) -> None:
 
 def test_nobody_in_it_is_root_and_nothing_compiles(image: Image) -> None:
     assert image.run("id", "-u", options=()).strip() == "10001"
-    found = image.run("sh", "-c", "for name in gcc cc g++ clang ld make uv; do command -v $name || true; done")
-    assert found == ""
+    result = image.run("sh", "-c", "for name in gcc cc g++ clang ld make uv; do command -v $name || true; done")
+    assert result == ""
     # Read by all, written by nobody; but for /tmp, in which the build left nothing.
     assert image.run("sh", "-c", "find /app /opt/osteon -perm /022 ! -type l", options=("--network=none",)) == ""
     assert image.run("sh", "-c", "ls -A /tmp && touch /tmp/written", options=("--user=54321:54321",)) == ""
@@ -94,10 +94,10 @@ def test_its_packages_are_the_locks(image: Image) -> None:
         "print(json.dumps({'packages': [(d.metadata['Name'], d.version) for d in distributions()],"
         " 'machine': platform.machine()}))"
     )
-    said = json.loads(image.run("python3", "-c", code))
-    there: dict[str, str] = {canonicalize_name(name): version for name, version in said["packages"]}
+    output = json.loads(image.run("python3", "-c", code))
+    location: dict[str, str] = {canonicalize_name(name): version for name, version in output["packages"]}
     marks = {
-        "platform_machine": said["machine"],
+        "platform_machine": output["machine"],
         "sys_platform": "linux",
         "platform_system": "Linux",
         "implementation_name": "cpython",
@@ -110,13 +110,13 @@ def test_its_packages_are_the_locks(image: Image) -> None:
         wanted = Requirement(line)
         if wanted.marker is None or wanted.marker.evaluate(marks):
             locked[canonicalize_name(wanted.name)] = str(wanted.specifier).removeprefix("==")
-    assert there.pop("osteon")
-    assert there == locked
+    assert location.pop("osteon")
+    assert location == locked
 
 
 def test_nothing_is_in_it_that_should_not_be(image: Image) -> None:
-    found = image.run("sh", "-c", "cd /app && find . -type f | sort").split()
-    assert found == [
+    result = image.run("sh", "-c", "cd /app && find . -type f | sort").split()
+    assert result == [
         "./mlflow/model_card.md.j2",
         "./mlflow/promotion.yaml",
         "./params.yaml",
@@ -223,8 +223,8 @@ def test_a_user_without_a_name_runs_steps_below_a_root_that_is_read_only(image: 
     )
     # Whoever runs the tests may remove what that user wrote.
     script = f"umask 0; set -e; {'; '.join(commands)}"
-    said = image.run("sh", "-c", script, options=options)
-    assert "24" in said
+    output = image.run("sh", "-c", script, options=options)
+    assert "24" in output
     assert "phantoms" in (folder / "help.txt").read_text(encoding="utf-8")
     assert len(pd.read_parquet(folder / "manifest.parquet")) == 24
 
@@ -232,6 +232,6 @@ def test_a_user_without_a_name_runs_steps_below_a_root_that_is_read_only(image: 
         tags = store.execute(
             "SELECT DISTINCT key, value FROM tags WHERE key LIKE 'osteon.git.%' OR key = 'osteon.image'"
         )
-        told = dict(tags.fetchall())
+        message = dict(tags.fetchall())
     commit = environment(image.inspect()["Config"])["OSTEON_GIT_COMMIT"]
-    assert (told["osteon.git.commit"], told["osteon.image"]) == (commit, image.id)
+    assert (message["osteon.git.commit"], message["osteon.image"]) == (commit, image.id)

@@ -113,15 +113,15 @@ def test_a_run_killed_in_every_stage_ends_as_one_that_was_not(finished: Project,
     assert not [path for path in project.folder.rglob(".*.partial") if ".dvc" not in path.parts]
 
     # The trial that was killed was taken up under another number, and came to the same.
-    found = [(one.folder / "artifacts/search/best.yaml").read_text(encoding="utf-8") for one in (finished, project)]
-    assert found[0] == found[1]
-    trials = pd.concat(pd.read_csv(one.folder / "artifacts/search/trials.csv") for one in (finished, project))
+    result = [(item.folder / "artifacts/search/best.yaml").read_text(encoding="utf-8") for item in (finished, project)]
+    assert result[0] == result[1]
+    trials = pd.concat(pd.read_csv(item.folder / "artifacts/search/trials.csv") for item in (finished, project))
     assert trials["state"].tolist() == ["complete", "complete"]
     assert trials["trial"].tolist() == [0, 1]
     np.testing.assert_allclose(*trials["auroc"], atol=1e-3)
 
     # No fold was computed twice (its seconds would differ), and the one that was killed came to the same scores.
-    folds = [one.folder / "artifacts/cross_validation" for one in (finished, project)]
+    folds = [item.folder / "artifacts/cross_validation" for item in (finished, project)]
     assert (folds[1] / "fold-0/fold.json").read_bytes() == done
     scores = [
         pd.read_parquet(folder / "predictions.parquet").sort_values(["model", "film_id"])["score"] for folder in folds
@@ -129,14 +129,14 @@ def test_a_run_killed_in_every_stage_ends_as_one_that_was_not(finished: Project,
     np.testing.assert_allclose(scores[0], scores[1], atol=1e-3)
 
     # The training went on from its checkpoint and came to the same weights.
-    models = [one.folder / "artifacts/model" for one in (finished, project)]
+    models = [item.folder / "artifacts/model" for item in (finished, project)]
     assert sorted(path.name for path in models[0].iterdir()) == sorted(path.name for path in models[1].iterdir())
     histories = [pd.read_csv(model / "history.csv").to_numpy(float) for model in models]
     np.testing.assert_allclose(histories[0], histories[1], rtol=1e-3, atol=1e-4)
     weights = [load_networks(model)[0].get_weights() for model in models]
     for a, b in zip(*weights, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
-    scores = [pd.read_csv(one.folder / "reports/evaluation/predictions.csv")["score"] for one in (finished, project)]
+    scores = [pd.read_csv(item.folder / "reports/evaluation/predictions.csv")["score"] for item in (finished, project)]
     np.testing.assert_allclose(scores[0], scores[1], atol=1e-3)
 
     # Nobody is left looking as if it were still at work.

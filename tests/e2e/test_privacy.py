@@ -54,10 +54,10 @@ class Planted:
     @cached_property
     def by_beginning(self) -> dict[int, list[str]]:
         """Words and hashes by their first eight bytes, as a number."""
-        found: dict[int, list[str]] = {}
+        result: dict[int, list[str]] = {}
         for word in (*self.words, *self.hashes):
-            found.setdefault(int.from_bytes(word.encode()[:8], "little"), []).append(word)
-        return found
+            result.setdefault(int.from_bytes(word.encode()[:8], "little"), []).append(word)
+        return result
 
     def found_in(self, data: bytes) -> list[str]:
         """Words, dates and the plain hashes of whole values that the bytes hold."""
@@ -65,11 +65,11 @@ class Planted:
         # Eight bytes at every place, all looked up at once: to look for one word after the other took a second a MB.
         places = np.ndarray(max(len(lower) - 7, 0), "<u8", lower, strides=(1,))
         known = np.sort(np.array([*self.by_beginning], "<u8"))
-        there = np.unique(places[known[np.searchsorted(known, places) % len(known)] == places])
-        found = [word for one in there for word in self.by_beginning[int(one)] if word.encode() in lower]
+        location = np.unique(places[known[np.searchsorted(known, places) % len(known)] == places])
+        result = [word for item in location for word in self.by_beginning[int(item)] if word.encode() in lower]
         if WRITTEN_BIRTH.search(lower):
-            found.append(BIRTH)
-        return found
+            result.append(BIRTH)
+        return result
 
 
 def film(planted: Planted, number: int, patient: str, **other: Any) -> Dataset:
@@ -188,8 +188,8 @@ def test_no_identity_comes_out_anywhere(tmp_path: Path) -> None:
         training={"epochs": 1},
     )
     repro = project.run("dvc", "repro", "evaluate")
-    said = repro.stdout + repro.stderr
-    assert repro.returncode == 0, said[-3000:]
+    output = repro.stdout + repro.stderr
+    assert repro.returncode == 0, output[-3000:]
 
     # What is wanted came through.
     rows = pd.read_parquet(project.folder / "data/manifest.parquet").set_index("film_id")
@@ -228,13 +228,13 @@ def test_no_identity_comes_out_anywhere(tmp_path: Path) -> None:
     assert "the films cannot be trusted" in stopped.stderr
     assert "Traceback" in stopped.stderr
 
-    texts = [("what dvc repro said", said.encode())]
+    texts = [("what dvc repro said", output.encode())]
     texts += [(" ".join(map(str, run.args)), (run.stdout + run.stderr).encode()) for run in (keyed, stopped)]
     outputs = [*searched(project.folder), *texts]
-    assert not [(where, found) for where, data in outputs if (found := planted.found_in(data))]
+    assert not [(where, result) for where, data in outputs if (result := planted.found_in(data))]
 
     # One warning, and the keys themselves stay where they are.
-    assert said.count(f"{VARIABLE} is not set") == 1
+    assert output.count(f"{VARIABLE} is not set") == 1
     random_key = (project.folder / KEY_FILE).read_bytes().strip()
     assert [where for where, data in outputs if random_key in data] == [str(project.folder / KEY_FILE)]
     assert not [where for where, data in outputs if KEY.encode() in data and "tests" not in Path(where).parts]

@@ -43,8 +43,8 @@ def rehearsed(project: Project, out: Path, *words: str) -> CompletedProcess[str]
 def done(result: CompletedProcess[str], out: Path) -> list[str]:
     """The lines of a rehearsal that must succeed."""
     log = out / "pipeline.log"
-    said = log.read_text(encoding="utf-8")[-3000:] if log.exists() else ""
-    assert result.returncode == 0, f"{result.stdout[-2000:]}\n{result.stderr[-2000:]}\n{said}"
+    output = log.read_text(encoding="utf-8")[-3000:] if log.exists() else ""
+    assert result.returncode == 0, f"{result.stdout[-2000:]}\n{result.stderr[-2000:]}\n{output}"
     return result.stdout.splitlines()
 
 
@@ -61,7 +61,7 @@ def artefact(out: Path, name: str) -> Path:
 
 def same_as_repro(project: Project, out: Path) -> None:
     """Data byte for byte, figures closely."""
-    outs = {one["path"]: one["md5"] for stage in lock_of(project).values() for one in stage["outs"]}
+    outs = {item["path"]: item["md5"] for stage in lock_of(project).values() for item in stage["outs"]}
     for task, stage in BY_BYTES.items():
         assert dvc_hash(artefact(out, task)) == outs[stage], task
     figures = figures_of(artefact(out, "evaluate/report"))
@@ -73,11 +73,11 @@ def same_as_repro(project: Project, out: Path) -> None:
 def figures_of(report: Path) -> dict[str, float]:
     test = json.loads((report / "metrics.json").read_text(encoding="utf-8"))["test"]
     return {
-        f"{name} {key}": one[key]
-        for name, one in test.items()
-        if isinstance(one, dict)
+        f"{name} {key}": item[key]
+        for name, item in test.items()
+        if isinstance(item, dict)
         for key in ("value", "low", "high")
-        if one.get(key) is not None
+        if item.get(key) is not None
     }
 
 
@@ -112,7 +112,7 @@ def test_kubeflows_page_has_the_figures_curves_and_pages(in_processes: tuple[Pat
     points = curves["confidenceMetrics"]
     assert (points[0]["recall"], points[-1]["recall"]) == (0.0, 1.0)
     matrix = curves["confusionMatrix"]
-    assert [one["displayName"] for one in matrix["annotationSpecs"]] == ["not fractured", "fractured"]
+    assert [item["displayName"] for item in matrix["annotationSpecs"]] == ["not fractured", "fractured"]
     assert sum(sum(row["row"]) for row in matrix["rows"]) == figures["metadata"]["films"]
     assert artefact(out, "evaluate/page").read_text(encoding="utf-8").startswith("<!doctype html>")
     assert "quarantine" in artefact(out, "validate/page").read_text(encoding="utf-8")
@@ -194,13 +194,13 @@ def test_retraining_trains_for_a_reason_and_else_does_nothing(
         return done(result, out), (out / "pipeline.log").read_text(encoding="utf-8")
 
     # Its model was refused by a policy for grown models: the same films are no reason again.
-    lines, said = retrained(out / "mlflow.db")
-    assert "no reason to train" in said
+    lines, output = retrained(out / "mlflow.db")
+    assert "no reason to train" in output
     assert lines == []
 
     # In a store that knows of none, the training pipeline begins within; its steps are in the cache.
-    lines, said = retrained(tmp_path / "mlflow.db")
-    assert ": no model has been judged yet" in said
+    lines, output = retrained(tmp_path / "mlflow.db")
+    assert ": no model has been judged yet" in output
     assert steps_in(lines) == ["find_films"]
     assert "evaluate: nothing has changed" in lines
     assert runs_tags(tmp_path / "mlflow.db", "osteon.reason") == {"no model has been judged yet"}

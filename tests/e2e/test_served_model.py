@@ -62,14 +62,14 @@ def environment(store: Path, logged: dict[str, str]) -> Path:
     folder = store / "venv"
     wanted = {name: mlflow.pyfunc.get_model_dependencies(address) for name, address in logged.items()}
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    asked = [word for path in wanted.values() for word in ("-r", path)]
-    found = folder / "bin" / "python"
-    install = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(found), *asked]
+    requested = [word for path in wanted.values() for word in ("-r", path)]
+    result = folder / "bin" / "python"
+    install = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(result), *requested]
     done = subprocess.run(install, capture_output=True, text=True, check=False)
     if done.returncode and "error sending request" in done.stderr:
         pytest.skip("no package registry can be reached, so no environment can be made")
     assert done.returncode == 0, done.stderr[-3000:]
-    return found
+    return result
 
 
 def clean(**more: str) -> dict[str, str]:
@@ -132,22 +132,22 @@ def in_base64(data: bytes) -> str:
 
 def test_it_answers_over_http(server: str, packages: dict[str, Path]) -> None:
     files = [encoded(ramp(), "PNG"), b"no film", encoded(ramp(60, 90), "JPEG")]
-    found = ask(server, [{"film": in_base64(data)} for data in files])
+    result = ask(server, [{"film": in_base64(data)} for data in files])
     expected = open_package(packages["network"]).predict(files)
-    assert [one["answer"] for one in found] == expected["answer"].tolist()
-    assert [one["warnings"] for one in found] == expected["warnings"].tolist()
-    assert [one["probability"] for one in found] == [
+    assert [item["answer"] for item in result] == expected["answer"].tolist()
+    assert [item["warnings"] for item in result] == expected["warnings"].tolist()
+    assert [item["probability"] for item in result] == [
         pytest.approx(expected["probability"][0], abs=1e-6),
         None,
         pytest.approx(expected["probability"][2], abs=1e-6),
     ]
-    assert found[1]["answer"] == "refused"
-    assert "map" not in found[0]
+    assert result[1]["answer"] == "refused"
+    assert "map" not in result[0]
 
 
 def test_it_shows_where_on_request(server: str, packages: dict[str, Path]) -> None:
-    (found,) = ask(server, [{"film": in_base64(example_film())}], maps=True)
-    heat = np.asarray(Image.open(io.BytesIO(base64.b64decode(found["map"]))))
+    (result,) = ask(server, [{"film": in_base64(example_film())}], maps=True)
+    heat = np.asarray(Image.open(io.BytesIO(base64.b64decode(result["map"]))))
     expected = open_package(packages["network"]).predict([example_film()], maps=True)["map"][0]
     np.testing.assert_allclose(heat / 255, expected, atol=1 / 255)
     (refused,) = ask(server, [{"film": in_base64(b"no film")}], maps=True)
@@ -163,9 +163,9 @@ def test_a_path_is_read_below_the_folder_of_films_and_nowhere_else(server: str, 
     for path in ("../secret.png", str(store / "secret.png"), "link.png", "day 1", "none.png"):
         with pytest.raises(urllib.error.HTTPError) as caught:
             ask(server, [{"path": path}])
-        said = caught.value.read().decode()
-        assert "no film of that path below the folder that OSTEON_FILMS names" in said
-        assert str(store) not in json.loads(said).get("message", "")
+        output = caught.value.read().decode()
+        assert "no film of that path below the folder that OSTEON_FILMS names" in output
+        assert str(store) not in json.loads(output).get("message", "")
 
 
 def test_neither_bytes_nor_path(server: str) -> None:
@@ -199,10 +199,10 @@ def test_it_loads_in_an_environment_with_what_it_asks_for_alone(
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    said, imported = done.stdout.splitlines()[-2:]
+    output, imported = done.stdout.splitlines()[-2:]
     expected = open_package(packages[name]).predict([film.read_bytes()])
-    assert json.loads(said)[0]["probability"] == pytest.approx(expected["probability"][0], abs=1e-5)
+    assert json.loads(output)[0]["probability"] == pytest.approx(expected["probability"][0], abs=1e-5)
     assert imported == "[]"
-    there = subprocess.run([str(environment), "-m", "pip", "list"], capture_output=True, text=True, check=True).stdout
-    assert "tensorflow" not in there
-    assert "osteon" not in there
+    listed = subprocess.run([str(environment), "-m", "pip", "list"], capture_output=True, text=True, check=True).stdout
+    assert "tensorflow" not in listed
+    assert "osteon" not in listed

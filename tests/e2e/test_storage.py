@@ -29,8 +29,8 @@ def test_what_one_pushes_another_pulls_and_has_nothing_to_do(finished: Project, 
     (ours.folder / ".dvc" / "cache").symlink_to(finished.folder / ".dvc" / "cache")
     commit(ours, "what came out")
     with s3_server() as s3:
-        said = ours.done("osteon", "storage", "init", "s3://hospital-films/osteon", "--endpoint-url", s3.endpoint)
-        assert "now: git add .dvc/config" in said
+        output = ours.done("osteon", "storage", "init", "s3://hospital-films/osteon", "--endpoint-url", s3.endpoint)
+        assert "now: git add .dvc/config" in output
         assert ours.done("git", "diff", "--name-only").split() == [".dvc/config"]
         commit(ours, "DVC remote")
         s3.gate.asked.clear()
@@ -55,6 +55,6 @@ def test_what_one_pushes_another_pulls_and_has_nothing_to_do(finished: Project, 
             *(reading for reading, _ in PARTS.values()),  # `osteon storage check`
         }
         # What lies in the bucket is what DVC knows, and nothing of git's or MLflow's.
-        keys = [one["Key"] for one in s3.client.list_objects_v2(Bucket="hospital-films")["Contents"]]
+        keys = [item["Key"] for item in s3.client.list_objects_v2(Bucket="hospital-films")["Contents"]]
         assert all(key.startswith("osteon/files/md5/") for key in keys)
         assert "Everything is up to date" in ours.done("dvc", "push")

@@ -29,14 +29,14 @@ def audited(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
         pytest.skip(f"{source} does not exist")
     later = {second for _, second in ALTERED} | {name for names in BOTH_WAYS.values() for name in names}
     wanted = later | {first for first, _ in ALTERED} | set(BOTH_WAYS)
-    found = {path.name: path for path in sorted((source / "images").rglob("*.jpg"))}
-    wanted |= set(list(found)[:: len(found) // OTHERS][:OTHERS])
+    result = {path.name: path for path in sorted((source / "images").rglob("*.jpg"))}
+    wanted |= set(list(result)[:: len(result) // OTHERS][:OTHERS])
     folder = tmp_path_factory.mktemp("audit")
     for name in wanted:
-        label = {"Fractured": "fractured", "Non_fractured": "not fractured"}[found[name].parent.name]
+        label = {"Fractured": "fractured", "Non_fractured": "not fractured"}[result[name].parent.name]
         place = folder / "films" / ("test" if name in later else "train") / label / name
         place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(found[name], place)
+        shutil.copy(result[name], place)
     audit = audit_folder(folder / "films", None, DataParams(), folder / "found")
     return audit, pd.read_csv(folder / "found" / "pairs.csv")
 
@@ -50,12 +50,12 @@ def test_films_are_found_that_were_altered_the_first_has_its_lower_end_painted_o
 
 
 def test_labels_that_contradict_on_the_same_pixels_are_named(audited: tuple[Audit, pd.DataFrame]) -> None:
-    found = {
-        tuple(Path(name).name for name in one.positive): [Path(name).name for name in one.negative]
-        for one in audited[0].contradictions
-        if one.likeness is None
+    result = {
+        tuple(Path(name).name for name in item.positive): [Path(name).name for name in item.negative]
+        for item in audited[0].contradictions
+        if item.likeness is None
     }
-    assert found == {(first,): others for first, others in BOTH_WAYS.items()}
+    assert result == {(first,): others for first, others in BOTH_WAYS.items()}
 
 
 def test_a_split_that_parts_them_leaks(audited: tuple[Audit, pd.DataFrame]) -> None:

@@ -57,11 +57,11 @@ def test_its_truncated_films_are_found(fracatlas: Path) -> None:
 
 def test_its_pictures_under_two_labels_are_found(fracatlas: Path) -> None:
     quarantine = pd.read_csv(fracatlas / "report" / "quarantine.csv").set_index("film_id")["reason"]
-    found = quarantine[quarantine.str.contains("has the pixels of")]
-    assert len(found) == 7
-    assert found["IMG0002886.jpg"] == "has the pixels of IMG0004243.jpg, labelled not fractured"
-    assert found["IMG0004243.jpg"] == "has the pixels of IMG0002886.jpg, labelled fractured"
-    assert found["IMG0003034.jpg"] == "has the pixels of IMG0004314.jpg and IMG0004341.jpg, labelled not fractured"
+    result = quarantine[quarantine.str.contains("has the pixels of")]
+    assert len(result) == 7
+    assert result["IMG0002886.jpg"] == "has the pixels of IMG0004243.jpg, labelled not fractured"
+    assert result["IMG0004243.jpg"] == "has the pixels of IMG0002886.jpg, labelled fractured"
+    assert result["IMG0003034.jpg"] == "has the pixels of IMG0004314.jpg and IMG0004341.jpg, labelled not fractured"
 
 
 def test_its_shortcut_is_found_size_and_shape_tell_the_label(fracatlas: Path) -> None:
@@ -74,9 +74,9 @@ def test_its_shortcut_is_found_size_and_shape_tell_the_label(fracatlas: Path) ->
     assert "more than max_shortcut" in str(audit.warning)
     assert {"width (pixels)", "height (pixels)", "shape (width / height)"} <= {x.name for x in audit.attributes[:4]}
     # Large films are fractured twice as often.
-    found = next(one for one in audit.attributes if one.name == "megapixels").furthest()
-    assert found is not None
-    large, positive, others = found
+    result = next(item for item in audit.attributes if item.name == "megapixels").furthest()
+    assert result is not None
+    large, positive, others = result
     assert (large.positive, large.films) == (10, 30)
     assert large.positive / large.films > 1.9 * positive / others
 
@@ -118,10 +118,10 @@ def film(real_data: Path, name: str) -> bytes:
 
 
 def test_a_monochrome1_film_in_jpeg_2000_comes_out_with_bright_bone(real_data: Path) -> None:
-    found = decode(film(real_data, "RG3_J2KR.dcm"), max_megapixels=80)
-    assert found.pixels.shape == (1760, 1760)
-    assert found.bits == 10
-    grey = to_8_bit(found)
+    result = decode(film(real_data, "RG3_J2KR.dcm"), max_megapixels=80)
+    assert result.pixels.shape == (1760, 1760)
+    assert result.bits == 10
+    grey = to_8_bit(result)
     # Across the lower leg: shaft of the tibia, muscle beside it, air.
     bone, muscle, air = (float(np.median(grey[380:420, x : x + 20])) for x in (860, 700, 520))
     assert bone > muscle + 20 > air + 40
@@ -135,8 +135,8 @@ def test_the_tags_of_a_real_film_say_what_it_shows(real_data: Path) -> None:
 
 
 def test_a_lossy_jpeg_2000_reads_too(real_data: Path) -> None:
-    found = decode(film(real_data, "RG1_J2KI.dcm"), max_megapixels=80)
-    square = letterbox(found, 128)
+    result = decode(film(real_data, "RG1_J2KI.dcm"), max_megapixels=80)
+    square = letterbox(result, 128)
     assert square.shape == (128, 128)
     assert square.std() > 10
 
@@ -161,15 +161,15 @@ def test_films_published_twice_are_found_and_of_their_neighbours_only_limbs_expo
     kept, squares, sizes = [], [], []
     for name in chosen:
         try:
-            found = decode(paths[name].read_bytes(), max_megapixels=80)
+            result = decode(paths[name].read_bytes(), max_megapixels=80)
         except UnreadableFilmError:
             continue  # truncated as published
         kept.append(name)
-        squares.append(letterbox(found, 256))
-        sizes.append((found.pixels.shape[1], found.pixels.shape[0]))
+        squares.append(letterbox(result, 256))
+        sizes.append((result.pixels.shape[1], result.pixels.shape[0]))
     assert len(kept) > 110
     pairs = find_near_copies(FilmStack(np.stack(squares), sizes), np.arange(len(kept)), 2)
-    joined = {(kept[one.first], kept[one.second]): one.alignment for one in pairs if one.alignment.score >= SURE}
+    joined = {(kept[item.first], kept[item.second]): item.alignment for item in pairs if item.alignment.score >= SURE}
     for pair in known:
         assert joined[pair].score > 0.9
         assert not joined[pair].mirrored
@@ -177,7 +177,7 @@ def test_films_published_twice_are_found_and_of_their_neighbours_only_limbs_expo
         assert joined[pair].scale == pytest.approx(1, abs=0.01)
     # What was published twice lies far apart in the set: films beside each other are others. Of these a few are one
     # limb exposed twice, as a look at them shows, which is to stay on one side of a split as well.
-    near = {(one, other) for one, other in joined if abs(int(one[3:]) - int(other[3:])) <= 100}
+    near = {(item, other) for item, other in joined if abs(int(item[3:]) - int(other[3:])) <= 100}
     exposed_twice = {("IMG0001364", "IMG0001365"), ("IMG0001365", "IMG0001366"), ("IMG0001380", "IMG0001382")}
     assert ("IMG0001365", "IMG0001366") in near
     assert near <= exposed_twice

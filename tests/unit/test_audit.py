@@ -40,8 +40,8 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> list[Film]:
     folder = tmp_path_factory.mktemp("drawn")
     phantoms(folder / "films", folder / "sheet.png", PhantomParams(films=64, size=192, seed=11))
     manifest = pd.read_csv(folder / "films" / "manifest.csv")
-    ones = manifest.drop_duplicates(next(column for column in manifest if str(column).startswith("study")))["path"]
-    return [cv2.imread(str(folder / "films" / path), cv2.IMREAD_GRAYSCALE) for path in ones]
+    items = manifest.drop_duplicates(next(column for column in manifest if str(column).startswith("study")))["path"]
+    return [cv2.imread(str(folder / "films" / path), cv2.IMREAD_GRAYSCALE) for path in items]
 
 
 def png(path: Path, film: Film) -> None:
@@ -178,10 +178,10 @@ def test_every_copy_is_found_and_told_by_its_kind(found: Audit) -> None:
 
 
 def test_a_copy_under_the_other_label_is_named(found: Audit) -> None:
-    (one,) = found.contradictions
-    assert (one.positive, one.negative) == (["test/fractured/turned.png"], ["train/not fractured/3.png"])
-    assert one.likeness is not None
-    assert 0.7 <= one.likeness < 1
+    (item,) = found.contradictions
+    assert (item.positive, item.negative) == (["test/fractured/turned.png"], ["train/not fractured/3.png"])
+    assert item.likeness is not None
+    assert 0.7 <= item.likeness < 1
 
 
 def test_a_set_is_counted_by_source_and_split() -> None:
@@ -190,7 +190,7 @@ def test_a_set_is_counted_by_source_and_split() -> None:
         [{"given_split": split} for split in ("train", "test", "train", "val", "val", "test", "test", "else")]
     )
     leaks = split_leaks(films, np.array([0, 0, 1, 1, 2, 2, 2, 3]))
-    counted = {(one.other, one.split): (one.other_copies, one.copies, one.films) for one in leaks}
+    counted = {(item.other, item.split): (item.other_copies, item.copies, item.films) for item in leaks}
     assert counted == {
         ("train", "val"): (1, 1, 2),
         ("train", "test"): (1, 1, 3),
@@ -264,8 +264,8 @@ def test_doubted_and_missing_labels_contradict_nobody_and_same_pixels_come_first
     ).assign(pixel_sha256=["1", "2", "3", "3", "3", "4", "4", "5", "6", "7", "8"])
     copies = pd.DataFrame({"first": [0, 2, 5, 6, 8, 9], "second": [1, 3, 6, 7, 9, 10], "score": None})
     copies["score"] = pd.array([0.75, None, None, 0.9, 0.8, 0.95], dtype="Float64")
-    found = contradictions(films, np.array([0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]), copies)
-    assert [(one.likeness, one.positive, one.negative) for one in found] == [
+    result = contradictions(films, np.array([0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]), copies)
+    assert [(item.likeness, item.positive, item.negative) for item in result] == [
         (None, ["g"], ["f", "h"]),
         (0.8, ["k"], ["i", "j"]),
         (0.75, ["a"], ["b"]),
@@ -448,7 +448,7 @@ def test_nothing_is_asked_of_few_groups() -> None:
 def test_all_of_it_is_printed(found: Audit, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     print_audit(found)
-    said = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    output = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     for line in (
         "films 38",
         "labelled fractured 20",
@@ -463,7 +463,7 @@ def test_all_of_it_is_printed(found: Audit, capsys: pytest.CaptureFixture[str], 
         "always the commoner class 0.526 0.500",
         "1 source film is labelled both fractured and not fractured, 0 of them on identical pixels:",
     ):
-        assert line in said, "\n".join(said)
+        assert line in output, "\n".join(output)
 
 
 def test_class_words_that_are_not_known_are_said(drawn: list[Film], tmp_path: Path) -> None:

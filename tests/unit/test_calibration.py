@@ -50,10 +50,10 @@ def scored(draw: st.DrawFn) -> Films:
 @given(scored(), st.sampled_from(METHODS), st.lists(st.floats(0, 1), min_size=2, max_size=30))
 def test_no_two_films_change_their_order(films: Films, method: Method, new: list[float]) -> None:
     calibration = fit_calibration(*films, method)
-    said = calibration.apply(np.sort(new))
-    assert (np.diff(said) >= 0).all()
+    output = calibration.apply(np.sort(new))
+    assert (np.diff(output) >= 0).all()
     if method != "none":
-        assert ((said > 0) & (said < 1)).all()
+        assert ((output > 0) & (output < 1)).all()
 
 
 @SETTINGS
@@ -87,8 +87,8 @@ def test_a_folds_labels_do_not_reach_its_own_probabilities(films: Films, method:
 def test_the_folds_of_cross_fitting_by_hand() -> None:
     """Isotonic on one film of each class: 1/4 up to its lower score, 3/4 from its upper."""
     scores, labels = np.array([0.2, 0.6, 0.4, 0.8]), np.array([0, 1, 0, 1])
-    found = cross_fitted(scores, labels, np.array([0, 0, 1, 1]), "isotonic")
-    assert found == pytest.approx([0.25, 0.5, 0.5, 0.75])
+    result = cross_fitted(scores, labels, np.array([0, 0, 1, 1]), "isotonic")
+    assert result == pytest.approx([0.25, 0.5, 0.5, 0.75])
 
 
 @SETTINGS
@@ -116,15 +116,15 @@ def test_temperature_is_a_logistic_regression_without_intercept(films: Films) ->
 
 def test_temperature_finds_by_how_much_a_model_is_too_sure() -> None:
     scores, labels, folds = simulated(20_000, 2.5)
-    found = fit_calibration(scores, labels, folds, "temperature")
-    assert found.temperature == pytest.approx(2.5, rel=0.04)
+    result = fit_calibration(scores, labels, folds, "temperature")
+    assert result.temperature == pytest.approx(2.5, rel=0.04)
     inner = scores[(scores > 1e-6) & (scores < 1 - 1e-6)]
-    np.testing.assert_allclose(found.apply(inner), expit(logit(inner) / found.temperature), rtol=1e-9)
+    np.testing.assert_allclose(result.apply(inner), expit(logit(inner) / result.temperature), rtol=1e-9)
 
 
 def test_a_half_stays_a_half_and_certainty_is_not_believed() -> None:
-    found = Calibration(method="temperature", temperature=2.0)
-    assert found.apply(np.array([0.0, 0.5, 0.8, 1.0])) == pytest.approx([1e-3, 0.5, 2 / 3, 1 - 1e-3], rel=1e-2)
+    result = Calibration(method="temperature", temperature=2.0)
+    assert result.apply(np.array([0.0, 0.5, 0.8, 1.0])) == pytest.approx([1e-3, 0.5, 2 / 3, 1 - 1e-3], rel=1e-2)
     assert Calibration(method="temperature", temperature=0.05).apply(np.array([0.0, 1.0])).tolist() == [1e-6, 1 - 1e-6]
 
 
@@ -140,13 +140,13 @@ def test_classes_that_are_parted_or_turned_around_stop_at_the_bounds() -> None:
 
 def test_isotonic_by_hand() -> None:
     """0 | 1 0 | 1: shares 0, 1/2, 1, the outer ones as after four films of one class, 1/6 and 5/6; lines between."""
-    found = fit_calibration(
+    result = fit_calibration(
         np.array([0.1, 0.2, 0.4, 0.8] * 2), np.array([0, 1, 0, 1] * 2), np.repeat([0, 1], 4), "isotonic"
     )
-    assert found.scores == pytest.approx((0.1, 0.2, 0.4, 0.8))
-    assert found.probabilities == pytest.approx((0.1, 0.5, 0.5, 0.9))  # eight films: 1/10 and 9/10
-    said = found.apply(np.array([0.0, 0.1, 0.15, 0.3, 0.6, 0.8, 1.0]))
-    assert said == pytest.approx([0.1, 0.1, 0.3, 0.5, 0.7, 0.9, 0.9])
+    assert result.scores == pytest.approx((0.1, 0.2, 0.4, 0.8))
+    assert result.probabilities == pytest.approx((0.1, 0.5, 0.5, 0.9))  # eight films: 1/10 and 9/10
+    output = result.apply(np.array([0.0, 0.1, 0.15, 0.3, 0.6, 0.8, 1.0]))
+    assert output == pytest.approx([0.1, 0.1, 0.3, 0.5, 0.7, 0.9, 0.9])
 
 
 @SETTINGS
@@ -156,21 +156,21 @@ def test_isotonic_is_scikit_learns_clipped(films: Films) -> None:
     count = len(scores)
     new = np.linspace(0, 1, 101)
     expected = IsotonicRegression(out_of_bounds="clip").fit(scores, labels)
-    found = fit_calibration(scores, labels, folds, "isotonic")
-    at = np.array(found.scores)
+    result = fit_calibration(scores, labels, folds, "isotonic")
+    at = np.array(result.scores)
     bounds = 1 / (count + 2), (count + 1) / (count + 2)
-    np.testing.assert_allclose(found.apply(at), np.clip(expected.predict(at), *bounds), atol=1e-12)
-    assert (found.apply(new) >= bounds[0]).all()
-    assert (found.apply(new) <= bounds[1]).all()
+    np.testing.assert_allclose(result.apply(at), np.clip(expected.predict(at), *bounds), atol=1e-12)
+    assert (result.apply(new) >= bounds[0]).all()
+    assert (result.apply(new) <= bounds[1]).all()
 
 
 # ---------------------------------------------------------------- which one
 
 
 def test_auto_takes_temperature_for_a_model_that_is_only_too_sure() -> None:
-    found = fit_calibration(*simulated(400, 2.5), "auto")
-    assert found.method == "temperature"
-    assert found.log_loss["temperature"] < found.log_loss["isotonic"] < found.log_loss["none"]
+    result = fit_calibration(*simulated(400, 2.5), "auto")
+    assert result.method == "temperature"
+    assert result.log_loss["temperature"] < result.log_loss["isotonic"] < result.log_loss["none"]
 
 
 def test_auto_takes_isotonic_where_no_temperature_helps() -> None:
@@ -178,30 +178,30 @@ def test_auto_takes_isotonic_where_no_temperature_helps() -> None:
     rng = np.random.default_rng(0)
     truth = rng.random(4000)
     labels = (rng.random(4000) < truth).astype(np.int64)
-    found = fit_calibration(truth**4, labels, np.arange(4000) % 5, "auto")
-    assert found.method == "isotonic"
-    assert found.log_loss["isotonic"] < found.log_loss["temperature"] - 0.02
+    result = fit_calibration(truth**4, labels, np.arange(4000) % 5, "auto")
+    assert result.method == "isotonic"
+    assert result.log_loss["isotonic"] < result.log_loss["temperature"] - 0.02
     grid = np.linspace(0.1, 0.9, 9)
-    np.testing.assert_allclose(found.apply(grid**4), grid, atol=0.06)
+    np.testing.assert_allclose(result.apply(grid**4), grid, atol=0.06)
 
 
 def test_auto_is_not_taken_in_by_a_good_fit_to_the_films_it_was_fitted_on() -> None:
     """On its own films isotonic always has the smaller loss than on others: 40 films, 20 draws."""
     for seed in range(20):
         scores, labels, folds = simulated(40, 1.0, seed)
-        found = fit_calibration(scores, labels, folds, "auto")
+        result = fit_calibration(scores, labels, folds, "auto")
         isotonic = fit_calibration(scores, labels, folds, "isotonic")
         assert log_loss(labels, isotonic.apply(scores)) < isotonic.log_loss["isotonic"]
-        best = min(("temperature", "isotonic"), key=lambda name: found.log_loss[name])
-        assert found.method == best
-        assert found.films == 40
+        best = min(("temperature", "isotonic"), key=lambda name: result.log_loss[name])
+        assert result.method == best
+        assert result.films == 40
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_that_is_named_is_taken_whatever_the_losses(method: Method) -> None:
-    found = fit_calibration(*simulated(100, 2.5), method)
-    assert found.method == method
-    assert set(found.log_loss) == set(METHODS)
+    result = fit_calibration(*simulated(100, 2.5), method)
+    assert result.method == method
+    assert set(result.log_loss) == set(METHODS)
 
 
 def test_none_changes_nothing() -> None:

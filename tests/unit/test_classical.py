@@ -30,9 +30,9 @@ def films(count: int = 400, seed: int = 0, positive: float = 0.3, features: int 
     """Features, labels and groups; two films a group, and a few features that tell the label in part."""
     rng = np.random.default_rng(seed)
     labels = (rng.random(count) < positive).astype(np.int64)
-    found = rng.normal(size=(count, features)) * np.linspace(3, 0.5, features)
-    found[:, :4] += 2 * labels[:, None]
-    return found.astype(np.float32), labels, np.arange(count) // 2
+    result = rng.normal(size=(count, features)) * np.linspace(3, 0.5, features)
+    result[:, :4] += 2 * labels[:, None]
+    return result.astype(np.float32), labels, np.arange(count) // 2
 
 
 every_model = pytest.mark.parametrize("name", get_args(ClassicalName))
@@ -84,11 +84,11 @@ def test_the_prevalence_by_hand(prevalence: float) -> None:
             positive = features[:, 0].astype(np.float64)
             return np.column_stack([1 - positive, positive])
 
-    said = np.array([[0.0], [0.25], [0.5], [0.75], [1.0]], np.float32)
-    found = probabilities(Said(), said, prevalence)  # type: ignore[arg-type]
-    p = said[:, 0].astype(np.float64)
-    np.testing.assert_allclose(found, p * prevalence / (p * prevalence + (1 - p) * (1 - prevalence)), rtol=1e-9)
-    assert found[2] == pytest.approx(prevalence)
+    output = np.array([[0.0], [0.25], [0.5], [0.75], [1.0]], np.float32)
+    result = probabilities(Said(), output, prevalence)  # type: ignore[arg-type]
+    p = output[:, 0].astype(np.float64)
+    np.testing.assert_allclose(result, p * prevalence / (p * prevalence + (1 - p) * (1 - prevalence)), rtol=1e-9)
+    assert result[2] == pytest.approx(prevalence)
 
 
 def test_a_soft_vote_by_hand() -> None:
@@ -112,11 +112,11 @@ def test_probabilities_add_up_whether_the_rarer_class_has_copies_or_not(name: Cl
     with_copies = np.concatenate([features, features[rare] + noise])
     other, actual, _ = films(1000, seed=1)
     for seen, rows in ((features, np.arange(600)), (with_copies, more)):
-        found = probabilities(fit_classical(name, seen, labels[rows], groups[rows], PARAMS), other, labels.mean())
-        assert roc_auc_score(actual, found) > 0.68
-        assert found.mean() == pytest.approx(actual.mean(), abs=0.05)
-        sure = found > 0.5
-        assert actual[sure].mean() == pytest.approx(found[sure].mean(), abs=0.1)
+        result = probabilities(fit_classical(name, seen, labels[rows], groups[rows], PARAMS), other, labels.mean())
+        assert roc_auc_score(actual, result) > 0.68
+        assert result.mean() == pytest.approx(actual.mean(), abs=0.05)
+        sure = result > 0.5
+        assert actual[sure].mean() == pytest.approx(result[sure].mean(), abs=0.1)
 
 
 @pytest.mark.parametrize("name", ["svm", "random_forest", "k_nearest"])
@@ -171,8 +171,8 @@ def test_the_same_twice(name: ClassicalName) -> None:
 def test_few_films_ask_for_fewer_components_and_neighbours(name: ClassicalName) -> None:
     features, labels, groups = films(24, positive=0.5)
     params = ClassicalParams(components=64, k_nearest=KNearestParams(neighbours=50))
-    found = probabilities(fit_classical(name, features, labels, groups, params), features, 0.5)
-    assert ((found > 0) & (found < 1)).all()
+    result = probabilities(fit_classical(name, features, labels, groups, params), features, 0.5)
+    assert ((result > 0) & (result < 1)).all()
 
 
 def test_a_long_list_is_answered_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,8 +72,8 @@ def test_copies_are_in_their_films_group_and_on_its_side(planted: Planted) -> No
         {f"film{COPIED[2]:02d}", "z turned"},
     ]
     alone = {f"film{number:02d}" for number in range(len(DIFFERENT)) if number not in COPIED}
-    found = {frozenset(rows.index) for _, rows in films.groupby("group")}
-    assert found == {*map(frozenset, together), *(frozenset({one}) for one in alone)}
+    result = {frozenset(rows.index) for _, rows in films.groupby("group")}
+    assert result == {*map(frozenset, together), *(frozenset({item}) for item in alone)}
     for copies in together:
         assert films.loc[sorted(copies), ["test", "fold"]].fillna(-1).drop_duplicates().shape[0] == 1
 

@@ -95,14 +95,14 @@ def test_the_network_of_a_fold_gives_the_folds_scores(experiment: Experiment) ->
     rows = rows_in(prepared.films, 1)
     network = load_network(experiment.folds / "fold-1" / "network.keras")
     learnt = prepared.films["label"].to_numpy(float)[rows_outside(prepared.films, 1)].mean()
-    found = probabilities_of(logits_with_flip_tta(network, prepared.pixels[rows]), learnt)
+    result = probabilities_of(logits_with_flip_tta(network, prepared.pixels[rows]), learnt)
     kept = read_predictions(experiment.folds, "network").set_index("film_id")["score"]
-    np.testing.assert_allclose(kept.loc[prepared.films["film_id"].iloc[rows]], found, atol=1e-5)
+    np.testing.assert_allclose(kept.loc[prepared.films["film_id"].iloc[rows]], result, atol=1e-5)
 
 
 def test_a_classical_model_of_a_fold_learns_from_the_others_films_and_copies(experiment: Experiment) -> None:
     films, features = learning_films(experiment), open_features(experiment.features)
-    others, asked = (rows(films.prepared.films, 1) for rows in (rows_outside, rows_in))
+    others, requested = (rows(films.prepared.films, 1) for rows in (rows_outside, rows_in))
     copies = films.copies.films["fold"].ne(1).to_numpy(bool)
     learnt = pd.concat([films.prepared.films.iloc[others], films.copies.films[copies]])
     estimator = fit_classical(
@@ -115,11 +115,11 @@ def test_a_classical_model_of_a_fold_learns_from_the_others_films_and_copies(exp
     prevalence = films.prepared.films["label"].iloc[others].mean()
     kept = read_predictions(experiment.folds, "svm").set_index("film_id")["score"]
     np.testing.assert_allclose(
-        kept.loc[films.prepared.films["film_id"].iloc[asked]],
-        probabilities(estimator, features.films[asked], prevalence),
+        kept.loc[films.prepared.films["film_id"].iloc[requested]],
+        probabilities(estimator, features.films[requested], prevalence),
         atol=1e-9,
     )
-    np.testing.assert_array_equal(np.concatenate(list(features.blocks(asked, 7))), features.films[asked])
+    np.testing.assert_array_equal(np.concatenate(list(features.blocks(requested, 7))), features.films[requested])
 
 
 def test_the_comparison_says_what_scikit_learn_says(experiment: Experiment) -> None:
@@ -128,7 +128,7 @@ def test_the_comparison_says_what_scikit_learn_says(experiment: Experiment) -> N
     for row in comparison.models:
         part = scores[scores["model"] == row.model]
         assert row.auroc.pooled.value == pytest.approx(roc_auc_score(part["label"], part["score"]))
-        by_fold = [roc_auc_score(one["label"], one["score"]) for _, one in part.groupby("fold")]
+        by_fold = [roc_auc_score(item["label"], item["score"]) for _, item in part.groupby("fold")]
         assert row.auroc.mean == pytest.approx(np.mean(by_fold))
         assert row.auroc.sd == pytest.approx(np.std(by_fold, ddof=1))
     values = {row.model: row.auroc.pooled.value for row in comparison.models}
@@ -148,10 +148,10 @@ def test_models_are_compared_on_the_same_film_in_whatever_order_it_comes() -> No
     films = pd.DataFrame({"film_id": list("abcd"), "group": list("wxyz"), "label": [0, 1, 0, 1], "fold": [0, 0, 1, 1]})
     network = films.assign(model="network", score=[0.1, 0.9, 0.2, 0.8])
     other = films.assign(model="svm", score=[0.9, 0.1, 0.2, 0.8])[::-1]
-    found = compare(pd.concat([network, other], ignore_index=True), {"network": 1.0, "svm": 2.0}, 0.95)
-    assert [(row.model, row.auroc.pooled.value) for row in found.models] == [("network", 1.0), ("svm", 0.25)]
-    assert found.models[1].against.auroc.value == 0.75
-    assert (found.films, found.positive, found.groups, found.folds) == (4, 2, 4, 2)
+    result = compare(pd.concat([network, other], ignore_index=True), {"network": 1.0, "svm": 2.0}, 0.95)
+    assert [(row.model, row.auroc.pooled.value) for row in result.models] == [("network", 1.0), ("svm", 0.25)]
+    assert result.models[1].against.auroc.value == 0.75
+    assert (result.films, result.positive, result.groups, result.folds) == (4, 2, 4, 2)
 
 
 def test_copies_of_a_folds_films_are_not_learnt_from(experiment: Experiment) -> None:
@@ -185,21 +185,21 @@ def test_classical_models_are_shown_films_and_copies_or_so_many_of_them_drawn(ex
     copies = np.flatnonzero(films.copies.films["film_id"].isin(films.prepared.films["film_id"].iloc[rows]))
     everything = np.concatenate([features.films[rows], features.copies[copies]])
     tables = pd.concat([films.prepared.films.iloc[rows], films.copies.films.iloc[copies]])
-    found, labels, groups = films.described(features, rows, CLASSICAL)
-    np.testing.assert_array_equal(found, everything)
+    result, labels, groups = films.described(features, rows, CLASSICAL)
+    np.testing.assert_array_equal(result, everything)
     assert labels.tolist() == tables["label"].tolist()
     assert groups.tolist() == tables["group"].tolist()
 
     few = CLASSICAL.model_copy(update={"max_films": 40})
-    found, labels, groups = films.described(features, rows, few)
+    result, labels, groups = films.described(features, rows, few)
     drawn = np.sort(np.random.default_rng(few.seed).choice(len(everything), 40, replace=False))
     assert (drawn < len(rows)).any()
     assert (drawn >= len(rows)).any()
-    np.testing.assert_array_equal(found, everything[drawn])
+    np.testing.assert_array_equal(result, everything[drawn])
     assert labels.tolist() == tables["label"].iloc[drawn].tolist()
     assert groups.tolist() == tables["group"].iloc[drawn].tolist()
     other, _, _ = films.described(features, rows, few.model_copy(update={"seed": 1}))
-    assert (other != found).any()
+    assert (other != result).any()
 
 
 def test_films_set_aside_for_stopping_are_not_of_the_fold_that_is_asked(
@@ -258,8 +258,8 @@ def test_a_killed_cross_validation_goes_on_in_the_fold_it_was_in(
     caplog.clear()  # another test may have let INFO through
     with caplog.at_level("INFO"):
         run(experiment, tmp_path)
-    said = [message for message in caplog.messages if message.startswith(("fold", "computed"))]
-    assert said == ["fold 0", "computed already", "fold 1", "computed already", "fold 2"]
+    output = [message for message in caplog.messages if message.startswith(("fold", "computed"))]
+    assert output == ["fold 0", "computed already", "fold 1", "computed already", "fold 2"]
     assert "continuing after epoch 1" in caplog.text
     assert shown[-1] == 2
     assert stamps == {
@@ -375,8 +375,8 @@ def test_folds_side_by_side_are_the_folds_one_after_the_other(
     learnt = ours["model"].isin(["network", "soft_vote"])
     for rows, allowed in ((learnt, 0.1), (~learnt, 1e-3)):
         pd.testing.assert_frame_equal(ours[rows], theirs[rows], rtol=0, atol=allowed)
-    for one, other in zip(read_folds(folds), read_folds(one_after_the_other), strict=True):
-        assert one.model_dump(exclude={"seconds"}) == other.model_dump(exclude={"seconds"})
+    for item, other in zip(read_folds(folds), read_folds(one_after_the_other), strict=True):
+        assert item.model_dump(exclude={"seconds"}) == other.model_dump(exclude={"seconds"})
 
 
 @pytest.mark.slow
@@ -388,7 +388,7 @@ def test_the_process_of_a_fold_that_is_killed_ends_the_step_with_advice(experime
         while not list(partial.glob(".fold-*.partial/checkpoint/*")):
             time.sleep(0.05)
         children = psutil.Process().children(recursive=True)
-        max(children, key=lambda one: one.memory_info().rss).kill()
+        max(children, key=lambda item: item.memory_info().rss).kill()
 
     killer = threading.Thread(target=kill_one)
     killer.start()
@@ -403,10 +403,10 @@ def test_the_process_of_a_fold_that_is_killed_ends_the_step_with_advice(experime
 def test_folds_side_by_side_are_runs_below_the_step(side_by_side: tuple[Path, MlflowClient, str]) -> None:
     _, client, run_id = side_by_side
     below = client.search_runs([client.get_run(run_id).info.experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'")
-    assert sorted(one.info.run_name for one in below) == ["fold 0", "fold 1", "fold 2"]
-    assert {one.info.status for one in below} == {"FINISHED"}
-    for one in below:
-        assert [point.step for point in client.get_metric_history(one.info.run_id, "loss")] == [1, 2]
+    assert sorted(item.info.run_name for item in below) == ["fold 0", "fold 1", "fold 2"]
+    assert {item.info.status for item in below} == {"FINISHED"}
+    for item in below:
+        assert [point.step for point in client.get_metric_history(item.info.run_id, "loss")] == [1, 2]
 
 
 @pytest.mark.parametrize(

@@ -182,8 +182,8 @@ def test_floors_are_under_the_lower_ends(policy: Policy) -> None:
     assert sensitivity.low
     for name, estimate in (("auroc", auroc), ("sensitivity", sensitivity)):
         for floor, verdict in ((estimate.low, "pass"), (np.nextafter(estimate.low, 1), "fail")):
-            asked = policy.model_copy(update={name: floor})
-            assert rule(decide(candidate, None, evidence(), asked), name).verdict == verdict
+            requested = policy.model_copy(update={name: floor})
+            assert rule(decide(candidate, None, evidence(), requested), name).verdict == verdict
 
 
 # ---------------------------------------------------------------- against the model in use
@@ -207,10 +207,10 @@ def test_the_margin(policy: Policy) -> None:
     assert low is not None
     assert -0.3 < low < -0.001
     for margin, verdict in ((-low + 1e-9, "pass"), (-low, "fail")):
-        asked = policy.model_copy(
+        requested = policy.model_copy(
             update={"non_inferiority": policy.non_inferiority.model_copy(update={"margin": margin})}
         )
-        assert rule(decide(second, first, evidence(), asked), "non_inferiority").verdict == verdict
+        assert rule(decide(second, first, evidence(), requested), "non_inferiority").verdict == verdict
 
 
 def test_films_are_found_by_their_hash_and_not_by_their_row(policy: Policy) -> None:
@@ -227,11 +227,11 @@ def test_films_that_one_of_both_was_trained_on_do_not_count(policy: Policy) -> N
         score=np.where(np.arange(200) < 100, champion.films["label"] * 0.9 + 0.05, champion.films["score"])
     )
     knowing = Scored("1", by_heart, frozenset(by_heart["sha256"][:100]), 0.2)
-    asked = policy.model_copy(update={"non_inferiority": policy.non_inferiority.model_copy(update={"films": 99})})
+    requested = policy.model_copy(update={"non_inferiority": policy.non_inferiority.model_copy(update={"films": 99})})
     taught = dataclasses.replace(candidate, trained=frozenset(by_heart["sha256"][100:101]))
-    result = rule(decide(taught, knowing, evidence(), asked), "non_inferiority")
+    result = rule(decide(taught, knowing, evidence(), requested), "non_inferiority")
     rest = [dataclasses.replace(model, films=model.films.iloc[101:]) for model in (candidate, champion)]
-    expected = rule(decide(*rest, evidence(), asked), "non_inferiority")
+    expected = rule(decide(*rest, evidence(), requested), "non_inferiority")
     assert result.numbers["films"] == 99
     assert result.numbers == expected.numbers
     few = rule(decide(taught, knowing, evidence(), policy), "non_inferiority")

@@ -358,7 +358,7 @@ def test_a_film_of_one_pixel_fills_the_square() -> None:
 
 
 def test_work_over_cores_keeps_the_order_and_passes_errors_on() -> None:
-    assert list(over_cores(lambda part: [2 * one for one in part], range(100), cores=2)) == list(range(0, 200, 2))
+    assert list(over_cores(lambda part: [2 * item for item in part], range(100), cores=2)) == list(range(0, 200, 2))
 
     def fails(part: object) -> list[int]:
         raise UnreadableFilmError("no")

@@ -28,8 +28,8 @@ def test_by_hand() -> None:
         variances=np.array([9.0]),
         rest=2.0,
     )
-    found = known.distances(np.array([[1.0, 2.0, 3.0], [4.0, 2.0, 11.0]]))
-    np.testing.assert_allclose(found, [0.0, np.sqrt((9 / 9 + 4 / 2) / 3)])
+    result = known.distances(np.array([[1.0, 2.0, 3.0], [4.0, 2.0, 11.0]]))
+    np.testing.assert_allclose(result, [0.0, np.sqrt((9 / 9 + 4 / 2) / 3)])
 
 
 def test_with_all_directions_it_is_mahalanobis_distance(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,9 +55,9 @@ def test_with_some_directions_the_variance_of_the_others_is_that_of_probabilisti
 def test_the_scale_of_a_dimension_is_of_no_account() -> None:
     films = seen()
     factors = np.array([0.1, 1, 5, 10, 20, 50])
-    asked = films[:9] * 3
-    found = fit_embeddings(films * factors).distances(asked * factors)
-    np.testing.assert_allclose(found, fit_embeddings(films).distances(asked))
+    requested = films[:9] * 3
+    result = fit_embeddings(films * factors).distances(requested * factors)
+    np.testing.assert_allclose(result, fit_embeddings(films).distances(requested))
 
 
 def test_training_films_are_about_one_away_and_what_lies_elsewhere_is_farther() -> None:

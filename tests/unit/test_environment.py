@@ -34,17 +34,17 @@ del film
 
 
 def test_an_environment_is_every_package_and_the_kind_of_machine() -> None:
-    found = describe_environment()
-    assert json.loads(json.dumps(found)) == found
-    assert found["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert found["packages"]["scikit-learn"] == version("scikit-learn")
-    assert found["packages"]["great-expectations"] == version("great-expectations")
-    assert found["cores"] >= 1
-    assert machine_line(found).startswith(f"{found['python']} on {found['system']}, ")
-    line = packages_line(found)
+    result = describe_environment()
+    assert json.loads(json.dumps(result)) == result
+    assert result["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert result["packages"]["scikit-learn"] == version("scikit-learn")
+    assert result["packages"]["great-expectations"] == version("great-expectations")
+    assert result["cores"] >= 1
+    assert machine_line(result).startswith(f"{result['python']} on {result['system']}, ")
+    line = packages_line(result)
     assert f"keras {version('keras')}, " in line
     named = line.count(",") + 1
-    assert line.endswith(f" and {len(found['packages']) - named} more")
+    assert line.endswith(f" and {len(result['packages']) - named} more")
 
 
 def test_gpus_are_the_drivers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,17 +124,19 @@ def test_the_metrics_have_the_shape_that_is_documented(report: Path, test_films:
 
 def test_the_figures_are_those_of_the_predictions(report: Path, test_films: pd.DataFrame) -> None:
     """What is published of each film gives the published figures, by another library."""
-    found = pd.read_csv(report / "predictions.csv")
-    assert found["film_id"].tolist() == test_films["film_id"].tolist()
-    assert found["label"].tolist() == test_films["label"].tolist()
+    result = pd.read_csv(report / "predictions.csv")
+    assert result["film_id"].tolist() == test_films["film_id"].tolist()
+    assert result["label"].tolist() == test_films["label"].tolist()
     test = metrics_of(report)["test"]
-    assert test["auroc"]["value"] == pytest.approx(roc_auc_score(found["label"], found["score"]))
-    assert test["average_precision"]["value"] == pytest.approx(average_precision_score(found["label"], found["score"]))
-    assert test["brier"]["value"] == pytest.approx(((found["score"] - found["label"]) ** 2).mean(), abs=1e-6)
-    said = found["score"] >= test["threshold"]
-    assert said.nunique() == 2
-    assert test["confusion"]["tp"] == (said & (found["label"] == 1)).sum()
-    assert test["confusion"]["fp"] == (said & (found["label"] == 0)).sum()
+    assert test["auroc"]["value"] == pytest.approx(roc_auc_score(result["label"], result["score"]))
+    assert test["average_precision"]["value"] == pytest.approx(
+        average_precision_score(result["label"], result["score"])
+    )
+    assert test["brier"]["value"] == pytest.approx(((result["score"] - result["label"]) ** 2).mean(), abs=1e-6)
+    output = result["score"] >= test["threshold"]
+    assert output.nunique() == 2
+    assert test["confusion"]["tp"] == (output & (result["label"] == 1)).sum()
+    assert test["confusion"]["fp"] == (output & (result["label"] == 0)).sum()
 
 
 def test_only_test_films_are_scored(
@@ -171,11 +173,11 @@ def test_the_regions_make_up_the_whole(report: Path, test_films: pd.DataFrame) -
 
 
 def test_studies_stand_beside_films(report: Path, test_films: pd.DataFrame) -> None:
-    found = pd.read_csv(report / "predictions.csv").assign(study=test_films["study_id"])
-    by_study = found.groupby("study").agg(label=("label", "max"), score=("score", "max"))
+    result = pd.read_csv(report / "predictions.csv").assign(study=test_films["study_id"])
+    by_study = result.groupby("study").agg(label=("label", "max"), score=("score", "max"))
     studies = metrics_of(report)["studies"]
     assert (studies["n"], studies["positive"]) == (len(by_study), by_study["label"].sum())
-    assert studies["of_several_films"] == (found["study"].value_counts() > 1).sum() > 0
+    assert studies["of_several_films"] == (result["study"].value_counts() > 1).sum() > 0
     assert studies["auroc"]["value"] == pytest.approx(roc_auc_score(by_study["label"], by_study["score"]))
     text = " ".join(Page((report / "report.html").read_text(encoding="utf-8")).text.split())
     assert f"On the {len(by_study)} studies of these films, {by_study['label'].sum()} of them fractured" in text
@@ -202,29 +204,29 @@ def test_a_map_that_boxes_have_taught_explains_instead(
     threshold = open_package(model).info.threshold
     taught = packaged(tmp_path / "model", threshold=threshold, map_learnt=True)
     evaluated(taught, pipeline.dataset, tmp_path / "report", beside)
-    found = metrics_of(tmp_path / "report")["explanations"]
-    assert (found["method"], found["pointing_game"]["tolerance"]) == ("map", 8)
-    assert found["pointing_game"]["failed"] == 0
+    result = metrics_of(tmp_path / "report")["explanations"]
+    assert (result["method"], result["pointing_game"]["tolerance"]) == ("map", 8)
+    assert result["pointing_game"]["failed"] == 0
 
     keras = load_keras()
     network = keras.saving.load_model(taught / "network-0.keras", compile=False)
     place = network.get_layer("map")
-    place.set_weights([np.zeros_like(one) for one in place.get_weights()])
+    place.set_weights([np.zeros_like(item) for item in place.get_weights()])
     network.save(taught / "network-0.keras")
     export_network(taught / "network-0.keras", taught / "network-0.onnx")
     info = read_info(taught).model_copy(update={"files": hashes_of(taught)})
     (taught / "package.json").write_text(info.model_dump_json(), encoding="utf-8")
     evaluated(taught, pipeline.dataset, tmp_path / "flat", beside)
     metrics = metrics_of(tmp_path / "flat")
-    found = metrics["explanations"]
-    assert found["pointing_game"]["failed"] == found["pointing_game"]["films"]
-    assert found["pointing_game"]["peak"]["value"] == 0
-    assert len(found["not_shown"]) == sum(min(3, count) for count in metrics["test"]["confusion"].values())
-    assert set(found["not_shown"].values()) == {"the map is the same everywhere"}
+    result = metrics["explanations"]
+    assert result["pointing_game"]["failed"] == result["pointing_game"]["films"]
+    assert result["pointing_game"]["peak"]["value"] == 0
+    assert len(result["not_shown"]) == sum(min(3, count) for count in metrics["test"]["confusion"].values())
+    assert set(result["not_shown"].values()) == {"the map is the same everywhere"}
     assert not (tmp_path / "flat" / "figures" / "gallery.png").exists()
     page = Page((tmp_path / "flat" / "report.html").read_text(encoding="utf-8"))
     assert len([tag for tag, _ in page.elements if tag == "img"]) == 5
-    for film_id in found["not_shown"]:
+    for film_id in result["not_shown"]:
         assert f"{film_id}: the map is the same everywhere" in page.text
 
 
@@ -241,16 +243,16 @@ def test_the_worst_subgroup_is_named_on_top_and_in_the_summary(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     films = open_prepared(pipeline.dataset).films
     package = open_package(model)
-    said = package.probabilities(open_prepared(pipeline.dataset).pixels[:]) >= package.info.threshold
+    output = package.probabilities(open_prepared(pipeline.dataset).pixels[:]) >= package.info.threshold
     number = np.arange(len(films))
     wrong = number // 2 % 2 == 0  # both views of a study, so that no view is worse
     dataset = changed_dataset(
         pipeline,
         tmp_path / "d",
-        label=pd.array(np.where(wrong, ~said, said).astype(int), dtype="Int8"),
+        label=pd.array(np.where(wrong, ~output, output).astype(int), dtype="Int8"),
         source=pd.array(np.where(wrong, "<b>far</b>", "near"), dtype="string"),
         test=True,
-        group=pd.array([f"g{one}" for one in number], dtype="string"),
+        group=pd.array([f"g{item}" for item in number], dtype="string"),
     )
     report = tmp_path / "report"
     evaluated(model, dataset, report, beside)
@@ -268,17 +270,17 @@ def test_the_worst_subgroup_is_named_on_top_and_in_the_summary(
 
 def test_answers_and_calibration_are_measured_on_the_films_they_were_not_set_on(report: Path, model: Path) -> None:
     """By hand from the predictions."""
-    found, metrics = pd.read_csv(report / "predictions.csv"), metrics_of(report)
+    result, metrics = pd.read_csv(report / "predictions.csv"), metrics_of(report)
     info = open_package(model).info
     low, high = info.points.rule_out.threshold, info.points.rule_in.threshold
-    fractured, rest = (found[found["label"] == label] for label in (1, 0))
+    fractured, rest = (result[result["label"] == label] for label in (1, 0))
     points = metrics["operating_points"]
     kept = (fractured["score"] >= low).groupby(fractured["group"]).mean()
     assert points["sensitivity"]["share"]["value"] == pytest.approx(kept.mean())
     assert points["sensitivity"]["groups"] == len(kept)
     kept = (rest["score"] < high).groupby(rest["group"]).mean()
     assert points["specificity"]["share"]["value"] == pytest.approx(kept.mean())
-    uncertain = found["score"].between(low, high, inclusive="left").mean()
+    uncertain = result["score"].between(low, high, inclusive="left").mean()
     assert points["uncertain"]["value"] == pytest.approx(uncertain)
     assert 0 < uncertain < 1
     calibration = metrics["calibration"]
@@ -301,10 +303,10 @@ def test_a_classical_model_is_measured_and_its_films_are_shown_without_heat(
 ) -> None:
     model = packaged(tmp_path / "model", networks=0, classical=("svm",))
     evaluated(model, pipeline.dataset, tmp_path / "report", beside)
-    found = pd.read_csv(tmp_path / "report" / "predictions.csv")["score"]
+    result = pd.read_csv(tmp_path / "report" / "predictions.csv")["score"]
     prepared = open_prepared(pipeline.dataset)
     squares = prepared.pixels[prepared.films["test"].to_numpy(bool)]
-    np.testing.assert_allclose(found, open_package(model).probabilities(squares), atol=1e-6)
+    np.testing.assert_allclose(result, open_package(model).probabilities(squares), atol=1e-6)
     explanations = metrics_of(tmp_path / "report")["explanations"]
     assert explanations == {"method": None, "pointing_game": None, "not_shown": {}}
     text = " ".join(Page((tmp_path / "report" / "report.html").read_text(encoding="utf-8")).text.split())
@@ -397,7 +399,7 @@ def test_the_page_needs_nothing_from_elsewhere(report: Path) -> None:
 def test_the_page_shows_the_pictures_with_a_text_for_who_cannot_see_them(report: Path) -> None:
     page = Page((report / "report.html").read_text(encoding="utf-8"))
     pictures = [attributes for tag, attributes in page.elements if tag == "img"]
-    assert [one["alt"] for one in pictures] == [
+    assert [item["alt"] for item in pictures] == [
         "ROC curve",
         "Precision and recall",
         "Confusion matrix",
@@ -406,8 +408,8 @@ def test_the_page_shows_the_pictures_with_a_text_for_who_cannot_see_them(report:
         "The most certain right and wrong films",
     ]
     names = ("roc", "precision_recall", "confusion", "scores", "reliability", "gallery")
-    for one, name in zip(pictures, names, strict=True):
-        data = base64.b64decode(str(one["src"]).removeprefix("data:image/png;base64,"), validate=True)
+    for item, name in zip(pictures, names, strict=True):
+        data = base64.b64decode(str(item["src"]).removeprefix("data:image/png;base64,"), validate=True)
         assert data == (report / "figures" / f"{name}.png").read_bytes()
         Image.open(io.BytesIO(data)).verify()
 
@@ -416,9 +418,9 @@ def test_the_page_says_every_figure_with_its_interval(report: Path) -> None:
     test = metrics_of(report)["test"]
     text = " ".join(Page((report / "report.html").read_text(encoding="utf-8")).text.split())
     for name, title in NAMES.items():
-        one = test[name]
+        item = test[name]
         assert title in text
-        assert f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]" in text, name
+        assert f"{item['value']:.3f} [{item['low']:.3f}, {item['high']:.3f}]" in text, name
     assert f"On {test['n']} test films of {test['groups']} groups" in text
     assert f"it finds {test['confusion']['tp']} of {test['confusion']['tp'] + test['confusion']['fn']}" in text
     for members in metrics_of(report)["subgroups"]["by"].values():
@@ -445,9 +447,9 @@ def test_films_without_region_and_figures_that_are_not_defined(
     dataset = changed_dataset(pipeline, tmp_path / "d", region=pd.array([None] * 120, dtype="string"))
     model = packaged(tmp_path / "model", threshold=1.1)
     summary = evaluated(model, dataset, tmp_path / "report", beside)
-    found = metrics_of(tmp_path / "report")
-    assert list(found["subgroups"]["by"]["region"]) == ["unknown"]
-    assert found["test"]["ppv"] == {"value": None, "low": None, "high": None}
+    result = metrics_of(tmp_path / "report")
+    assert list(result["subgroups"]["by"]["region"]) == ["unknown"]
+    assert result["test"]["ppv"] == {"value": None, "low": None, "high": None}
     text = " ".join(Page((tmp_path / "report" / "report.html").read_text(encoding="utf-8")).text.split())
     assert "positive predictive value not defined" in text
     assert "NaN" not in (tmp_path / "report" / "metrics.json").read_text()
@@ -484,8 +486,8 @@ def test_where_the_audit_warned_every_report_warns(
     report = tmp_path / "report"
     evaluated(model, pipeline.dataset, report, {**beside, "validation": audited(tmp_path / "validation", **WARNED)})
     assert WARNED["warning"] in caplog.text
-    found = metrics_of(report)
-    assert found["shortcuts"] == {
+    result = metrics_of(report)
+    assert result["shortcuts"] == {
         "auroc": {"value": 0.81, "low": 0.75, "high": 0.87},
         "limit": 0.6,
         "warning": WARNED["warning"],
@@ -497,7 +499,7 @@ def test_where_the_audit_warned_every_report_warns(
     text = " ".join(page.text.split())
     assert WARNED["warning"] in text  # its markup is text
     # Beside it the model's own figure, before any other figure of the page's tables.
-    own = found["test"]["auroc"]
+    own = result["test"]["auroc"]
     shown = f"{own['value']:.3f} [{own['low']:.3f}, {own['high']:.3f}]"
     assert f"model's own AUROC on the test films is {shown}" in text
     assert text.index(WARNED["warning"]) < text.index("All figures")

@@ -71,15 +71,15 @@ def test_the_pointing_game_by_hand() -> None:
     """Cells of 16 pixels; a box of 4 pixels, grown by 8, covers 20 × 20 of 64 × 64."""
     boxes: list[list[Box]] = [[(30, 30, 4, 4)], [(2, 50, 4, 4)], [(50, 10, 4, 4), (8, 8, 4, 4)], [(40, 40, 4, 4)]]
     heats = np.concatenate([peaked((1, 1), (0, 0), (0, 0)), np.full((1, 4, 4), 0.2)])
-    found = pointing_game(heats, boxes, [(64, 64)] * 4, np.arange(4), 64, 0.95)
+    result = pointing_game(heats, boxes, [(64, 64)] * 4, np.arange(4), 64, 0.95)
     # Film 0: peak (24, 24) in 22 … 42; film 1: (8, 8) is far; film 2: in its second box; film 3: no peak at all.
-    assert (found.films, found.failed, found.tolerance) == (4, 1, 8.0)
-    assert found.peak.value == 0.5
-    assert (found.peak.low, found.peak.high) == pytest.approx((wilson(2, 4, 0.95).low, wilson(2, 4, 0.95).high))
-    assert found.centre.value == 0.5  # (32, 32) lies in 22 … 42, and in 32 … 52
+    assert (result.films, result.failed, result.tolerance) == (4, 1, 8.0)
+    assert result.peak.value == 0.5
+    assert (result.peak.low, result.peak.high) == pytest.approx((wilson(2, 4, 0.95).low, wilson(2, 4, 0.95).high))
+    assert result.centre.value == 0.5  # (32, 32) lies in 22 … 42, and in 32 … 52
     # Film 1's box reaches beyond the left edge: 14 of its 20 columns are on the film, and 20 rows from 42 to 62.
     # Film 2's are 42 … 62 × 2 … 22 and 0 … 20 × 0 … 20.
-    assert found.chance == pytest.approx((400 + 14 * 20 + 2 * 400 + 400) / 4 / 64**2)
+    assert result.chance == pytest.approx((400 + 14 * 20 + 2 * 400 + 400) / 4 / 64**2)
 
 
 def test_chance_counts_the_film_and_not_the_black_around_it() -> None:
@@ -101,8 +101,8 @@ def test_a_peak_is_a_hit_where_its_cell_touches_the_box(row: int, column: int, b
     touches = (
         left <= 16 * (column + 1) and left + width >= 16 * column and top <= 16 * (row + 1) and top + height >= 16 * row
     )
-    found = pointing_game(peaked((row, column)), [[box]], [(64, 64)], np.zeros(1, np.int64), 64, 0.95)
-    assert found.peak.value == float(touches)
+    result = pointing_game(peaked((row, column)), [[box]], [(64, 64)], np.zeros(1, np.int64), 64, 0.95)
+    assert result.peak.value == float(touches)
 
 
 def test_films_of_one_patient_make_a_wider_interval() -> None:
@@ -133,8 +133,8 @@ def test_the_gallery_lays_the_heat_over_the_film(tmp_path: Path) -> None:
     heat[0, 0] = 1.0
     hot = np.ones((4, 4))
     hot[0, 0] = 0.9
-    for name, one in (("cold", heat), ("hot", hot)):
-        draw_gallery(tmp_path / f"{name}.png", {"tp": [picture("a", one)], "fn": [], "fp": [], "tn": []})
+    for name, item in (("cold", heat), ("hot", hot)):
+        draw_gallery(tmp_path / f"{name}.png", {"tp": [picture("a", item)], "fn": [], "fp": [], "tn": []})
     assert colourful(tmp_path / "hot.png") > colourful(tmp_path / "cold.png") + 0.05
 
 
@@ -150,5 +150,5 @@ def test_without_maps_the_films_are_shown_alone(tmp_path: Path) -> None:
 def test_any_id_can_be_written_above_a_film(name: str, tmp_path: Path) -> None:
     draw_gallery(tmp_path / "g.png", {"tp": [picture(name, np.eye(4))] * 3})
     draw_gallery(tmp_path / "short.png", {"tp": [picture("a", np.eye(4))] * 3})
-    with Image.open(tmp_path / "g.png") as found, Image.open(tmp_path / "short.png") as short:
-        assert found.size == short.size
+    with Image.open(tmp_path / "g.png") as result, Image.open(tmp_path / "short.png") as short:
+        assert result.size == short.size

@@ -9,17 +9,17 @@ from tests.making import phantom_films, squared
 def test_the_features_of_the_mirror_image_are_the_mirrored_features(number: int) -> None:
     """SIFT itself, asked about the mirror image, is the judge of the permutation."""
     film = squared(phantom_films(4)[number])
-    told, found = mirrored(find_features(film), 256), find_features(np.ascontiguousarray(film[:, ::-1]))
-    apart = np.hypot(*(told.places[:, None, :2] - found.places[None, :, :2]).transpose(2, 0, 1))
-    turned = np.abs((told.places[:, None, 2] - found.places[None, :, 2] + 180) % 360 - 180)
-    sized = np.abs(told.places[:, None, 3] / found.places[None, :, 3] - 1)
-    one, other = np.nonzero((apart < 0.7) & (turned < 5) & (sized < 0.05))
-    assert len(set(one)) > 0.7 * len(told.places)
+    message, result = mirrored(find_features(film), 256), find_features(np.ascontiguousarray(film[:, ::-1]))
+    apart = np.hypot(*(message.places[:, None, :2] - result.places[None, :, :2]).transpose(2, 0, 1))
+    turned = np.abs((message.places[:, None, 2] - result.places[None, :, 2] + 180) % 360 - 180)
+    sized = np.abs(message.places[:, None, 3] / result.places[None, :, 3] - 1)
+    item, other = np.nonzero((apart < 0.7) & (turned < 5) & (sized < 0.05))
+    assert len(set(item)) > 0.7 * len(message.places)
     # All descriptors have the length 512: the product tells how alike two are.
-    alike = (told.descriptors[one].astype(float) * found.descriptors[other]).sum(axis=1) / 512**2
+    alike = (message.descriptors[item].astype(float) * result.descriptors[other]).sum(axis=1) / 512**2
     assert np.median(alike) > 0.98
-    plain = find_features(film).descriptors[one].astype(float)
-    assert np.median((plain * found.descriptors[other]).sum(axis=1) / 512**2) < 0.9
+    plain = find_features(film).descriptors[item].astype(float)
+    assert np.median((plain * result.descriptors[other]).sum(axis=1) / 512**2) < 0.9
 
 
 def test_mirrored_twice_is_as_before() -> None:
@@ -34,9 +34,9 @@ def test_one_histogram_mirrored_by_hand() -> None:
     features = find_features(squared(phantom_films(4)[0]))._replace(
         places=np.array([[10, 20, 30, 5]], np.float32), descriptors=np.arange(128, dtype=np.uint8)[None]
     )
-    told = mirrored(features, 256)
-    assert told.places.tolist() == [[245, 20, 150, 5]]
-    cells = told.descriptors.reshape(4, 4, 8)
+    message = mirrored(features, 256)
+    assert message.places.tolist() == [[245, 20, 150, 5]]
+    cells = message.descriptors.reshape(4, 4, 8)
     assert cells[0, 1].tolist() == [3 * 32 + 8 + n for n in (0, 7, 6, 5, 4, 3, 2, 1)]
     assert cells[3, 0].tolist() == [0, 7, 6, 5, 4, 3, 2, 1]
 
@@ -63,9 +63,9 @@ def test_features_come_in_one_type_and_not_too_many() -> None:
 
 def test_the_same_film_has_the_same_features_again() -> None:
     film = squared(phantom_films(4)[3])
-    one, other = find_features(film), find_features(film.copy())
-    assert one.places.tobytes() == other.places.tobytes()
-    assert one.descriptors.tobytes() == other.descriptors.tobytes()
+    item, other = find_features(film), find_features(film.copy())
+    assert item.places.tobytes() == other.places.tobytes()
+    assert item.descriptors.tobytes() == other.descriptors.tobytes()
 
 
 def test_local_contrast_of_one_grey_is_the_middle() -> None:

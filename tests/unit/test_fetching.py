@@ -51,8 +51,8 @@ class Server:
 def server() -> Iterator[Server]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            found.asked.append(self.path)
-            answer = found.answers.get(self.path, Answer(b"nothing here", 404))
+            result.asked.append(self.path)
+            answer = result.answers.get(self.path, Answer(b"nothing here", 404))
             self.send_response(answer.status)
             self.send_header("Content-Length", str(len(answer.body)))
             self.end_headers()
@@ -66,9 +66,9 @@ def server() -> Iterator[Server]:
 
     closing = threading.Event()
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    found = Server(f"http://127.0.0.1:{http.server_address[1]}")
+    result = Server(f"http://127.0.0.1:{http.server_address[1]}")
     threading.Thread(target=http.serve_forever, daemon=True).start()
-    yield found
+    yield result
     closing.set()
     http.shutdown()
     http.server_close()
@@ -137,7 +137,7 @@ def left(table: Path) -> list[str]:
 
 
 def test_a_set_is_fetched_and_can_be_read(table: Path, server: Server) -> None:
-    said = "\n".join(fetch("a-set"))
+    output = "\n".join(fetch("a-set"))
     assert sorted(path.relative_to("data").as_posix() for path in Path("data/a-set").rglob("*.*")) == [
         "a-set/fractured/1.png",
         "a-set/not fractured/röntgen 2.png",
@@ -155,10 +155,10 @@ def test_a_set_is_fetched_and_can_be_read(table: Path, server: Server) -> None:
         "fractured/1.png": 1,
         "not fractured/röntgen 2.png": 0,
     }
-    assert "as published" in said
-    assert "CC-BY-4.0; cite Somebody 2020" in said
-    assert "section data: root: data/a-set, layout: folders" in said
-    assert "dvc add data/a-set" in said
+    assert "as published" in output
+    assert "CC-BY-4.0; cite Somebody 2020" in output
+    assert "section data: root: data/a-set, layout: folders" in output
+    assert "dvc add data/a-set" in output
     record = json.loads(Path("data/a-set.source.json").read_text())
     assert record["archives"][0]["sha256"] == hashlib.sha256(GOOD).hexdigest()
     assert record["licence"] == "CC-BY-4.0"
@@ -166,9 +166,9 @@ def test_a_set_is_fetched_and_can_be_read(table: Path, server: Server) -> None:
 
 def test_a_second_time_there_is_nothing_to_do(table: Path, server: Server) -> None:
     list(fetch("a-set"))
-    said = list(fetch("a-set"))
+    output = list(fetch("a-set"))
     assert server.asked == ["/set.zip"]
-    assert said[0].startswith("data/a-set: already there, fetched 20")
+    assert output[0].startswith("data/a-set: already there, fetched 20")
 
 
 def test_what_dvc_would_keep_is_what_came(table: Path) -> None:

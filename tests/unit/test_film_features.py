@@ -129,10 +129,10 @@ def test_skimage_finds_the_same_on_the_shrunk_film() -> None:
 
 def test_a_film_has_as_many_features_whatever_its_size() -> None:
     for side, image_size in ((64, 128), (192, 32), (128, 128)):
-        found = features_of(np.stack([noise(1, side), noise(2, side)]), image_size)
-        assert found.shape == (2, FEATURES)
-        assert found.dtype == np.float32
-        assert np.isfinite(found).all()
+        result = features_of(np.stack([noise(1, side), noise(2, side)]), image_size)
+        assert result.shape == (2, FEATURES)
+        assert result.dtype == np.float32
+        assert np.isfinite(result).all()
     assert features_of(np.empty((0, 64, 64), np.uint8), 64).shape == (0, FEATURES)
 
 
@@ -142,19 +142,19 @@ def test_a_film_has_as_many_features_whatever_its_size() -> None:
 def test_every_film_and_copy_has_its_row(pipeline: Pipeline, tmp_path: Path) -> None:
     params = FeatureParams(image_size=64)
     summary = features(pipeline.dataset, pipeline.augmented, tmp_path / "f", params)
-    films, copies, found = (
+    films, copies, result = (
         open_prepared(pipeline.dataset),
         open_prepared(pipeline.augmented),
         open_features(tmp_path / "f"),
     )
     assert (summary.films, summary.copies, summary.features) == (len(films.films), len(copies.films), FEATURES)
-    for prepared, rows in ((films, found.films), (copies, found.copies)):
+    for prepared, rows in ((films, result.films), (copies, result.copies)):
         assert rows.shape == (len(prepared.films), FEATURES)
         # Blocks are of 16: the first, one within, one behind a border, the last.
         for row in (0, 7, 17, len(rows) - 1):
             np.testing.assert_array_equal(rows[row], features_of(prepared.pixels[row][None], 64)[0])
-    assert found.info.image_size == 64
-    assert sum(found.info.parts.values()) == FEATURES
+    assert result.info.image_size == 64
+    assert sum(result.info.parts.values()) == FEATURES
 
 
 def test_the_same_bytes_twice_whatever_the_cores(pipeline: Pipeline, tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def made(
 
         def trained(name: str, params: Params) -> str:
             runs.run_step(describe(pack), {"dataset": pipeline.dataset, "model": folder / name}, params)
-            experiments = [one.experiment_id for one in client.search_experiments()]
+            experiments = [item.experiment_id for item in client.search_experiments()]
             return str(client.search_logged_models(experiments, max_results=1)[0].model_id)
 
         first = trained("first", PARAMS)
@@ -122,8 +122,8 @@ def store(made: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
     return made
 
 
-def seen(found: FilmSearch) -> list[tuple[str, str]]:
-    return [(model.model_id, role) for model, role in found.seen]
+def seen(result: FilmSearch) -> list[tuple[str, str]]:
+    return [(model.model_id, role) for model, role in result.seen]
 
 
 def test_a_film_is_found_in_each_role(store: Store) -> None:
@@ -140,20 +140,20 @@ def test_a_film_is_found_in_each_role(store: Store) -> None:
 
 def test_a_film_that_has_another_id_elsewhere_is_found_there_too(store: Store) -> None:
     film = store.films[(store.films["fold"] == 2).fillna(False)].iloc[-1]
-    for asked in (film["film_id"], "renamed", film["sha256"]):
-        found = models_that_saw(str(asked))
-        assert seen(found) == [(store.first, "train"), (store.second, "train")]
-        assert {name for name, *_ in found.contents} == {film["film_id"], "renamed"}
+    for requested in (film["film_id"], "renamed", film["sha256"]):
+        result = models_that_saw(str(requested))
+        assert seen(result) == [(store.first, "train"), (store.second, "train")]
+        assert {name for name, *_ in result.contents} == {film["film_id"], "renamed"}
 
 
 def test_a_model_is_named_as_people_know_it_and_others_models_are_left_out(store: Store) -> None:
-    found = models_that_saw(str(store.of(fold=2)["film_id"]))
-    first, second = (model for model, _ in found.seen)
+    result = models_that_saw(str(store.of(fold=2)["film_id"]))
+    first, second = (model for model, _ in result.seen)
     assert first.registered == ("fracture/1@champion",)
     assert second.registered == ()
     assert first.run_id == store.client.get_logged_model(store.first).source_run_id
-    assert found.models == 3
-    assert [model.model_id for model in found.unknown] == [store.old]
+    assert result.models == 3
+    assert [model.model_id for model in result.unknown] == [store.old]
 
 
 def test_a_film_is_known_by_hash_by_the_beginning_of_one_and_by_its_file(
@@ -161,8 +161,8 @@ def test_a_film_is_known_by_hash_by_the_beginning_of_one_and_by_its_file(
 ) -> None:
     film = store.of(fold=1)
     expected = [(store.first, "validation"), (store.second, "train")]
-    for asked in (film["sha256"], film["md5"], film["md5"][:8], film["sha256"][:8].upper()):
-        assert seen(models_that_saw(str(asked))) == expected
+    for requested in (film["sha256"], film["md5"], film["md5"][:8], film["sha256"][:8].upper()):
+        assert seen(models_that_saw(str(requested))) == expected
     paths = read_manifest(pipeline.manifest).set_index("film_id")["path"]
     copy = tmp_path / "another name.png"
     shutil.copy(pipeline.source / str(paths[film["film_id"]]), copy)
@@ -207,14 +207,14 @@ def test_an_evaluation_leads_to_the_model_it_measured(store: Store) -> None:
 
 def test_what_lineage_tells_of_a_model_has_its_films(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     print_lineage("models:/fracture/1", as_json=True)
-    told = json.loads(capsys.readouterr().out)
-    assert told["films"] == films_of("models:/fracture/1").to_dict("records")
-    (measured,) = told["evaluations"]
+    message = json.loads(capsys.readouterr().out)
+    assert message["films"] == films_of("models:/fracture/1").to_dict("records")
+    (measured,) = message["evaluations"]
     assert store.client.get_run(measured).data.tags[lineage.STEP] == "evaluate"
-    assert {film["role"] for film in told["films"]} == {"train", "validation", "test"}
+    assert {film["role"] for film in message["films"]} == {"train", "validation", "test"}
     print_lineage(store.old, as_json=True)
-    told = json.loads(capsys.readouterr().out)
-    assert (told["films"], told["evaluations"]) == (None, [])  # no list was kept
+    message = json.loads(capsys.readouterr().out)
+    assert (message["films"], message["evaluations"]) == (None, [])  # no list was kept
 
 
 def told_of(store: Store, *words: str) -> subprocess.CompletedProcess[str]:
@@ -232,8 +232,8 @@ def test_the_command_answers_in_words_and_in_json(store: Store) -> None:
     )
     assert lines[-2] == "2 of 2 models saw it"
     assert lines[-1].startswith(f"unknown {store.old}, made 20")
-    told = json.loads(told_of(store, "--film", str(film["md5"]), "--json").stdout)
-    assert [(one["model"], one["role"]) for one in told["seen"]] == [
+    message = json.loads(told_of(store, "--film", str(film["md5"]), "--json").stdout)
+    assert [(item["model"], item["role"]) for item in message["seen"]] == [
         (store.first, "validation"),
         (store.second, "train"),
     ]
@@ -271,8 +271,8 @@ def test_a_server_keeps_the_list_too(
     # Gone is not the same as not seen.
     for path in (tmp_path / "kept").rglob(FILMS):
         path.unlink()
-    found = models_that_saw(str(film))
-    assert (found.seen, [one.model_id for one in found.unknown]) == ([], [model.model_id])
+    result = models_that_saw(str(film))
+    assert (result.seen, [item.model_id for item in result.unknown]) == ([], [model.model_id])
 
 
 def test_an_evaluation_whose_films_are_gone_is_no_answer(store: Store) -> None:

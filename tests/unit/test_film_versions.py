@@ -48,9 +48,9 @@ def test_films_are_fetched_under_the_name_asked_for_and_gone_afterwards(films: F
 
 
 def test_a_folder_may_have_any_name(films: FilmRepository, tmp_path: Path) -> None:
-    there = tmp_path / "Röntgen films"
-    films.do("git", "clone", "-q", str(films.folder), str(there))
-    with fetched(str(there), "main", find_version(str(there), "main", "data/films").data) as folder:
+    location = tmp_path / "Röntgen films"
+    films.do("git", "clone", "-q", str(films.folder), str(location))
+    with fetched(str(location), "main", find_version(str(location), "main", "data/films").data) as folder:
         assert content(folder) == FILMS
 
 
@@ -65,9 +65,9 @@ def test_films_of_a_hash_are_fetched_though_the_branch_has_gone_on(tmp_path: Pat
     later = made.change({"2.png": b"two"})
     assert later != made.data
     assert find_version(str(made.folder), "main", "data/films").data == later
-    for data, there in ((made.data, {"1.png": b"one"}), (later, {"1.png": b"one", "2.png": b"two"})):
+    for data, location in ((made.data, {"1.png": b"one"}), (later, {"1.png": b"one", "2.png": b"two"})):
         with fetched(str(made.folder), "main", data) as folder:
-            assert content(folder) == there
+            assert content(folder) == location
 
 
 def test_films_that_a_stage_of_dvc_made_are_found_too(tmp_path: Path) -> None:
@@ -79,8 +79,8 @@ def test_films_that_a_stage_of_dvc_made_are_found_too(tmp_path: Path) -> None:
     made.do("dvc", "repro", "-q")
     made.do("dvc", "push", "-q")
     made.commit()
-    found = find_version(str(made.folder), "main", "data/drawn")
-    assert found.data == dvc_hash(made.folder / "data" / "drawn")
+    result = find_version(str(made.folder), "main", "data/drawn")
+    assert result.data == dvc_hash(made.folder / "data" / "drawn")
 
 
 @pytest.mark.parametrize(
@@ -135,8 +135,8 @@ def test_a_film_that_the_remote_lost_or_changed(tmp_path: Path, damage: str) -> 
         kept.unlink()
     else:
         kept.write_bytes(b"two")
-    said = "lacks a film" if damage == "missing" else "are not those asked for"
-    with pytest.raises(OsteonError, match=said), fetched(str(made.folder), "main", made.data):
+    output = "lacks a film" if damage == "missing" else "are not those asked for"
+    with pytest.raises(OsteonError, match=output), fetched(str(made.folder), "main", made.data):
         pass
 
 
@@ -189,8 +189,8 @@ def test_a_private_repository_is_cloned_and_its_password_is_not_said(films: Film
     films.do("git", "clone", "-q", "--bare", str(films.folder), str(bare))
     FilmRepository(bare, "", "").do("git", "update-server-info")
     with git_server(tmp_path, "reader", "sesame") as place:
-        found = find_version(f"http://reader:sesame@{place}/films.git", "main", "data/films")
-        assert found.data == films.data
+        result = find_version(f"http://reader:sesame@{place}/films.git", "main", "data/films")
+        assert result.data == films.data
         with pytest.raises(UnreachableError, match="cannot be cloned") as caught:
             find_version(f"http://reader:mellon@{place}/films.git", "main", "data/films")
         assert "mellon" not in str(caught.value)

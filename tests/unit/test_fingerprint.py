@@ -71,9 +71,9 @@ def test_of_many_changes_some_are_named() -> None:
 
 
 def test_what_was_left_is_read_as_json() -> None:
-    one, other = Fingerprint(data={"films": "a"}).model_dump_json(), Fingerprint().model_dump_json()
-    assert what_changed(other, one) == "data changed: films"
-    assert what_changed("f", one) == "what was left cannot be read"
+    item, other = Fingerprint(data={"films": "a"}).model_dump_json(), Fingerprint().model_dump_json()
+    assert what_changed(other, item) == "data changed: films"
+    assert what_changed("f", item) == "what was left cannot be read"
 
 
 def test_the_code_is_what_is_imported_directly_or_not_and_nothing_else(tmp_path: Path) -> None:

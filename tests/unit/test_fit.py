@@ -160,12 +160,12 @@ def run_fit(
             raise KilledError
 
     state = state or TrainingState(fingerprint=films_named("f"), precision="float32", stopping=validated)
-    asked = FilmBatches(prepared, rows_in(prepared.films, 0)) if validated else None
+    requested = FilmBatches(prepared, rows_in(prepared.films, 0)) if validated else None
     try:
         network, state = fit(
             lambda: build(64, params),
             batches_of(prepared, AugmentationParams(), params=params),
-            asked,
+            requested,
             params,
             state,
             checkpoint,
@@ -201,8 +201,8 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(
     assert left is not None
     assert left.epochs == 1
     continued, again = run_fit(prepared, tmp_path / "b", state=left)
-    assert [one["watched_auroc"] for one in again.history] == pytest.approx(
-        [one["watched_auroc"] for one in whole.state.history], abs=1e-4
+    assert [item["watched_auroc"] for item in again.history] == pytest.approx(
+        [item["watched_auroc"] for item in whole.state.history], abs=1e-4
     )
     for a, b in zip(whole.weights, continued, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-3)
@@ -228,9 +228,9 @@ def test_the_best_epochs_weights_are_kept_and_are_the_averaged_ones(prepared: Pr
     network.set_weights(weights)
     rows = rows_in(prepared.films, 0)
     logits = network.predict(prepared.pixels[rows][..., None], verbose=0)["finding"][:, 0]
-    found = roc_auc_score(prepared.films["label"].to_numpy(int)[rows], logits)
+    result = roc_auc_score(prepared.films["label"].to_numpy(int)[rows], logits)
     # Keras' AUC goes through 1,000 thresholds, scikit-learn's through all.
-    assert found == pytest.approx(max(one["watched_auroc"] for one in state.history), abs=0.02)
+    assert result == pytest.approx(max(item["watched_auroc"] for item in state.history), abs=0.02)
 
 
 def test_without_films_to_watch_the_last_epochs_averaged_weights_are_kept(
@@ -307,12 +307,12 @@ def test_a_network_learns_what_is_easy_to_see(prepared: PreparedFilms, tmp_path:
     marked = PreparedFilms(pixels, prepared.films.assign(boxes=boxes))
     params = SMALL.model_copy(update={"epochs": 20})
     weights, state = run_fit(marked, tmp_path / "a", params, build=build_network)
-    assert max(one["watched_auroc"] for one in state.history) > 0.9
+    assert max(item["watched_auroc"] for item in state.history) > 0.9
     network = build_network(64, params)
     network.set_weights(weights)
     rows = [row for row in rows_in(marked.films, 0) if marked.films["label"][row]]
     maps = network.predict(pixels[rows][..., None], verbose=0)["map"][..., 0]
-    hits = [map_of([eval(boxes[row])[0]], 64).ravel()[one.argmax()] for row, one in zip(rows, maps, strict=True)]  # noqa: S307
+    hits = [map_of([eval(boxes[row])[0]], 64).ravel()[item.argmax()] for row, item in zip(rows, maps, strict=True)]  # noqa: S307
     assert np.mean(hits) > 0.7
 
 
@@ -324,8 +324,8 @@ def test_precision_is_probed_only_when_asked(prepared: PreparedFilms) -> None:
         raise AssertionError("built a network to probe")
 
     assert choose_precision(never, batches_of(prepared), SMALL) == "float32"
-    asked = SMALL.model_copy(update={"precision": "auto"})
-    assert choose_precision(build, batches_of(prepared), asked) in ("float32", "mixed_bfloat16")
+    requested = SMALL.model_copy(update={"precision": "auto"})
+    assert choose_precision(build, batches_of(prepared), requested) in ("float32", "mixed_bfloat16")
 
 
 def test_a_checkpoint_of_other_films_or_parameters_is_not_taken(tmp_path: Path) -> None:

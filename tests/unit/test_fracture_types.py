@@ -42,7 +42,7 @@ def test_no_film_has_a_type() -> None:
 @given(st.lists(st.tuples(st.integers(0, 2), *[st.floats(0, 1)] * 3), min_size=3, max_size=30))
 def test_figures_are_scikit_learns(films: list[tuple[int, float, float, float]]) -> None:
     films = [(0, 0.1, 0.2, 0.3), (1, 0.3, 0.2, 0.1), (2, 0.2, 0.2, 0.2), *films]
-    truth, scores = np.array([one[0] for one in films]), np.array([one[1:] for one in films])
+    truth, scores = np.array([item[0] for item in films]), np.array([item[1:] for item in films])
     rows = measure_types([NAMES[number] for number in truth], scores, NAMES, 0.95)
     table = confusion_matrix(truth, scores.argmax(axis=1), labels=[0, 1, 2])
     assert [list(row.answers.values()) for row in rows] == table.tolist()

@@ -56,8 +56,8 @@ def operations(network: Any) -> list[Any]:
     traced = tf.function(lambda films: network(films, training=True)).get_concrete_function(
         tf.TensorSpec((4, *films.shape[1:]), films.dtype)
     )
-    found: list[Any] = traced.graph.get_operations()
-    return found
+    result: list[Any] = traced.graph.get_operations()
+    return result
 
 
 @every_network
@@ -94,7 +94,7 @@ def test_a_step_by_keras_own_layer(scale: bool, center: bool) -> None:
     copy = with_fused_normalisation(own)
     seen = tf.constant(draw.normal(1, 2, (4, 3, 2, 5)), tf.float32)
     pull = tf.constant(draw.normal(0, 1, (4, 3, 2, 5)), tf.float32)
-    found = []
+    result = []
     for network in (own, copy):
         with tf.GradientTape() as tape:
             tape.watch(seen)
@@ -102,8 +102,8 @@ def test_a_step_by_keras_own_layer(scale: bool, center: bool) -> None:
             loss = tf.reduce_sum(answer * pull)
         learnt = [variable.value for variable in network.trainable_variables]
         gradients = tape.gradient(loss, [seen, *learnt])
-        found.append([answer, *gradients, *network.get_weights()])
-    for a, b in zip(*found, strict=True):
+        result.append([answer, *gradients, *network.get_weights()])
+    for a, b in zip(*result, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
@@ -145,7 +145,7 @@ def test_in_half_the_precision_it_normalises_in_single() -> None:
     try:
         films = keras.Input((2, 2, 1))
         network = with_fused_normalisation(keras.Model(films, keras.layers.BatchNormalization(epsilon=1e-6)(films)))
-        (node,) = [one for one in operations(network) if one.type == "FusedBatchNormV3"]
+        (node,) = [item for item in operations(network) if item.type == "FusedBatchNormV3"]
         assert node.get_attr("T") == tf.float32
         seen = tf.constant(np.tile([[0.5, 1.0], [1.5, 2.0]], (3, 1, 1))[..., None], tf.float32)
         answer = network(seen, training=True)

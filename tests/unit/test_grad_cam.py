@@ -51,10 +51,10 @@ def test_of_a_network_with_a_map_it_looks_at_the_last_layer_with_places() -> Non
     """The map's maximum goes past that layer to the logit."""
     keras.utils.set_random_seed(0)
     squares = np.random.default_rng(0).integers(0, 256, (3, 64, 64), np.uint8)
-    found = grad_cam(build_network(64, TrainingParams(width=8)), squares)
-    assert found.shape == (3, 2, 2)
-    assert found.min() >= 0
-    assert set(found.max(axis=(1, 2)).tolist()) <= {0.0, 1.0}
+    result = grad_cam(build_network(64, TrainingParams(width=8)), squares)
+    assert result.shape == (3, 2, 2)
+    assert result.min() >= 0
+    assert set(result.max(axis=(1, 2)).tolist()) <= {0.0, 1.0}
 
 
 @pytest.mark.slow

@@ -85,14 +85,14 @@ def test_groups_are_the_finest_that_tear_no_sign(keys: list[tuple[int, int, int]
         {"film_id": f"f{number:02}", "patient_id": f"p{patient}", "sha256": f"s{content}"}
         for number, (patient, content, _) in enumerate(keys)
     ]
-    found = groups_of(rows, [f"x{pixel}" for _, _, pixel in keys])
+    result = groups_of(rows, [f"x{pixel}" for _, _, pixel in keys])
     closure = list(range(len(keys)))
     for _ in keys:
         for i, a in enumerate(keys):
             for j, b in enumerate(keys):
                 if any(x == y for x, y in zip(a, b, strict=True)):
                     closure[i] = closure[j] = min(closure[i], closure[j])
-    assert pd.factorize(pd.Series(found))[0].tolist() == pd.factorize(pd.Series(closure))[0].tolist()
+    assert pd.factorize(pd.Series(result))[0].tolist() == pd.factorize(pd.Series(closure))[0].tolist()
 
 
 def test_groups_are_named_as_the_column_is_and_numbered_in_one_type() -> None:

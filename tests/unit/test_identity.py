@@ -47,8 +47,8 @@ def patients(*ids: object) -> list[str | None]:
 
 
 def test_padding_and_outer_spaces_do_not_make_another_patient() -> None:
-    one, *others = patients("4711", "4711 ", " 4711", "4711\0", "4711 \n")
-    assert set(others) == {one}
+    item, *others = patients("4711", "4711 ", " 4711", "4711\0", "4711 \n")
+    assert set(others) == {item}
     assert len(set(patients("4711", "04711", "47 11", "4711a", "4711"))) == 4
 
 
@@ -60,10 +60,10 @@ def test_no_id_is_no_patient() -> None:
 def test_the_same_patients_stay_the_same_and_no_id_stays(ids: list[str]) -> None:
     hashed = patients(*ids)
     bare = [text.strip(" \t\r\n\0") or None for text in ids]
-    for one, its_hash in zip(bare, hashed, strict=True):
-        assert (one is None) == (its_hash is None)
+    for item, its_hash in zip(bare, hashed, strict=True):
+        assert (item is None) == (its_hash is None)
         for other, other_hash in zip(bare, hashed, strict=True):
-            assert (one == other) == (its_hash == other_hash)
+            assert (item == other) == (its_hash == other_hash)
     assert not set(hashed) & set(filter(None, ids))
 
 

@@ -32,9 +32,9 @@ SETTINGS = settings(deadline=None, max_examples=60)
     ],
 )
 def test_wilson_as_printed(successes: int, trials: int, low: float, high: float) -> None:
-    found = wilson(successes, trials, 0.95)
-    assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
-    assert found.value == successes / trials
+    result = wilson(successes, trials, 0.95)
+    assert (result.low, result.high) == pytest.approx((low, high), abs=5e-5)
+    assert result.value == successes / trials
 
 
 @SETTINGS
@@ -45,8 +45,8 @@ def test_wilson_is_the_closed_formula(counts: tuple[int, int], confidence: float
     p, z = successes / n, stats.norm.ppf((1 + confidence) / 2)
     middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-    found = wilson(successes, n, confidence)
-    assert (found.low, found.high) == pytest.approx((middle - half, middle + half), abs=1e-9)
+    result = wilson(successes, n, confidence)
+    assert (result.low, result.high) == pytest.approx((middle - half, middle + half), abs=1e-9)
 
 
 def test_a_proportion_of_nothing_is_not_defined() -> None:
@@ -56,9 +56,9 @@ def test_a_proportion_of_nothing_is_not_defined() -> None:
 @SETTINGS
 @given(st.lists(st.booleans(), min_size=2, max_size=200), st.floats(0.5, 0.999))
 def test_with_a_film_a_group_it_is_wilsons(hits: list[bool], confidence: float) -> None:
-    found = wilson_in_groups(np.array(hits), np.arange(len(hits)), confidence)
+    result = wilson_in_groups(np.array(hits), np.arange(len(hits)), confidence)
     expected = wilson(sum(hits), len(hits), confidence)
-    assert (found.value, found.low, found.high) == pytest.approx(
+    assert (result.value, result.low, result.high) == pytest.approx(
         (expected.value, expected.low, expected.high), abs=1e-9
     )
 
@@ -67,11 +67,11 @@ def test_with_a_film_a_group_it_is_wilsons(hits: list[bool], confidence: float) 
 @given(st.lists(st.booleans(), min_size=2, max_size=50), st.integers(2, 6))
 def test_copies_in_their_films_group_hardly_add_to_what_a_proportion_is_worth(hits: list[bool], copies: int) -> None:
     groups = np.repeat(np.arange(len(hits)), copies)
-    found = wilson_in_groups(np.repeat(hits, copies), groups, 0.95)
+    result = wilson_in_groups(np.repeat(hits, copies), groups, 0.95)
     once = wilson(sum(hits), len(hits), 0.95)
-    assert found.value == pytest.approx(once.value)
-    assert found.high - found.low >= once.high - once.low - 1e-9  # type: ignore[operator]
-    assert found.high - found.low <= 1.5 * (once.high - once.low)  # type: ignore[operator]
+    assert result.value == pytest.approx(once.value)
+    assert result.high - result.low >= once.high - once.low - 1e-9  # type: ignore[operator]
+    assert result.high - result.low <= 1.5 * (once.high - once.low)  # type: ignore[operator]
 
 
 def test_a_proportion_in_groups_by_hand() -> None:
@@ -80,18 +80,18 @@ def test_a_proportion_in_groups_by_hand() -> None:
     Residuals by group 0.75, 0.75, −0.25, −1.25, their squares 2.75; variance 2.75 / 64 · 4/3 = 0.0573 against
     5/8 · 3/8 / 7 = 0.0335 of films: the design effect is 1.711, and eight films are worth 4.675.
     """
-    found = wilson_in_groups(np.array([1, 1, 1, 1, 1, 0, 0, 0], bool), np.arange(8) // 2, 0.95)
+    result = wilson_in_groups(np.array([1, 1, 1, 1, 1, 0, 0, 0], bool), np.arange(8) // 2, 0.95)
     worth = 8 / ((2.75 / 64 * 4 / 3) / (15 / 64 / 7))
     assert worth == pytest.approx(4.675, abs=1e-3)
     z = stats.norm.ppf(0.975)
     middle = (5 / 8 + z**2 / (2 * worth)) / (1 + z**2 / worth)
-    assert found.value == 5 / 8
-    assert (found.low + found.high) / 2 == pytest.approx(middle)  # type: ignore[operator]
+    assert result.value == 5 / 8
+    assert (result.low + result.high) / 2 == pytest.approx(middle)  # type: ignore[operator]
 
 
 def test_where_every_film_is_a_hit_a_group_counts_as_a_film() -> None:
-    found = wilson_in_groups(np.ones(12, bool), np.arange(12) // 3, 0.95)
-    assert (found.value, found.low, found.high) == pytest.approx((1.0, wilson(4, 4, 0.95).low, 1.0))
+    result = wilson_in_groups(np.ones(12, bool), np.arange(12) // 3, 0.95)
+    assert (result.value, result.low, result.high) == pytest.approx((1.0, wilson(4, 4, 0.95).low, 1.0))
     assert wilson_in_groups(np.zeros(0, bool), np.zeros(0, np.int64), 0.95) == UNDEFINED
 
 
@@ -116,9 +116,9 @@ def test_two_groups_have_a_design_effect_and_one_group_counts_as_one_film(groups
 def test_a_difference_of_proportions_as_printed(
     one: tuple[int, int], other: tuple[int, int], low: float, high: float
 ) -> None:
-    found = difference(wilson(*one, 0.95), wilson(*other, 0.95))
-    assert found.value == pytest.approx(one[0] / one[1] - other[0] / other[1])
-    assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
+    result = difference(wilson(*one, 0.95), wilson(*other, 0.95))
+    assert result.value == pytest.approx(one[0] / one[1] - other[0] / other[1])
+    assert (result.low, result.high) == pytest.approx((low, high), abs=5e-5)
 
 
 def test_a_difference_from_nothing_is_not_defined() -> None:
@@ -145,11 +145,11 @@ def naive_delong(labels: Labels, scores: Floats, confidence: float) -> Estimate:
     return Estimate(auroc, max(0, auroc - half), min(1, auroc + half))
 
 
-def numbers(found: Estimate) -> tuple[float, float, float]:
-    assert found.value is not None
-    assert found.low is not None
-    assert found.high is not None
-    return found.value, found.low, found.high
+def numbers(result: Estimate) -> tuple[float, float, float]:
+    assert result.value is not None
+    assert result.low is not None
+    assert result.high is not None
+    return result.value, result.low, result.high
 
 
 @st.composite
@@ -243,8 +243,8 @@ def test_delong_covers_the_truth() -> None:
     """Scores N(1, 1) and N(0, 1): AUROC is Φ(1/√2). 400 tests of 40 + 60 films; 95 % ± 3 standard errors."""
     rng = np.random.default_rng(0)
     labels, truth = np.repeat([1, 0], [40, 60]), stats.norm.cdf(np.sqrt(0.5))
-    found = [numbers(delong(labels, rng.normal(labels, 1), 0.95)) for _ in range(400)]
-    covered = np.mean([low <= truth <= high for _, low, high in found])
+    result = [numbers(delong(labels, rng.normal(labels, 1), 0.95)) for _ in range(400)]
+    covered = np.mean([low <= truth <= high for _, low, high in result])
     assert 0.91 < covered < 0.985
 
 
@@ -263,8 +263,8 @@ def one_stratum(labels: Labels) -> Labels:
 @given(scored(least=1), st.sampled_from([0.8, 0.95]))
 def test_in_one_stratum_with_a_film_a_group_it_is_delongs(films: tuple[Labels, Floats], confidence: float) -> None:
     labels, scores = films
-    found = auroc_in_strata(labels, scores, alone(labels), one_stratum(labels), confidence)
-    assert numbers(found) == pytest.approx(numbers(delong(labels, scores, confidence)), abs=1e-12)
+    result = auroc_in_strata(labels, scores, alone(labels), one_stratum(labels), confidence)
+    assert numbers(result) == pytest.approx(numbers(delong(labels, scores, confidence)), abs=1e-12)
 
 
 @SETTINGS
@@ -273,8 +273,8 @@ def test_copies_in_their_films_group_change_nothing(films: tuple[Labels, Floats]
     labels, scores = films
     once = auroc_in_strata(labels, scores, alone(labels), one_stratum(labels), 0.95)
     many = np.repeat(labels, copies)
-    found = auroc_in_strata(many, np.repeat(scores, copies), alone(labels).repeat(copies), one_stratum(many), 0.95)
-    assert numbers(found) == pytest.approx(numbers(once), abs=1e-12)
+    result = auroc_in_strata(many, np.repeat(scores, copies), alone(labels).repeat(copies), one_stratum(many), 0.95)
+    assert numbers(result) == pytest.approx(numbers(once), abs=1e-12)
 
 
 @SETTINGS
@@ -288,11 +288,11 @@ def test_it_is_the_share_of_the_pairs_of_one_stratum(films: tuple[Labels, Floats
         for b in np.flatnonzero(labels == 0)
         if strata[a] == strata[b]
     ]
-    found = auroc_in_strata(labels, scores, alone(labels), strata, 0.95)
+    result = auroc_in_strata(labels, scores, alone(labels), strata, 0.95)
     if not pairs:
-        assert found == UNDEFINED
+        assert result == UNDEFINED
         return
-    value, low, high = numbers(found)
+    value, low, high = numbers(result)
     assert value == pytest.approx(np.mean(pairs))
     assert 0 <= low <= value <= high <= 1
     # What separates the strata themselves does not count.
@@ -317,25 +317,25 @@ def test_the_variance_is_obuchowskis() -> None:
     s01 = i01 / ((i01 - 1) * n) * (v01**2).sum()
     s11 = i / (i - 1) * (v10 * v01).sum()
     half = 1.959963985 * np.sqrt(s10 / m + s01 / n + 2 * s11 / (m * n))
-    found = numbers(auroc_in_strata(labels, scores, groups, one_stratum(labels), 0.95))
+    result = numbers(auroc_in_strata(labels, scores, groups, one_stratum(labels), 0.95))
     # The paper's factor of the last term takes all groups, ours those that have a film of each class.
-    assert found == pytest.approx((auroc, auroc - half, auroc + half), abs=2e-3)
+    assert result == pytest.approx((auroc, auroc - half, auroc + half), abs=2e-3)
 
 
 def test_classes_parted_in_every_stratum_count_groups_not_films() -> None:
     """Eight groups of five positive films each: as sure as eight films."""
     groups = np.arange(80) // 5
     labels = (groups < 8).astype(np.int64)
-    found = auroc_in_strata(labels, labels + 0.1 * (groups % 2), groups, groups % 2, 0.95)
-    assert numbers(found) == pytest.approx((1.0, 0.025 ** (1 / 8), 1.0))
+    result = auroc_in_strata(labels, labels + 0.1 * (groups % 2), groups, groups % 2, 0.95)
+    assert numbers(result) == pytest.approx((1.0, 0.025 ** (1 / 8), 1.0))
 
 
 def test_a_score_that_says_nothing_is_worth_a_half() -> None:
     """Models of two folds that each gave its films one score, the share of what they learned from."""
     labels = np.array([1, 1, 0, 0, 0, 1, 0, 0, 0, 0])
     folds = np.repeat([0, 1], 5)
-    found = auroc_in_strata(labels, np.where(folds == 0, 0.2, 0.4), alone(labels), folds, 0.95)
-    assert found.value == 0.5
+    result = auroc_in_strata(labels, np.where(folds == 0, 0.2, 0.4), alone(labels), folds, 0.95)
+    assert result.value == 0.5
 
 
 def test_its_interval_covers_the_truth_where_films_of_a_group_are_alike() -> None:
@@ -363,24 +363,24 @@ def test_its_interval_covers_the_truth_where_films_of_a_group_are_alike() -> Non
 def test_shares_of_0_and_1_have_clopper_and_pearsons_interval(counts: tuple[int, int], confidence: float) -> None:
     successes, n = counts
     exact = stats.binomtest(successes, n).proportion_ci(confidence, method="exact")
-    found = mean_share(np.repeat([1.0, 0.0], [successes, n - successes]), confidence, binary=True)
-    assert numbers(found) == pytest.approx((successes / n, exact.low, exact.high), abs=1e-7)
+    result = mean_share(np.repeat([1.0, 0.0], [successes, n - successes]), confidence, binary=True)
+    assert numbers(result) == pytest.approx((successes / n, exact.low, exact.high), abs=1e-7)
 
 
 def test_the_p_of_other_shares_by_hand() -> None:
     """100 shares that add up to 2.5, mean in question 0.05; and to 0.25, where Bentkus' bound is the larger."""
     hoeffding = np.exp(-100 * (0.025 * np.log(0.025 / 0.05) + 0.975 * np.log(0.975 / 0.95)))
     bentkus = np.e * stats.binom.cdf(3, 100, 0.05)
-    found = hoeffding_bentkus_p_value(np.array([2.5, 0.0, 7.0]), 100, 0.05, binary=False)
-    assert found == pytest.approx([min(hoeffding, bentkus), 0.95**100, 1.0])
+    result = hoeffding_bentkus_p_value(np.array([2.5, 0.0, 7.0]), 100, 0.05, binary=False)
+    assert result == pytest.approx([min(hoeffding, bentkus), 0.95**100, 1.0])
     assert bentkus > hoeffding
-    (found,) = hoeffding_bentkus_p_value(np.array([40.0]), 100, 0.5, binary=False)
-    assert found == pytest.approx(np.e * stats.binom.cdf(40, 100, 0.5))
+    (result,) = hoeffding_bentkus_p_value(np.array([40.0]), 100, 0.5, binary=False)
+    assert result == pytest.approx(np.e * stats.binom.cdf(40, 100, 0.5))
 
 
 def test_where_no_share_is_lost_other_shares_are_as_good_as_0_and_1() -> None:
-    found = mean_share(np.ones(59), 0.9, binary=False)
-    assert numbers(found) == pytest.approx((1.0, 0.05 ** (1 / 59), 1.0))
+    result = mean_share(np.ones(59), 0.9, binary=False)
+    assert numbers(result) == pytest.approx((1.0, 0.05 ** (1 / 59), 1.0))
     assert mean_share(np.zeros(0), 0.9, binary=True) == UNDEFINED
 
 
@@ -395,9 +395,9 @@ def test_thirds_that_add_up_to_a_whole_are_whole() -> None:
 @pytest.mark.parametrize("shape", [(8.0, 0.5), (0.1, 0.1), (1.0, 1.0)])
 def test_the_mean_of_shares_is_covered_at_least_as_often_as_said(shape: tuple[float, float]) -> None:
     rng, truth = np.random.default_rng(0), shape[0] / sum(shape)
-    found = [numbers(mean_share(rng.beta(*shape, 40), 0.9, binary=False)) for _ in range(200)]
-    assert np.mean([low <= truth <= high for _, low, high in found]) >= 0.9
-    assert all(0 <= low <= value <= high <= 1 for value, low, high in found)
+    result = [numbers(mean_share(rng.beta(*shape, 40), 0.9, binary=False)) for _ in range(200)]
+    assert np.mean([low <= truth <= high for _, low, high in result]) >= 0.9
+    assert all(0 <= low <= value <= high <= 1 for value, low, high in result)
 
 
 # ---------------------------------------------------------------- two scores on the same films
@@ -422,10 +422,10 @@ def compared(labels: Labels, scores: Floats, others: Floats, confidence: float =
 def test_the_paired_test_by_hand() -> None:
     """AUROC 3/4 and 5/6. Differences of the parts: 1/3 and −1/2; −1/2, 1/4 and 0. Variance 25/144 + 7/144."""
     labels = np.array([1, 1, 0, 0, 0])
-    found = compared(labels, np.array([0.8, 0.4, 0.6, 0.4, 0.2]), np.array([0.7, 0.9, 0.1, 0.8, 0.3]))
+    result = compared(labels, np.array([0.8, 0.4, 0.6, 0.4, 0.2]), np.array([0.7, 0.9, 0.1, 0.8, 0.3]))
     half = 1.959963985 * np.sqrt(2 / 9)
-    assert numbers(found.auroc) == pytest.approx((-1 / 12, -1.0, -1 / 12 + half))
-    assert found.p == pytest.approx(2 * stats.norm.sf(1 / (4 * np.sqrt(2))))
+    assert numbers(result.auroc) == pytest.approx((-1 / 12, -1.0, -1 / 12 + half))
+    assert result.p == pytest.approx(2 * stats.norm.sf(1 / (4 * np.sqrt(2))))
 
 
 # The 43 complete patients of DeLong et al. 1988 as the SAS/STAT guide lists them: albumin, total protein, Krebs and
@@ -443,10 +443,10 @@ def test_the_paired_test_on_delongs_patients() -> None:
     albumin, protein, score, helped = np.array(PATIENTS.split(), np.float64).reshape(-1, 4).T
     labels = helped.astype(np.int64)
     for test, expected, error, p in ((albumin, 0.0108, 0.0953, 0.9102), (protein, -0.0780, 0.1046, 0.4561)):
-        found = compared(labels, test, -score)
-        value, low, high = numbers(found.auroc)
+        result = compared(labels, test, -score)
+        value, low, high = numbers(result.auroc)
         assert (value, (high - low) / (2 * 1.959964)) == pytest.approx((expected, error), abs=5e-5)
-        assert found.p == pytest.approx(p, abs=5e-5)
+        assert result.p == pytest.approx(p, abs=5e-5)
 
 
 @SETTINGS
@@ -459,11 +459,11 @@ def test_the_paired_test_is_that_of_all_pairs(
     value, error = naive_difference(labels, scores, others)
     assume(error > 1e-9)
     half = stats.norm.ppf((1 + confidence) / 2) * error
-    found = compared(labels, scores, others, confidence)
-    assert numbers(found.auroc) == pytest.approx((value, max(-1, value - half), min(1, value + half)), abs=1e-9)
-    assert found.p == pytest.approx(2 * stats.norm.sf(abs(value) / error), abs=1e-9)
+    result = compared(labels, scores, others, confidence)
+    assert numbers(result.auroc) == pytest.approx((value, max(-1, value - half), min(1, value + half)), abs=1e-9)
+    assert result.p == pytest.approx(2 * stats.norm.sf(abs(value) / error), abs=1e-9)
     turned = compared(labels, others, scores, confidence)
-    assert turned.p == pytest.approx(found.p)
+    assert turned.p == pytest.approx(result.p)
     assert turned.auroc.value == pytest.approx(-value)
 
 
@@ -473,7 +473,7 @@ def test_the_paired_test_agrees_with_swapping_the_scores_of_films() -> None:
     labels = np.repeat([1, 0], [60, 90])
     film = rng.normal(labels, 1)
     scores, others = film + rng.normal(0.1 * labels, 0.6, 150), film + rng.normal(0, 0.6, 150)
-    found = compared(labels, scores, others)
+    result = compared(labels, scores, others)
 
     def auroc(of: Floats) -> Floats:
         return np.asarray((stats.rankdata(of, axis=1)[:, :60].sum(axis=1) - 60 * 61 / 2) / (60 * 90))
@@ -481,10 +481,10 @@ def test_the_paired_test_agrees_with_swapping_the_scores_of_films() -> None:
     swap = rng.random((4000, 150)) < 0.5
     swap[0] = False
     swapped = auroc(np.where(swap, others, scores)) - auroc(np.where(swap, scores, others))
-    assert found.auroc.value == pytest.approx(swapped[0])
-    assert found.p is not None
-    assert 0.01 < found.p < 0.5
-    assert found.p == pytest.approx((np.abs(swapped) >= abs(swapped[0])).mean(), abs=0.03)
+    assert result.auroc.value == pytest.approx(swapped[0])
+    assert result.p is not None
+    assert 0.01 < result.p < 0.5
+    assert result.p == pytest.approx((np.abs(swapped) >= abs(swapped[0])).mean(), abs=0.03)
 
 
 def test_its_standard_error_is_that_of_a_bootstrap_over_groups() -> None:
@@ -493,8 +493,8 @@ def test_its_standard_error_is_that_of_a_bootstrap_over_groups() -> None:
     labels, folds = rng.integers(0, 2, len(groups)), groups % 3
     patient = rng.normal(0, 0.7, 80)[groups]
     scores, others = labels + patient + rng.normal(0, 0.7, (2, len(groups)))
-    found = compare_aurocs(labels, scores, others, groups, folds, 0.95)
-    _, low, high = numbers(found.auroc)
+    result = compare_aurocs(labels, scores, others, groups, folds, 0.95)
+    _, low, high = numbers(result.auroc)
 
     drawn = []
     for weights in group_weights(groups, labels, 400, 1):
@@ -513,9 +513,9 @@ def test_copies_in_their_films_group_change_nothing_in_the_paired_test(
     others = np.array(data.draw(st.permutations(scores.tolist())))
     once = compared(labels, scores, others)
     many = [np.repeat(values, copies) for values in (labels, scores, others, alone(labels), one_stratum(labels))]
-    found = compare_aurocs(*many, 0.95)
-    assert numbers(found.auroc) == pytest.approx(numbers(once.auroc), abs=1e-9)
-    assert found.p == pytest.approx(once.p, abs=1e-9)
+    result = compare_aurocs(*many, 0.95)
+    assert numbers(result.auroc) == pytest.approx(numbers(once.auroc), abs=1e-9)
+    assert result.p == pytest.approx(once.p, abs=1e-9)
 
 
 def test_films_of_different_strata_are_not_compared() -> None:
@@ -531,20 +531,20 @@ def test_models_that_always_differ_are_not_taken_for_certain() -> None:
     """8 positive films, all ranked right by one and wrong by the other: the sign test's p, 2/2⁸."""
     labels = np.repeat([1, 0], [8, 30])
     scores = labels + np.linspace(0, 0.5, 38)
-    found, agree = compared(labels, scores, -scores), 0.025 ** (1 / 8)
-    assert numbers(found.auroc) == pytest.approx((1.0, 2 * agree - 1, 1.0))
-    assert found.p == pytest.approx(2 / 2**8)
+    result, agree = compared(labels, scores, -scores), 0.025 ** (1 / 8)
+    assert numbers(result.auroc) == pytest.approx((1.0, 2 * agree - 1, 1.0))
+    assert result.p == pytest.approx(2 / 2**8)
     # Right against a coin: 1/2 better everywhere. p is where the interval's end is 0.
-    found = compared(labels, scores, np.zeros(38))
-    assert numbers(found.auroc) == pytest.approx((0.5, 1.5 * agree - 1, 1 - agree / 2))
-    assert found.p == pytest.approx(2 * 1.5**-8)
-    assert compared(labels, scores, np.zeros(38), 1 - found.p).auroc.low == pytest.approx(0, abs=1e-12)
+    result = compared(labels, scores, np.zeros(38))
+    assert numbers(result.auroc) == pytest.approx((0.5, 1.5 * agree - 1, 1 - agree / 2))
+    assert result.p == pytest.approx(2 * 1.5**-8)
+    assert compared(labels, scores, np.zeros(38), 1 - result.p).auroc.low == pytest.approx(0, abs=1e-12)
 
 
 def test_a_model_is_no_better_than_itself() -> None:
     labels = np.array([1, 1, 0, 1, 0])
-    found = compared(labels, np.array([0.1, 0.4, 0.3, 0.9, 0.2]), np.array([0.1, 0.4, 0.3, 0.9, 0.2]))
-    assert (found.auroc.value, found.p) == (0, 1)
+    result = compared(labels, np.array([0.1, 0.4, 0.3, 0.9, 0.2]), np.array([0.1, 0.4, 0.3, 0.9, 0.2]))
+    assert (result.auroc.value, result.p) == (0, 1)
 
 
 def test_one_group_of_a_class_says_little_about_a_difference_either() -> None:
@@ -558,8 +558,8 @@ def test_one_group_of_a_class_says_little_about_a_difference_either() -> None:
 
 def test_without_both_classes_in_a_stratum_there_is_nothing_to_compare() -> None:
     labels, scores = np.array([1, 1, 0, 0]), np.arange(4.0)
-    found = compare_aurocs(labels, scores, -scores, alone(labels), labels, 0.95)
-    assert found == Difference(UNDEFINED, None)
+    result = compare_aurocs(labels, scores, -scores, alone(labels), labels, 0.95)
+    assert result == Difference(UNDEFINED, None)
 
 
 def test_two_models_that_are_alike_differ_as_rarely_as_said() -> None:
@@ -584,21 +584,21 @@ def test_aurocs_over_folds_by_hand() -> None:
     labels = np.array([1, 1, 0, 0, 1, 0, 0, 0])
     scores = np.array([0.2, 0.4, 0.1, 0.3, 0.9, 0.8, 0.7, 0.5])
     folds = np.array([0, 0, 0, 0, 1, 1, 1, 2])
-    found = auroc_over_folds(labels, scores, alone(labels), folds, 0.95)
-    assert found.folds == {0: 0.75, 1: 1.0}
-    assert (found.mean, found.sd) == pytest.approx((0.875, 0.25 / np.sqrt(2)))
-    assert found.within.value == pytest.approx(5 / 6)
+    result = auroc_over_folds(labels, scores, alone(labels), folds, 0.95)
+    assert result.folds == {0: 0.75, 1: 1.0}
+    assert (result.mean, result.sd) == pytest.approx((0.875, 0.25 / np.sqrt(2)))
+    assert result.within.value == pytest.approx(5 / 6)
     # 0.2 outranks one negative film of five, 0.4 two, 0.9 all.
-    assert found.pooled == auroc_in_strata(labels, scores, alone(labels), one_stratum(labels), 0.95)
-    assert found.pooled.value == pytest.approx(8 / 15)
+    assert result.pooled == auroc_in_strata(labels, scores, alone(labels), one_stratum(labels), 0.95)
+    assert result.pooled.value == pytest.approx(8 / 15)
 
 
 def test_one_fold_has_no_deviation_and_none_no_figure() -> None:
     labels, folds = np.array([1, 0, 1]), np.array([3, 3, 4])
-    found = auroc_over_folds(labels, np.array([0.5, 0.1, 0.2]), alone(labels), folds, 0.95)
-    assert (found.folds, found.mean, found.sd) == ({3: 1.0}, 1.0, None)
-    found = auroc_over_folds(labels, np.array([0.5, 0.1, 0.2]), alone(labels), np.arange(3), 0.95)
-    assert (found.folds, found.mean, found.sd, found.within) == ({}, None, None, UNDEFINED)
+    result = auroc_over_folds(labels, np.array([0.5, 0.1, 0.2]), alone(labels), folds, 0.95)
+    assert (result.folds, result.mean, result.sd) == ({3: 1.0}, 1.0, None)
+    result = auroc_over_folds(labels, np.array([0.5, 0.1, 0.2]), alone(labels), np.arange(3), 0.95)
+    assert (result.folds, result.mean, result.sd, result.within) == ({}, None, None, UNDEFINED)
 
 
 # ---------------------------------------------------------------- bootstrap over groups
@@ -666,10 +666,10 @@ def test_weighing_in_blocks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     groups, labels = np.array([0, 0, 1, 2, 2, 2, 3]), np.array([1, 1, 0, 0, 0, 1, 0])
     values = np.random.default_rng(0).normal(size=7)
     weights = group_weights(groups, labels, 1000, 4)
-    found = bootstrap(weighted_mean(values), weights, 0.9)
+    result = bootstrap(weighted_mean(values), weights, 0.9)
     monkeypatch.setattr("osteon.statistics.bootstrap.BLOCK", 21)
     np.testing.assert_array_equal(group_weights(groups, labels, 1000, 4), weights)
-    assert numbers(bootstrap(weighted_mean(values), weights, 0.9)) == pytest.approx(numbers(found), rel=1e-12)
+    assert numbers(bootstrap(weighted_mean(values), weights, 0.9)) == pytest.approx(numbers(result), rel=1e-12)
 
 
 def weighted_mean(values: Floats) -> Callable[[Floats], Floats]:
@@ -679,23 +679,23 @@ def weighted_mean(values: Floats) -> Callable[[Floats], Floats]:
 def test_the_bootstraps_percentiles_by_hand() -> None:
     """Five samples whose means are 1, 2, 3, 4, 5: percentile 10 is 1.4, percentile 90 is 4.6."""
     weights = np.eye(5)[[3, 0, 4, 2, 1]]
-    found = bootstrap(weighted_mean(np.array([1.0, 2, 3, 4, 5])), weights, 0.8)
-    assert numbers(found) == pytest.approx((3.0, 1.4, 4.6))
+    result = bootstrap(weighted_mean(np.array([1.0, 2, 3, 4, 5])), weights, 0.8)
+    assert numbers(result) == pytest.approx((3.0, 1.4, 4.6))
 
 
 def test_the_bootstraps_percentiles_are_numpys() -> None:
     rng = np.random.default_rng(0)
     values, weights = rng.normal(size=40), group_weights(np.arange(40) // 3, np.arange(40) % 2, 300, 5)
     means = [np.average(values, weights=row) for row in weights]
-    found = bootstrap(weighted_mean(values), weights, 0.9)
-    assert numbers(found) == pytest.approx((values.mean(), *np.percentile(means, [5, 95])))
+    result = bootstrap(weighted_mean(values), weights, 0.9)
+    assert numbers(result) == pytest.approx((values.mean(), *np.percentile(means, [5, 95])))
 
 
 def test_a_biased_bootstrap_does_not_leave_the_value_outside() -> None:
     for value, low, high in ((0.0, 0.0, 2.5), (9.0, 1.5, 9.0)):
         figures = {1: np.array([value]), 3: np.array([1.0, 2.0, 3.0])}
-        found = bootstrap(lambda weights, figures=figures: figures[len(weights)], np.ones((3, 2)), 0.5)
-        assert numbers(found) == pytest.approx((value, low, high))
+        result = bootstrap(lambda weights, figures=figures: figures[len(weights)], np.ones((3, 2)), 0.5)
+        assert numbers(result) == pytest.approx((value, low, high))
 
 
 def test_samples_without_the_figure_are_left_out_and_none_at_all_is_not_defined() -> None:

@@ -146,13 +146,13 @@ def test_mura_reads_its_paths_and_keeps_its_finding_apart(tmp_path: Path) -> Non
     write(tmp_path / "MURA-v1.1/valid/XR_HAND/patient00006/study2_negative/image1.png", PNG)
     write(tmp_path / "MURA-v1.1/valid/elsewhere.png", PNG)
     films = by_id(tmp_path, "mura")
-    one = films["MURA-v1.1/train/XR_WRIST/patient00006/study1_positive/image1.png"]
-    assert (one["label"], one["finding"], one["region"], one["given_split"]) == (1, "abnormal", "wrist", "train")
-    assert (one["patient_id"], one["study_id"]) == ids("patient00006", "patient00006/wrist/study1")
+    item = films["MURA-v1.1/train/XR_WRIST/patient00006/study1_positive/image1.png"]
+    assert (item["label"], item["finding"], item["region"], item["given_split"]) == (1, "abnormal", "wrist", "train")
+    assert (item["patient_id"], item["study_id"]) == ids("patient00006", "patient00006/wrist/study1")
     two = films["MURA-v1.1/valid/XR_HAND/patient00006/study2_negative/image1.png"]
     assert (two["label"], two["given_split"]) == (0, "val")
-    assert two["patient_id"] == one["patient_id"]
-    assert two["study_id"] != one["study_id"]
+    assert two["patient_id"] == item["patient_id"]
+    assert two["study_id"] != item["study_id"]
     assert "path is not" in str(films["MURA-v1.1/valid/elsewhere.png"]["doubt"])
 
 
@@ -196,9 +196,9 @@ def fracatlas(folder: Path) -> Path:
 
 def test_fracatlas_reads_labels_regions_views_and_boxes(tmp_path: Path) -> None:
     films = by_id(fracatlas(tmp_path), "fracatlas")
-    one, two = films["IMG0000001.jpg"], films["IMG0000002.jpg"]
-    assert (one["label"], one["region"], one["view"], one["hardware"]) == (0, "leg", "frontal", False)
-    assert one["path"] == "images/Non_fractured/IMG0000001.jpg"
+    item, two = films["IMG0000001.jpg"], films["IMG0000002.jpg"]
+    assert (item["label"], item["region"], item["view"], item["hardware"]) == (0, "leg", "frontal", False)
+    assert item["path"] == "images/Non_fractured/IMG0000001.jpg"
     assert (two["label"], two["hardware"], two["boxes"]) == (
         1,
         True,
@@ -266,10 +266,10 @@ def test_dicom_tree_with_a_label_file(tmp_path: Path) -> None:
     write(tmp_path / "labels.csv", table.encode())
     films = by_id(tmp_path, "dicom")
     assert set(films) == {"a/1.dcm", "a/IM0002", "a/3.dcm", "missing.dcm"}
-    one, two = films["a/1.dcm"], films["a/IM0002"]
-    assert (one["label"], one["view"], one["region"]) == (1, "frontal", "wrist")
+    item, two = films["a/1.dcm"], films["a/IM0002"]
+    assert (item["label"], item["view"], item["region"]) == (1, "frontal", "wrist")
     assert (two["label"], two["view"], two["region"]) == (0, None, None)
-    assert (one["patient_id"], one["study_id"]) == ids("4711", "1.2.3")
+    assert (item["patient_id"], item["study_id"]) == ids("4711", "1.2.3")
     assert (two["patient_id"], two["study_id"]) == ids("4711", "1.2.3")
     assert films["a/3.dcm"]["doubt"] == "not in labels.csv"
     assert "4711" not in str(films)

@@ -43,10 +43,10 @@ def test_the_confusion_by_hand() -> None:
 
 
 def test_the_figures_by_hand() -> None:
-    found = {name: one.value for name, one in measure(LABELS, SCORES, GROUPS, 0.5, PARAMS).items()}
+    result = {name: item.value for name, item in measure(LABELS, SCORES, GROUPS, 0.5, PARAMS).items()}
     # Pairs won: 0.9 six, 0.7 five, 0.5 four and a tie, 0.2 one, of 24. Precision where a positive film comes:
     # 1/1, 2/3, 3/5 (a tie with a negative one), 4/9.
-    assert found == pytest.approx(
+    assert result == pytest.approx(
         {
             "auroc": 16.5 / 24,
             "average_precision": (1 + 2 / 3 + 3 / 5 + 4 / 9) / 4,
@@ -61,29 +61,29 @@ def test_the_figures_by_hand() -> None:
             "log_loss": -np.log([0.9, 0.7, 0.5, 0.2, 0.2, 0.5, 0.6, 0.7, 0.7, 0.9]).mean(),
         }
     )
-    assert list(found) == list(NAMES)
+    assert list(result) == list(NAMES)
 
 
 @settings(deadline=None, max_examples=60)
 @given(measurable(), st.integers(1, 19))
 def test_the_figures_are_scikit_learns(films: Films, cut: int) -> None:
     labels, scores, groups = films
-    found = {name: one.value for name, one in measure(labels, scores, groups, cut / 20, PARAMS).items()}
-    said = (scores >= cut / 20).astype(int)
+    result = {name: item.value for name, item in measure(labels, scores, groups, cut / 20, PARAMS).items()}
+    output = (scores >= cut / 20).astype(int)
     expected = {
         "auroc": metrics.roc_auc_score(labels, scores),
         "average_precision": metrics.average_precision_score(labels, scores),
-        "sensitivity": metrics.recall_score(labels, said),
-        "specificity": metrics.recall_score(labels, said, pos_label=0),
-        "ppv": metrics.precision_score(labels, said, zero_division=np.nan),
-        "npv": metrics.precision_score(labels, said, pos_label=0, zero_division=np.nan),
-        "f1": metrics.f1_score(labels, said),
-        "balanced_accuracy": metrics.balanced_accuracy_score(labels, said),
-        "accuracy": metrics.accuracy_score(labels, said),
+        "sensitivity": metrics.recall_score(labels, output),
+        "specificity": metrics.recall_score(labels, output, pos_label=0),
+        "ppv": metrics.precision_score(labels, output, zero_division=np.nan),
+        "npv": metrics.precision_score(labels, output, pos_label=0, zero_division=np.nan),
+        "f1": metrics.f1_score(labels, output),
+        "balanced_accuracy": metrics.balanced_accuracy_score(labels, output),
+        "accuracy": metrics.accuracy_score(labels, output),
         "brier": metrics.brier_score_loss(labels, scores),
         "log_loss": metrics.log_loss(labels, scores),
     }
-    assert found == pytest.approx({name: None if np.isnan(one) else one for name, one in expected.items()})
+    assert result == pytest.approx({name: None if np.isnan(item) else item for name, item in expected.items()})
 
 
 @settings(deadline=None)
@@ -92,9 +92,9 @@ def test_average_precision_of_weighted_films_is_scikit_learns(films: Films, rand
     labels, scores, _ = films
     weights = np.random.default_rng(random.getrandbits(32)).integers(0, 4, (5, len(labels))).astype(float)  # type: ignore[attr-defined]
     weights[:, :2] += 1  # both classes
-    found = WeightedRanking(labels.astype(float), scores).average_precision(weights)
+    result = WeightedRanking(labels.astype(float), scores).average_precision(weights)
     expected = [metrics.average_precision_score(labels, scores, sample_weight=row) for row in weights]
-    np.testing.assert_allclose(found, expected, atol=1e-12)
+    np.testing.assert_allclose(result, expected, atol=1e-12)
 
 
 @settings(deadline=None)
@@ -103,36 +103,36 @@ def test_the_auroc_of_weighted_films_is_scikit_learns(films: Films, random: obje
     labels, scores, _ = films
     weights = np.random.default_rng(random.getrandbits(32)).integers(0, 4, (5, len(labels))).astype(float)  # type: ignore[attr-defined]
     weights[:, :2] += 1  # both classes
-    found = WeightedRanking(labels.astype(float), scores).auroc(weights)
+    result = WeightedRanking(labels.astype(float), scores).auroc(weights)
     expected = [metrics.roc_auc_score(labels, scores, sample_weight=row) for row in weights]
-    np.testing.assert_allclose(found, expected, atol=1e-12)
+    np.testing.assert_allclose(result, expected, atol=1e-12)
 
 
 def test_a_sample_of_one_class_has_no_auroc() -> None:
-    found = WeightedRanking(np.array([1.0, 0.0]), np.array([0.5, 0.4])).auroc(
+    result = WeightedRanking(np.array([1.0, 0.0]), np.array([0.5, 0.4])).auroc(
         np.array([[0.0, 2.0], [3.0, 0.0], [1.0, 1.0]])
     )
-    np.testing.assert_array_equal(found, [np.nan, np.nan, 1.0])
+    np.testing.assert_array_equal(result, [np.nan, np.nan, 1.0])
 
 
 def test_a_sample_without_positive_films_has_no_average_precision() -> None:
-    found = WeightedRanking(np.array([1.0, 0.0]), np.array([0.5, 0.4])).average_precision(
+    result = WeightedRanking(np.array([1.0, 0.0]), np.array([0.5, 0.4])).average_precision(
         np.array([[0.0, 2.0], [1.0, 1.0]])
     )
-    np.testing.assert_array_equal(found, [np.nan, 1.0])
+    np.testing.assert_array_equal(result, [np.nan, 1.0])
 
 
 def test_a_probability_of_0_or_1_that_is_wrong_costs_much_but_not_everything() -> None:
-    found = measure(np.array([1, 0, 1, 0]), np.array([0.0, 1.0, 1.0, 0.0]), np.arange(4), 0.5, PARAMS)
-    assert found["log_loss"].value == pytest.approx(-np.log(1e-15) / 2, rel=0.01)
-    assert found["brier"].value == 0.5
+    result = measure(np.array([1, 0, 1, 0]), np.array([0.0, 1.0, 1.0, 0.0]), np.arange(4), 0.5, PARAMS)
+    assert result["log_loss"].value == pytest.approx(-np.log(1e-15) / 2, rel=0.01)
+    assert result["brier"].value == 0.5
 
 
 # ---------------------------------------------------------------- intervals
 
 
 def test_proportions_have_wilsons_interval() -> None:
-    found = measure(LABELS, SCORES, GROUPS, 0.5, EvaluationParams(resamples=100, confidence=0.9))
+    result = measure(LABELS, SCORES, GROUPS, 0.5, EvaluationParams(resamples=100, confidence=0.9))
     for name, counts in {
         "sensitivity": (3, 4),
         "specificity": (4, 6),
@@ -140,22 +140,22 @@ def test_proportions_have_wilsons_interval() -> None:
         "npv": (4, 5),
         "accuracy": (7, 10),
     }.items():
-        assert found[name] == wilson(*counts, 0.9)
+        assert result[name] == wilson(*counts, 0.9)
 
 
 @settings(deadline=None)
 @given(measurable(), st.integers(0, 20))
 def test_intervals_contain_their_value(films: Films, cut: int) -> None:
     labels, scores, groups = films
-    for name, one in measure(labels, scores, groups, cut / 20, PARAMS).items():
-        if one == UNDEFINED:
+    for name, item in measure(labels, scores, groups, cut / 20, PARAMS).items():
+        if item == UNDEFINED:
             continue
-        assert one.low is not None
-        assert one.high is not None
-        assert one.value is not None
-        assert one.low <= one.value <= one.high, name
-        assert one.low >= 0, name
-        assert one.high <= 1 or name == "log_loss", name
+        assert item.low is not None
+        assert item.high is not None
+        assert item.value is not None
+        assert item.low <= item.value <= item.high, name
+        assert item.low >= 0, name
+        assert item.high <= 1 or name == "log_loss", name
 
 
 def test_films_of_one_group_make_a_wider_interval_than_as_many_single_films() -> None:
@@ -177,10 +177,10 @@ def test_the_order_of_films_changes_nothing() -> None:
     groups = np.arange(60) // 2
     order = rng.permutation(60)
     expected = measure(labels, scores, groups, 0.5, PARAMS)
-    found = measure(labels[order], scores[order], groups[order], 0.5, PARAMS)
-    for name, one in expected.items():
-        other = found[name]
-        assert (other.value, other.low, other.high) == pytest.approx((one.value, one.low, one.high)), name
+    result = measure(labels[order], scores[order], groups[order], 0.5, PARAMS)
+    for name, item in expected.items():
+        other = result[name]
+        assert (other.value, other.low, other.high) == pytest.approx((item.value, item.low, item.high)), name
 
 
 def test_the_same_seed_gives_the_same_intervals_and_another_one_others() -> None:
@@ -193,19 +193,19 @@ def test_the_same_seed_gives_the_same_intervals_and_another_one_others() -> None
 
 
 def test_where_no_film_is_called_positive() -> None:
-    found = measure(LABELS, SCORES, GROUPS, 0.95, PARAMS)
-    assert found["ppv"] == UNDEFINED
-    assert found["npv"].value == 0.6
-    assert (found["sensitivity"].value, found["specificity"].value) == (0.0, 1.0)
-    assert found["f1"] == Estimate(0.0, 0.0, 0.0)
-    assert found["balanced_accuracy"] == Estimate(0.5, 0.5, 0.5)
+    result = measure(LABELS, SCORES, GROUPS, 0.95, PARAMS)
+    assert result["ppv"] == UNDEFINED
+    assert result["npv"].value == 0.6
+    assert (result["sensitivity"].value, result["specificity"].value) == (0.0, 1.0)
+    assert result["f1"] == Estimate(0.0, 0.0, 0.0)
+    assert result["balanced_accuracy"] == Estimate(0.5, 0.5, 0.5)
 
 
 def test_where_every_film_is_called_positive() -> None:
-    found = measure(LABELS, SCORES, GROUPS, 0.0, PARAMS)
-    assert found["npv"] == UNDEFINED
-    assert found["ppv"].value == 0.4
-    assert (found["sensitivity"].value, found["specificity"].value) == (1.0, 0.0)
+    result = measure(LABELS, SCORES, GROUPS, 0.0, PARAMS)
+    assert result["npv"] == UNDEFINED
+    assert result["ppv"].value == 0.4
+    assert (result["sensitivity"].value, result["specificity"].value) == (1.0, 0.0)
 
 
 @pytest.mark.filterwarnings("error")

@@ -137,7 +137,7 @@ def test_a_copy_is_found_and_told_how_it_was_made(way: str) -> None:
     made = [WAYS[way](film) for film in films]
     stack = stack_of([*films, *(copy for copy, _ in made)])
     pairs = find_near_copies(stack, np.arange(2 * len(films)), 2)
-    sure = {(one.first, one.second): one.alignment for one in pairs if one.alignment.score >= SURE}
+    sure = {(item.first, item.second): item.alignment for item in pairs if item.alignment.score >= SURE}
     assert list(sure) == [(n, n + len(films)) for n in range(len(films))]
     for film, (copy, matrix), laid in zip(films, made, sure.values(), strict=True):
         flip, expected = on_squares(film, copy, matrix)
@@ -153,15 +153,15 @@ def test_a_copy_is_found_and_told_how_it_was_made(way: str) -> None:
 def test_the_other_way_round_the_map_is_the_other_way_round() -> None:
     film = originals()[0]
     copy = turned(film, 30, expand=True)[0]
-    there, back = best_alignment(stack_of([film, copy]), 0, 1), best_alignment(stack_of([copy, film]), 0, 1)
-    assert there is not None
+    location, back = best_alignment(stack_of([film, copy]), 0, 1), best_alignment(stack_of([copy, film]), 0, 1)
+    assert location is not None
     assert back is not None
-    assert there.rotation == pytest.approx(30, abs=1)
+    assert location.rotation == pytest.approx(30, abs=1)
     assert back.rotation == pytest.approx(-30, abs=1)
-    assert there.scale * back.scale == pytest.approx(1, rel=0.01)
-    assert there.scale < 0.85
-    one = np.vstack([there.matrix, [0, 0, 1]]) @ np.vstack([back.matrix, [0, 0, 1]])
-    np.testing.assert_allclose(one[:2] @ (128, 128, 1), (128, 128), atol=1.5)
+    assert location.scale * back.scale == pytest.approx(1, rel=0.01)
+    assert location.scale < 0.85
+    item = np.vstack([location.matrix, [0, 0, 1]]) @ np.vstack([back.matrix, [0, 0, 1]])
+    np.testing.assert_allclose(item[:2] @ (128, 128, 1), (128, 128), atol=1.5)
 
 
 # ---------------------------------------------------------------- what is no copy
@@ -170,7 +170,7 @@ def test_the_other_way_round_the_map_is_the_other_way_round() -> None:
 def test_films_of_different_studies_and_two_views_of_one_are_not_one() -> None:
     films = phantom_films(9)
     pairs = find_near_copies(stack_of(films), np.arange(len(films)), 2)
-    assert [one for one in pairs if one.alignment.score >= SURE] == []
+    assert [item for item in pairs if item.alignment.score >= SURE] == []
 
 
 def test_a_film_is_itself() -> None:
@@ -199,7 +199,7 @@ def test_no_film_one_film_and_films_with_nothing_on_them(monkeypatch: pytest.Mon
     assert best_alignment(stack_of([film, black]), 0, 1) is None
     monkeypatch.setattr(candidates, "BLOCK", 4)
     pairs = find_near_copies(stack_of([film, *[black] * 10, mirrored(film)[0]]), np.arange(12), 2)
-    assert [(one.first, one.second) for one in pairs] == [(0, 11)]
+    assert [(item.first, item.second) for item in pairs] == [(0, 11)]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 7])
@@ -244,7 +244,7 @@ def written(pairs: list[Pair]) -> list[tuple[int, int, float, bool, bytes]]:
 
 
 def together(pairs: list[Pair], count: int) -> set[frozenset[int]]:
-    joined = [(one.first, one.second) for one in pairs if one.alignment.score >= SURE]
+    joined = [(item.first, item.second) for item in pairs if item.alignment.score >= SURE]
     component = connected_components(count, np.array(joined, np.int64).reshape(-1, 2))
     return {frozenset(np.flatnonzero(component == number).tolist()) for number in set(component.tolist())}
 
@@ -267,15 +267,15 @@ def test_the_order_of_the_films_does_not_matter(mixture: tuple[list[Pixels], lis
     expected |= {frozenset({number, *(copy for first, copy in planted if first == number)}) for number in (1, 3, 7)}
     order = np.random.default_rng(seed).permutation(len(films))
     pairs = find_near_copies(stack_of([films[number] for number in order]), np.arange(len(films)), 2)
-    found = together(pairs, len(films))
-    assert {frozenset(int(order[place]) for place in one) for one in found} == expected
+    result = together(pairs, len(films))
+    assert {frozenset(int(order[place]) for place in item) for item in result} == expected
 
 
 def test_only_the_films_asked_for_are_looked_at(mixture: tuple[list[Pixels], list[tuple[int, int]]]) -> None:
     films, planted = mixture
-    asked = np.array([0, *planted[0], 8])
-    sure = [one for one in find_near_copies(stack_of(films), np.sort(asked), 1) if one.alignment.score >= SURE]
-    assert [(one.first, one.second) for one in sure] == [planted[0]]
+    requested = np.array([0, *planted[0], 8])
+    sure = [item for item in find_near_copies(stack_of(films), np.sort(requested), 1) if item.alignment.score >= SURE]
+    assert [(item.first, item.second) for item in sure] == [planted[0]]
 
 
 @pytest.mark.parametrize("side", [64, 192, 512])
@@ -284,13 +284,13 @@ def test_squares_of_another_size(side: int) -> None:
     films = originals()
     copies = [turned(film, 10)[0] for film in films]
     pairs = find_near_copies(stack_of([*films, *copies], side), np.arange(8), 2)
-    found = [one for one in pairs if one.second == one.first + 4]
-    assert len(found) == 4
+    result = [item for item in pairs if item.second == item.first + 4]
+    assert len(result) == 4
     least = SURE if side > 64 else DOUBTFUL
-    for one in found:
-        assert one.alignment.score >= least
-        assert one.alignment.rotation == pytest.approx(10, abs=1)
-        assert one.alignment.scale == pytest.approx(1, rel=0.02)
+    for item in result:
+        assert item.alignment.score >= least
+        assert item.alignment.rotation == pytest.approx(10, abs=1)
+        assert item.alignment.scale == pytest.approx(1, rel=0.02)
 
 
 # ---------------------------------------------------------------- parts
@@ -312,26 +312,26 @@ def test_what_was_looked_at_does_not_stay_in_memory_for_ever() -> None:
 
 
 def test_features_come_back_from_their_file(tmp_path: Path) -> None:
-    found = [find_features(np.zeros((64, 64), np.uint8)), *map(find_features, stack_of(originals()).squares)]  # type: ignore[call-overload]
+    result = [find_features(np.zeros((64, 64), np.uint8)), *map(find_features, stack_of(originals()).squares)]  # type: ignore[call-overload]
     store = FeatureFile(tmp_path / "features")
-    for features in found:
+    for features in result:
         store.append(features)
     store.close()
-    assert len(store) == len(found)
+    assert len(store) == len(result)
     for number in (4, 0, 2, 1, 3):
-        np.testing.assert_array_equal(store[number].places, found[number].places, strict=True)
-        np.testing.assert_array_equal(store[number].descriptors, found[number].descriptors, strict=True)
+        np.testing.assert_array_equal(store[number].places, result[number].places, strict=True)
+        np.testing.assert_array_equal(store[number].descriptors, result[number].descriptors, strict=True)
 
 
 def agreed(matches: list[tuple[int, int, int, tuple[float, ...], tuple[float, ...]]]) -> list[tuple[int, int, int]]:
-    first, second, feature, here, there = zip(*matches, strict=True)
+    first, second, feature, here, location = zip(*matches, strict=True)
     return list(
         consistent_pairs(
             np.array(first),
             np.array(second),
             np.array(feature),
             np.array(here, np.float32),
-            np.array(there, np.float32),
+            np.array(location, np.float32),
         )
     )
 

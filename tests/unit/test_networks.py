@@ -128,8 +128,8 @@ def test_a_networks_answers_for_films_of_another_side(name: str, side: int) -> N
     ],
 )
 def test_the_parameters_are_those_published(name: str, with_classifier: int, classifier: int, first: int) -> None:
-    found = sum(layer.count_params() for layer in body_layers(built(name)))
-    assert found == with_classifier - classifier - 2 * first
+    result = sum(layer.count_params() for layer in body_layers(built(name)))
+    assert result == with_classifier - classifier - 2 * first
 
 
 def test_the_parameters_of_plain_by_hand() -> None:
@@ -178,7 +178,7 @@ def test_a_film_and_its_mirror_image_get_the_same_answer(name: str) -> None:
 def test_exposure_changes_nothing(name: str) -> None:
     """Gain and offset of a film are taken out before the first convolution."""
     film = np.random.default_rng(0).integers(0, 100, (1, 64, 64, 1)).astype(np.uint8)
-    first, second = (answers_of(built(name), one)["finding"] for one in (film, film * 2 + 20))
+    first, second = (answers_of(built(name), item)["finding"] for item in (film, film * 2 + 20))
     np.testing.assert_allclose(first, second, rtol=1e-3, atol=1e-3)
 
 
@@ -239,9 +239,9 @@ def test_jax_answers_as_tensorflow_does(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     for name in names:
-        with np.load(tmp_path / f"{name}.npz") as found:
+        with np.load(tmp_path / f"{name}.npz") as result:
             for what, answer in answers_of(built(name), films).items():
-                np.testing.assert_allclose(found[what], answer, rtol=1e-3, atol=1e-4)
+                np.testing.assert_allclose(result[what], answer, rtol=1e-3, atol=1e-4)
 
 
 # ---------------------------------------------------------------- ImageNet's weights
@@ -475,9 +475,9 @@ FILMS = typed([1, 1, 1, 1, 0, 0], ["oblique", "hairline", None, "spiral", None, 
 
 def test_films_that_say_nothing_about_types_are_rows_of_zeros() -> None:
     """A missing type, one that is not in the list, no fracture; the last whatever its type says."""
-    found = type_targets(FILMS, ["hairline", "oblique"])
-    np.testing.assert_array_equal(found, [[0, 1], [1, 0], [0, 0], [0, 0], [0, 0], [0, 0]])
-    assert found.dtype == np.float32
+    result = type_targets(FILMS, ["hairline", "oblique"])
+    np.testing.assert_array_equal(result, [[0, 1], [1, 0], [0, 0], [0, 0], [0, 0], [0, 0]])
+    assert result.dtype == np.float32
     assert type_targets(FILMS, ()).shape == (6, 0)
 
 
@@ -486,9 +486,9 @@ def test_batches_carry_the_type_and_its_weight() -> None:
     types, rows = ["hairline", "oblique"], np.array([5, 1, 3, 0])
     batches = FilmBatches(prepared, rows, 3, types)
     targets, weights = ([batches[number][part] for number in range(2)] for part in (1, 2))
-    np.testing.assert_array_equal(np.concatenate([one["type"] for one in targets]), [[0, 0], [1, 0], [0, 0], [0, 1]])
-    np.testing.assert_array_equal(np.concatenate([one["type"] for one in weights]), [0, 1, 0, 1])
-    assert (np.concatenate([one["finding"] for one in weights]) == 1).all()
+    np.testing.assert_array_equal(np.concatenate([item["type"] for item in targets]), [[0, 0], [1, 0], [0, 0], [0, 1]])
+    np.testing.assert_array_equal(np.concatenate([item["type"] for item in weights]), [0, 1, 0, 1])
+    assert (np.concatenate([item["finding"] for item in weights]) == 1).all()
 
     # Two sets, as films and copies are; each film is known by its pixels.
     seen, copies = set(), PreparedFilms(255 - np.asarray(prepared.pixels), FILMS)
@@ -520,10 +520,10 @@ def test_the_loss_of_the_type_counts_the_films_that_have_one() -> None:
     types[0, 1] = types[2, 2] = 1
     targets = {"finding": np.array([[1], [0], [1], [0]], np.float32), "map": np.zeros((4, 4, 4, 1)), "type": types}
     weights = {"finding": np.zeros(4), "map": np.zeros(4), "type": types.sum(axis=1)}
-    found = network.test_on_batch(films, targets, weights, return_dict=True)
+    result = network.test_on_batch(films, targets, weights, return_dict=True)
     logits = answers_of(network, films)["type"].astype(np.float64)
     entropy = np.log(np.exp(logits).sum(axis=1)) - (logits * types).sum(axis=1)
-    assert float(found["loss"]) == pytest.approx(0.3 * (entropy[0] + entropy[2]) / 4, rel=1e-4)
+    assert float(result["loss"]) == pytest.approx(0.3 * (entropy[0] + entropy[2]) / 4, rel=1e-4)
 
 
 def test_the_types_to_learn_are_in_order_and_frequent_enough(caplog: pytest.LogCaptureFixture) -> None:

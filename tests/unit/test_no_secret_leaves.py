@@ -78,12 +78,12 @@ def test_how_a_pipeline_run_ended_and_what_the_webhook_is_told(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     begin_pipeline_run(Params(), {})
-    told: list[Any] = []
+    message: list[Any] = []
     monkeypatch.setenv(ending.WEBHOOK, f"http://{LOGIN}@hooks.example/{SECRET}?key={SECRET}")
     with monkeypatch.context() as patch:
-        patch.setattr(ending, "tell", lambda address, content: told.append(content))
+        patch.setattr(ending, "tell", lambda address, content: message.append(content))
         report_end("FAILED", f"no clone of https://{LOGIN}@git.example/films.git")
-    (content,) = told
+    (content,) = message
     assert content["message"] == "no clone of https://git.example/films.git"
     (experiment,) = client.search_experiments(filter_string="name = 'osteon'")
     (run,) = client.search_runs([experiment.experiment_id])

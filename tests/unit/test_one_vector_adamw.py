@@ -58,26 +58,26 @@ def test_weights_and_averages_are_those_of_keras(momentum: float | None) -> None
     ours = adamw(rate, 0.2, momentum)
     assert type(ours) is not keras.optimizers.AdamW
     begun = small_network().get_weights()
-    expected, found = learnt(small_network(), theirs, 10), learnt(small_network(), ours, 10)
+    expected, result = learnt(small_network(), theirs, 10), learnt(small_network(), ours, 10)
     assert len(expected) == 2 * len(begun)
-    for a, b in zip(expected, found, strict=True):
+    for a, b in zip(expected, result, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
     assert int(ours.iterations) == 10
     # Else nothing would be compared: the first kernel has moved, and its average lags behind.
-    assert np.abs(found[0] - begun[0]).max() > 0.05
-    assert (np.abs(found[0] - found[len(begun)]).max() > 0.01) == (momentum is not None)
+    assert np.abs(result[0] - begun[0]).max() > 0.05
+    assert (np.abs(result[0] - result[len(begun)]).max() > 0.01) == (momentum is not None)
 
 
 def test_weights_that_were_put_into_the_network_are_learnt_from() -> None:
     """A validation swaps weights in and out between steps."""
-    found = []
+    result = []
     for optimiser in (keras.optimizers.AdamW(0.05), adamw(0.05, 0.004, None)):
         network = small_network()
         learnt(network, optimiser, 2)
         network.set_weights([weight + 1 for weight in network.get_weights()])
         network.train_on_batch(np.ones((2, 6, 6, 1)), np.ones((2, 1)))
-        found.append(network.get_weights())
-    for a, b in zip(*found, strict=True):
+        result.append(network.get_weights())
+    for a, b in zip(*result, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 

@@ -43,11 +43,11 @@ def test_every_network_says_the_same_as_onnx(name: str, tmp_path: Path) -> None:
             variable.assign(values + np.random.default_rng(values.size).uniform(0.01, 0.1, values.shape))
     outputs = ["finding", "map", "type", EMBEDDING]
     expected = predict_with_flip_tta(with_embedding(network), films(), outputs)
-    found = predict_with_flip_tta(exported(network, tmp_path), films(), outputs)
+    result = predict_with_flip_tta(exported(network, tmp_path), films(), outputs)
     for output in outputs:
         size = np.abs(expected[output]).max()
         assert size > 0.01
-        np.testing.assert_allclose(found[output], expected[output], atol=1e-4 * max(size, 1), err_msg=output)
+        np.testing.assert_allclose(result[output], expected[output], atol=1e-4 * max(size, 1), err_msg=output)
 
 
 def test_a_network_trained_in_bfloat16_answers_in_float32(tmp_path: Path) -> None:
@@ -60,8 +60,8 @@ def test_a_network_trained_in_bfloat16_answers_in_float32(tmp_path: Path) -> Non
     exact = in_float32(network)
     assert {layer.compute_dtype for layer in exact.layers} == {"float32"}
     expected = predict_with_flip_tta(exact, films(), ["finding"])["finding"]
-    found = predict_with_flip_tta(exported(network, tmp_path), films(), ["finding"])["finding"]
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    result = predict_with_flip_tta(exported(network, tmp_path), films(), ["finding"])["finding"]
+    np.testing.assert_allclose(result, expected, atol=1e-5)
     # It was not so before, or the test would show nothing.
     assert np.abs(predict_with_flip_tta(network, films(), ["finding"])["finding"] - expected).max() > 1e-4
 
@@ -96,7 +96,9 @@ def test_the_embedding_is_every_channels_mean_and_log_deviation_where_branches_j
     adds = {layer.output.shape[1]: layer.output for layer in network.layers if layer.__class__.__name__ == "Add"}
     assert list(adds) == [16, 8, 4, 2]
     places = keras.Model(network.inputs, list(adds.values())).predict_on_batch(films()[..., None])
-    expected = [np.concatenate([one.mean(axis=(1, 2)), np.log(one.std(axis=(1, 2)) + 0.03)], axis=1) for one in places]
-    found = with_embedding(network).predict_on_batch(films()[..., None])[EMBEDDING]
-    assert found.shape == (3, 2 * (4 + 8 + 16 + 32 + 48))  # at half of the side there are no branches: 4 channels
-    np.testing.assert_allclose(found[:, 8:], np.concatenate(expected, axis=1), atol=1e-4)
+    expected = [
+        np.concatenate([item.mean(axis=(1, 2)), np.log(item.std(axis=(1, 2)) + 0.03)], axis=1) for item in places
+    ]
+    result = with_embedding(network).predict_on_batch(films()[..., None])[EMBEDDING]
+    assert result.shape == (3, 2 * (4 + 8 + 16 + 32 + 48))  # at half of the side there are no branches: 4 channels
+    np.testing.assert_allclose(result[:, 8:], np.concatenate(expected, axis=1), atol=1e-4)

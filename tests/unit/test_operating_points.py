@@ -219,11 +219,11 @@ def test_single_films_targets_are_kept_as_often_as_said_and_not_much_more_often(
     """500 sets of 120 + 150 films, 0.9 at 0.9: the share that keeps it is 0.9 or more, less 3 standard errors."""
     rng = np.random.default_rng(0)
     labels = np.repeat([1, 0], [120, 150])
-    found = []
+    result = []
     for _ in range(500):
         points = find_operating_points(labels, rng.normal(1.5 * labels, 1), alone(labels), 0.9, 0.9, 0.9)
-        found.append(true_shares(points, float))
-    for kept in (np.array(found) >= 0.9).mean(axis=0):
+        result.append(true_shares(points, float))
+    for kept in (np.array(result) >= 0.9).mean(axis=0):
         assert 0.86 < kept < 0.97
 
 
@@ -247,14 +247,14 @@ def test_targets_are_kept_on_probabilities_calibrated_on_the_same_films(method: 
     rng = np.random.default_rng(0)
     labels = np.repeat([1, 0], [100, 100])
     line = np.linspace(-5, 7, 4001)
-    found = []
+    result = []
     for _ in range(200):
         scores = stats.norm.cdf(rng.normal(1.5 * labels, 1), 0.75, 2)
         calibration = fit_calibration(scores, labels, rng.permutation(200) % 5, method)
         points = find_operating_points(labels, calibration.apply(scores), alone(labels), 0.9, 0.9, 0.9)
         mapped = calibration.apply(stats.norm.cdf(line, 0.75, 2))
-        found.append(true_shares(points, lambda at, mapped=mapped: line[min(np.searchsorted(mapped, at), 4000)]))
-    assert ((np.array(found) >= 0.9).mean(axis=0) > 0.86).all()
+        result.append(true_shares(points, lambda at, mapped=mapped: line[min(np.searchsorted(mapped, at), 4000)]))
+    assert ((np.array(result) >= 0.9).mean(axis=0) > 0.86).all()
 
 
 def test_a_rising_map_of_the_scores_changes_no_answer() -> None:
@@ -289,9 +289,9 @@ def test_where_youdens_threshold_would_break_a_target_the_end_next_to_it_is_take
 
 
 def test_answers_by_hand() -> None:
-    said = answers(np.array([0.0, 0.19, 0.2, 0.5, 0.79, 0.8, 1.0, np.nan]), pair(0.2, 0.8), "fractured")
+    output = answers(np.array([0.0, 0.19, 0.2, 0.5, 0.79, 0.8, 1.0, np.nan]), pair(0.2, 0.8), "fractured")
     no, yes = "not fractured", "fractured"
-    assert said.tolist() == [no, no, "uncertain", "uncertain", "uncertain", yes, yes, "uncertain"]
+    assert output.tolist() == [no, no, "uncertain", "uncertain", "uncertain", yes, yes, "uncertain"]
     assert answers(np.array([[0.1], [0.9]]), pair(0.5, 0.5), "fractured").tolist() == [[no], [yes]]
 
 
@@ -307,15 +307,15 @@ def test_measured_by_hand() -> None:
     """Of 4 fractured films 3 are kept at 0.3; of 5 others 4 below 0.6; 3 of 9 films lie between."""
     labels = np.array([1, 1, 1, 1, 0, 0, 0, 0, 0])
     scores = np.array([0.1, 0.3, 0.7, 0.9, 0.1, 0.2, 0.4, 0.5, 0.6])
-    found = measure_operating_points(labels, scores, alone(labels), pair(0.3, 0.6), 0.95, 200, 1)
+    result = measure_operating_points(labels, scores, alone(labels), pair(0.3, 0.6), 0.95, 200, 1)
     exact = stats.binomtest(3, 4).proportion_ci(0.95, method="exact")
-    share = found.sensitivity.share
+    share = result.sensitivity.share
     assert (share.value, share.low, share.high) == pytest.approx((0.75, exact.low, exact.high), abs=1e-7)
-    assert found.specificity.share.value == pytest.approx(0.8)
-    assert found.uncertain.value == pytest.approx(3 / 9)
-    assert found.uncertain.low < 3 / 9 < found.uncertain.high
-    assert (found.sensitivity.met, found.sensitivity.refuted) == (False, False)
-    assert (found.sensitivity.target, found.sensitivity.guaranteed, found.sensitivity.groups) == (0.9, True, 4)
+    assert result.specificity.share.value == pytest.approx(0.8)
+    assert result.uncertain.value == pytest.approx(3 / 9)
+    assert result.uncertain.low < 3 / 9 < result.uncertain.high
+    assert (result.sensitivity.met, result.sensitivity.refuted) == (False, False)
+    assert (result.sensitivity.target, result.sensitivity.guaranteed, result.sensitivity.groups) == (0.9, True, 4)
 
 
 def test_the_same_seed_gives_the_same_interval_of_uncertain_answers() -> None:
@@ -332,10 +332,10 @@ def test_met_open_and_refuted() -> None:
     labels = np.repeat([1, 0], [100, 10])
     for kept, met, refuted in ((90, True, False), (88, False, False), (70, False, True)):
         scores = np.concatenate([np.repeat([0.9, 0.1], [kept, 100 - kept]), np.zeros(10)])
-        found = measure_operating_points(labels, scores, alone(labels), pair(0.5, 0.5), 0.95, 100, 1)
-        assert (found.sensitivity.met, found.sensitivity.refuted) == (met, refuted)
-        assert found.specificity.met
-        assert found.uncertain.value == 0
+        result = measure_operating_points(labels, scores, alone(labels), pair(0.5, 0.5), 0.95, 100, 1)
+        assert (result.sensitivity.met, result.sensitivity.refuted) == (met, refuted)
+        assert result.specificity.met
+        assert result.uncertain.value == 0
 
 
 # ---------------------------------------------------------------- errors, Youden

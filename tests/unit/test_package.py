@@ -95,19 +95,19 @@ def test_probabilities_by_bayes_rule() -> None:
 
 @pytest.mark.filterwarnings("error")
 def test_extreme_logits() -> None:
-    found = probabilities_of(np.array([-1e9, -800.0, -30.0, 30.0, 800.0, 1e9]), 0.5)
-    assert found[[0, -1]].tolist() == [0.0, 1.0]
-    assert found[2] == pytest.approx(np.exp(-30), rel=1e-6)
-    assert np.isfinite(found).all()
+    result = probabilities_of(np.array([-1e9, -800.0, -30.0, 30.0, 800.0, 1e9]), 0.5)
+    assert result[[0, -1]].tolist() == [0.0, 1.0]
+    assert result[2] == pytest.approx(np.exp(-30), rel=1e-6)
+    assert np.isfinite(result).all()
 
 
 @settings(deadline=None)
 @given(st.lists(st.floats(-30, 30), min_size=2, max_size=20), st.floats(0.01, 0.99), st.floats(0.01, 0.99))
 def test_probabilities_rise_with_the_logit_and_with_the_prevalence(logits: list[float], one: float, two: float) -> None:
     low, high = sorted((one, two))
-    found = probabilities_of(np.sort(logits), low)
-    assert (np.diff(found) >= 0).all()
-    assert (probabilities_of(np.sort(logits), high) >= found).all()
+    result = probabilities_of(np.sort(logits), low)
+    assert (np.diff(result) >= 0).all()
+    assert (probabilities_of(np.sort(logits), high) >= result).all()
 
 
 # ---------------------------------------------------------------- logits
@@ -121,8 +121,8 @@ def network(request: pytest.FixtureRequest, folder: Path, package: Package) -> A
 
 def test_a_films_logit_is_the_mean_of_its_own_and_its_mirror_images(network: Any) -> None:
     squares = films(3)
-    alone = [network.predict_on_batch(one[None, ..., None])["finding"].item() for one in squares]
-    mirrored = [network.predict_on_batch(one[None, :, ::-1, None])["finding"].item() for one in squares]
+    alone = [network.predict_on_batch(item[None, ..., None])["finding"].item() for item in squares]
+    mirrored = [network.predict_on_batch(item[None, :, ::-1, None])["finding"].item() for item in squares]
     np.testing.assert_allclose(logits_with_flip_tta(network, squares), np.mean([alone, mirrored], axis=0), atol=1e-5)
     assert np.abs(np.subtract(alone, mirrored)).min() > 1e-3  # or the test would show nothing
 
@@ -139,10 +139,10 @@ def test_a_film_and_its_mirror_image_have_one_answer(package: Package) -> None:
 @pytest.mark.parametrize("block", [1, 3, 7, 8])
 def test_the_block_size_changes_nothing(package: Package, block: int) -> None:
     squares = films(7)
-    found = predict_with_flip_tta(package.networks[0], squares, ["finding", "map"], block)
+    result = predict_with_flip_tta(package.networks[0], squares, ["finding", "map"], block)
     expected = predict_with_flip_tta(package.networks[0], squares, ["finding", "map"])
     for name in expected:
-        np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
+        np.testing.assert_allclose(result[name], expected[name], atol=1e-5)
 
 
 def test_a_memory_map_is_as_good(package: Package, tmp_path: Path) -> None:
@@ -195,17 +195,19 @@ def test_the_calibration_comes_after_the_scores(package: Package) -> None:
 
 def test_the_map_of_a_mirror_image_is_the_maps_mirror_image_and_several_networks_have_the_mean(vote: Package) -> None:
     squares = films(3)
-    found = vote.maps(squares)
-    assert found.shape == (3, 4, 4)
-    np.testing.assert_allclose(found, vote.maps(squares[:, :, ::-1])[:, :, ::-1], atol=1e-6)
-    one, two = (1 / (1 + np.exp(-predict_with_flip_tta(network, squares, ["map"])["map"])) for network in vote.networks)
-    np.testing.assert_allclose(found, (one + two) / 2, atol=1e-9)
+    result = vote.maps(squares)
+    assert result.shape == (3, 4, 4)
+    np.testing.assert_allclose(result, vote.maps(squares[:, :, ::-1])[:, :, ::-1], atol=1e-6)
+    first, second = (
+        1 / (1 + np.exp(-predict_with_flip_tta(network, squares, ["map"])["map"])) for network in vote.networks
+    )
+    np.testing.assert_allclose(result, (first + second) / 2, atol=1e-9)
     logits = [
         np.asarray(vote.networks[0].predict_on_batch(seen)["map"][..., 0], float)
         for seen in (squares[..., None], squares[:, :, ::-1, None])
     ]
-    np.testing.assert_allclose(one, 1 / (1 + np.exp(-(logits[0] + logits[1][:, :, ::-1]) / 2)), atol=1e-6)
-    assert np.ptp(one) > 1e-3  # or the test would show nothing
+    np.testing.assert_allclose(item, 1 / (1 + np.exp(-(logits[0] + logits[1][:, :, ::-1]) / 2)), atol=1e-6)
+    assert np.ptp(item) > 1e-3  # or the test would show nothing
 
 
 # ---------------------------------------------------------------- saving and opening
@@ -352,14 +354,14 @@ def test_answers_for_files_of_several_kinds(package: Package) -> None:
         dicom_bytes(dicom(film.astype(np.uint16) * 16)),
         example_film(),
     ]
-    found = package.predict(files)
-    assert list(found.columns) == ["probability", "answer", "warnings"]
-    assert len(found) == 5
-    assert found["warnings"].tolist() == [[]] * 5
+    result = package.predict(files)
+    assert list(result.columns) == ["probability", "answer", "warnings"]
+    assert len(result) == 5
+    assert result["warnings"].tolist() == [[]] * 5
     squares = np.stack([letterbox(decode(data, max_megapixels=80), 64) for data in files])
-    np.testing.assert_allclose(found["probability"], package.probabilities(squares), atol=1e-6)
+    np.testing.assert_allclose(result["probability"], package.probabilities(squares), atol=1e-6)
     # The same film, whatever the file.
-    np.testing.assert_allclose(found["probability"][:4], found["probability"][0], atol=0.02)
+    np.testing.assert_allclose(result["probability"][:4], result["probability"][0], atol=0.02)
 
 
 def test_below_rule_out_it_is_not_the_finding_from_rule_in_on_it_is_and_between_them_uncertain(
@@ -369,8 +371,8 @@ def test_below_rule_out_it_is_not_the_finding_from_rule_in_on_it_is_and_between_
     lowest, second, third, _ = np.sort(package.predict(files)["probability"])
 
     def said(rule_out: float, rule_in: float) -> list[str]:
-        asked = with_info(package, points=points_at(rule_out, rule_in), finding="abnormal")
-        return asked.predict(files).sort_values("probability")["answer"].tolist()
+        requested = with_info(package, points=points_at(rule_out, rule_in), finding="abnormal")
+        return requested.predict(files).sort_values("probability")["answer"].tolist()
 
     assert said(second, third) == ["not abnormal", "uncertain", "abnormal", "abnormal"]
     assert said(np.nextafter(second, 1), np.nextafter(third, 1)) == [
@@ -384,9 +386,9 @@ def test_below_rule_out_it_is_not_the_finding_from_rule_in_on_it_is_and_between_
 
 
 def test_no_film_no_answer(package: Package) -> None:
-    found = package.predict([])
-    assert list(found.columns) == ["probability", "answer", "warnings"]
-    assert len(found) == 0
+    result = package.predict([])
+    assert list(result.columns) == ["probability", "answer", "warnings"]
+    assert len(result) == 0
 
 
 NOISE = encoded(films(1)[0], "PNG")
@@ -413,22 +415,22 @@ def test_a_file_that_is_no_film_is_refused_with_its_reason_and_the_others_are_an
     package: Package, data: bytes, limits: dict[str, float], reason: str
 ) -> None:
     strict = with_info(package, limits=package.info.limits.model_copy(update=limits), map_learnt=True)
-    found = strict.predict([NOISE, data, NOISE], maps=True)
+    result = strict.predict([NOISE, data, NOISE], maps=True)
     alone = strict.predict([NOISE], maps=True)
     for row in (0, 2):
-        assert found["probability"][row] == pytest.approx(alone["probability"][0], abs=1e-6)
-        assert found["answer"][row] == alone["answer"][0] != REFUSED
-        np.testing.assert_allclose(found["map"][row], alone["map"][0], atol=1e-6)
-    assert np.isnan(found["probability"][1])
-    assert (found["answer"][1], found["map"][1]) == ("refused", None)
-    (said,) = found["warnings"][1]
-    assert said.startswith(reason)
+        assert result["probability"][row] == pytest.approx(alone["probability"][0], abs=1e-6)
+        assert result["answer"][row] == alone["answer"][0] != REFUSED
+        np.testing.assert_allclose(result["map"][row], alone["map"][0], atol=1e-6)
+    assert np.isnan(result["probability"][1])
+    assert (result["answer"][1], result["map"][1]) == ("refused", None)
+    (output,) = result["warnings"][1]
+    assert output.startswith(reason)
 
 
 def test_a_film_of_one_pixel_is_answered_where_the_limits_allow_it(package: Package) -> None:
-    found = package.predict([encoded(np.full((1, 1), 7, np.uint8), "PNG")])
-    assert np.isfinite(found["probability"][0])
-    assert found["warnings"][0] == ["low quality: 1 × 1 pixels, magnified to 64", "low quality: 1 grey levels"]
+    result = package.predict([encoded(np.full((1, 1), 7, np.uint8), "PNG")])
+    assert np.isfinite(result["probability"][0])
+    assert result["warnings"][0] == ["low quality: 1 × 1 pixels, magnified to 64", "low quality: 1 grey levels"]
 
 
 def test_a_film_farther_from_the_training_films_than_allowed_is_refused(package: Package) -> None:
@@ -437,10 +439,10 @@ def test_a_film_farther_from_the_training_films_than_allowed_is_refused(package:
     squares = np.stack([letterbox(decode(data, max_megapixels=1), 64) for data in files])
     near, far = package.distances(squares)
     assert near < far
-    found = with_info(package, max_ood_distance=float(near)).predict(files)
-    assert found["answer"].tolist() == [package.predict(files)["answer"][0], "refused"]
-    assert np.isnan(found["probability"].to_numpy()).tolist() == [False, True]
-    assert found["warnings"].tolist() == [
+    result = with_info(package, max_ood_distance=float(near)).predict(files)
+    assert result["answer"].tolist() == [package.predict(files)["answer"][0], "refused"]
+    assert np.isnan(result["probability"].to_numpy()).tolist() == [False, True]
+    assert result["warnings"].tolist() == [
         [],
         [f"unlike the training films: {far:.2f} from them, {near:.2f} at most"],
     ]
@@ -451,11 +453,11 @@ def test_a_film_whose_distance_is_nan_is_refused(package: Package, monkeypatch: 
     """A network that overflows says nothing of how near a film is."""
     assert with_info(package, max_ood_distance=1e9).predict([NOISE])["answer"][0] != REFUSED
     monkeypatch.setattr(Embeddings, "distances", lambda _, films: np.full(len(films), np.nan))
-    found = with_info(package, map_learnt=True, max_ood_distance=1e9).predict([NOISE], maps=True)
-    assert found["answer"].tolist() == [REFUSED]
-    assert np.isnan(found["probability"][0])
-    assert found["map"][0] is None
-    assert found["warnings"][0][0].startswith("unlike the training films: nan from them")
+    result = with_info(package, map_learnt=True, max_ood_distance=1e9).predict([NOISE], maps=True)
+    assert result["answer"].tolist() == [REFUSED]
+    assert np.isnan(result["probability"][0])
+    assert result["map"][0] is None
+    assert result["warnings"][0][0].startswith("unlike the training films: nan from them")
 
 
 def test_a_model_without_networks_knows_no_distances(tmp_path: Path) -> None:
@@ -473,14 +475,14 @@ def test_doubts_do_not_refuse(package: Package) -> None:
         dicom_bytes(seen),
         dicom_bytes(unseen),
     ]
-    found = package.predict(files)
-    assert found["warnings"].tolist() == [
+    result = package.predict(files)
+    assert result["warnings"].tolist() == [
         ["low quality: 63 × 40 pixels, magnified to 64"],
         ["low quality: 26 grey levels"],
         [],
         ["a region never seen: knee; it was trained on hand, wrist"],
     ]
-    assert found["probability"].notna().all()
+    assert result["probability"].notna().all()
     assert with_info(package, regions=[]).predict(files)["warnings"][3] == []  # nothing is known of regions
 
 
@@ -498,10 +500,10 @@ def test_parity_of_networks_that_were_exported_rightly_and_of_one_that_was_not(
     vote_folder: Path, tmp_path: Path
 ) -> None:
     prepared = PreparedFilms(films(9), pd.DataFrame())
-    found = measure_parity(vote_folder, prepared, np.arange(9), 0)
-    assert (found.films, found.changed) == (9, 0)
-    assert found.largest < 1e-4
-    assert found.kept
+    result = measure_parity(vote_folder, prepared, np.arange(9), 0)
+    assert (result.films, result.changed) == (9, 0)
+    assert result.largest < 1e-4
+    assert result.kept
 
     other = packaged(tmp_path / "other", seed=6)
     wrong = packaged(tmp_path / "wrong", points=points_at(0.5, 0.5))
@@ -509,10 +511,10 @@ def test_parity_of_networks_that_were_exported_rightly_and_of_one_that_was_not(
     info = read_info(wrong).model_copy(update={"files": {}})
     (wrong / INFO).write_text(info.model_dump_json())
     expected = [open_package(folder).probabilities(films(9)) for folder in (packaged(tmp_path / "right"), wrong)]
-    found = measure_parity(wrong, prepared, np.arange(9), 0)
-    assert found.largest == pytest.approx(np.abs(expected[0] - expected[1]).max(), abs=1e-5)
-    assert found.changed == ((expected[0] >= 0.5) != (expected[1] >= 0.5)).sum()
-    assert not found.kept
+    result = measure_parity(wrong, prepared, np.arange(9), 0)
+    assert result.largest == pytest.approx(np.abs(expected[0] - expected[1]).max(), abs=1e-5)
+    assert result.changed == ((expected[0] >= 0.5) != (expected[1] >= 0.5)).sum()
+    assert not result.kept
 
 
 @pytest.mark.parametrize(
@@ -532,9 +534,9 @@ def test_the_example_is_a_film() -> None:
 def test_every_requirement_is_pinned_to_what_is_installed(package: Package, vote: Package) -> None:
     from importlib.metadata import version
 
-    for one, classical in ((package, False), (vote, True)):
-        found = dict(line.split("==") for line in requirements(one.info))
-        assert {"mlflow", "onnxruntime", "numpy", "pandas", "pydicom"} <= set(found)
-        assert not {"keras", "tensorflow", "jax"} & set(found)
-        assert ({"scikit-image", "skops"} <= set(found)) is classical
-        assert found == {name: version(name) for name in found}
+    for item, classical in ((package, False), (vote, True)):
+        result = dict(line.split("==") for line in requirements(item.info))
+        assert {"mlflow", "onnxruntime", "numpy", "pandas", "pydicom"} <= set(result)
+        assert not {"keras", "tensorflow", "jax"} & set(result)
+        assert ({"scikit-image", "skops"} <= set(result)) is classical
+        assert result == {name: version(name) for name in result}

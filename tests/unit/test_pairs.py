@@ -101,7 +101,7 @@ def test_a_film_in_three_copies_is_one_group(films: list[Pixels]) -> None:
     film = films[WRIST]
     smaller = np.asarray(cv2.resize(film, None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA), np.uint8)
     versions = [film, films[LEG], np.ascontiguousarray(film[:, ::-1]), np.asarray(np.rot90(film)), smaller]
-    table, stack = made_set([(one, {}) for one in versions])
+    table, stack = made_set([(item, {}) for item in versions])
     pairs = find_pairs(table, stack, 1)
     assert set(pairs["sign"]) == {"near copy"}
     assert groups(table, pairs) == ["f0", "f1", "f0", "f0", "f0"]

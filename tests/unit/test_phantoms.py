@@ -42,8 +42,8 @@ def test_smooth_noise_is_coarse_noise_with_straight_lines_in_between(shape: tupl
     coarse = np.random.default_rng(5).standard_normal((rows, columns))
     enlarged = ndimage.zoom(coarse, (shape[0] / (rows - 3), shape[1] / (columns - 3)), order=1)
     expected = enlarged[: shape[0], : shape[1]]
-    found = smooth_noise(np.random.default_rng(5), shape, scale)
-    np.testing.assert_allclose(found, expected / expected.std(), atol=1e-12)
+    result = smooth_noise(np.random.default_rng(5), shape, scale)
+    np.testing.assert_allclose(result, expected / expected.std(), atol=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(64, 40), (256, 152), (900, 700)])
@@ -156,16 +156,16 @@ def test_the_fragments_of_a_closed_unmoved_break_are_the_whole_bone(kind: str) -
 def test_an_avulsion_is_torn_at_an_end_that_is_on_the_film() -> None:
     rng = np.random.default_rng(0)
     drawn = [draw_fracture(rng, 0, ends) for ends in [(), (0.0,), (1.0,)] * 100]
-    assert not any(one.kind == "avulsion" for one in drawn[::3])
-    assert {one.place < 0.2 for one in drawn[1::3] if one.kind == "avulsion"} == {True}
-    assert {one.place > 0.8 for one in drawn[2::3] if one.kind == "avulsion"} == {True}
+    assert not any(item.kind == "avulsion" for item in drawn[::3])
+    assert {item.place < 0.2 for item in drawn[1::3] if item.kind == "avulsion"} == {True}
+    assert {item.place > 0.8 for item in drawn[2::3] if item.kind == "avulsion"} == {True}
 
 
 def test_distractors_know_nothing_of_the_label() -> None:
     """They are drawn from a stream of their own arguments only: no fracture goes in."""
     drawn = [draw_findings(np.random.default_rng(seed)) for seed in range(2000)]
-    assert 0.04 < np.mean([one.metal for one in drawn]) < 0.08
-    assert {one.side for one in drawn} == {"L", "R"}
+    assert 0.04 < np.mean([item.metal for item in drawn]) < 0.08
+    assert {item.side for item in drawn} == {"L", "R"}
 
 
 def test_the_seed_decides(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_markers_borders_and_brightness_do_not_tell(tmp_path: Path) -> None:
     def markers(film: np.ndarray) -> list[float]:
         h, w = film.shape[0] // 4, film.shape[1] // 4
         corners = (film[:h, :w], film[:h, -w:], film[-h:, :w], film[-h:, -w:])
-        return [value for one in corners for value in (one.max(), one.mean(), (one > 200).mean())]
+        return [value for item in corners for value in (item.max(), item.mean(), (item > 200).mean())]
 
     def borders(film: np.ndarray) -> list[float]:
         return [edge.mean() for k in (1, 3, 6) for edge in (film[:k], film[-k:], film[:, :k], film[:, -k:])]

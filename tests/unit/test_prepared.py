@@ -104,16 +104,16 @@ def test_another_number_or_size_of_films_is_refused(tmp_path: Path) -> None:
     st.integers(-12, 11) | st.slices(12) | st.lists(st.integers(-12, 11), max_size=20).map(lambda r: np.array(r, int))
 )
 def test_films_are_chosen_as_from_an_array(twelve: Path, rows: int | slice | np.ndarray) -> None:
-    found, expected = open_pixels(twelve)[rows], np.load(twelve)[rows]
-    assert found.dtype == np.uint8
-    np.testing.assert_array_equal(found, expected, strict=True)
+    result, expected = open_pixels(twelve)[rows], np.load(twelve)[rows]
+    assert result.dtype == np.uint8
+    np.testing.assert_array_equal(result, expected, strict=True)
 
 
 @given(st.integers(-12, 11) | st.slices(12) | st.lists(st.integers(-12, 11)).map(lambda r: np.array(r, int)))
 def test_features_are_chosen_as_from_an_array(features: Path, rows: int | slice | np.ndarray) -> None:
-    found = RowFile(features, np.float32)
-    np.testing.assert_array_equal(found[rows], np.load(features)[rows], strict=True)
-    assert (len(found), found.shape) == (12, (12, 7))
+    result = RowFile(features, np.float32)
+    np.testing.assert_array_equal(result[rows], np.load(features)[rows], strict=True)
+    assert (len(result), result.shape) == (12, (12, 7))
 
 
 @pytest.fixture(scope="module")

@@ -139,9 +139,9 @@ def made(
     with pytest.MonkeyPatch.context() as patch:
         use_store(folder, empty_store, patch)
         for name, seed in SEEDS.items():
-            asked = params.model_copy(update={"training": TrainingParams(seed=seed)})
+            requested = params.model_copy(update={"training": TrainingParams(seed=seed)})
             paths = bench.paths(name)
-            runs.run_step(describe(train), {"dataset": pipeline.dataset, "model": paths["model"]}, asked)
+            runs.run_step(describe(train), {"dataset": pipeline.dataset, "model": paths["model"]}, requested)
             given = {"model": paths["model"], "dataset": pipeline.dataset, **beside, "report": paths["report"]}
             runs.run_step(STEPS["evaluate"], given, params)
     return bench
@@ -169,16 +169,16 @@ def shared_bench(made: Bench, shared_store: SharedServer, tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     for name, seed in made.seeds.items():
         shutil.copytree(made.folder / f"{name} report", tmp_path / f"{name} report")
-        asked = made.params.model_copy(update={"training": TrainingParams(seed=seed)})
-        runs.run_step(describe(train), {"dataset": made.pipeline.dataset, "model": tmp_path / name}, asked)
+        requested = made.params.model_copy(update={"training": TrainingParams(seed=seed)})
+        runs.run_step(describe(train), {"dataset": made.pipeline.dataset, "model": tmp_path / name}, requested)
     own.policy()
     return own
 
 
 @pytest.fixture(params=["sqlite", "server"])
 def either_bench(request: pytest.FixtureRequest) -> Bench:
-    found: Bench = request.getfixturevalue("bench" if request.param == "sqlite" else "shared_bench")
-    return found
+    result: Bench = request.getfixturevalue("bench" if request.param == "sqlite" else "shared_bench")
+    return result
 
 
 def aliases() -> dict[str, str]:

@@ -70,9 +70,9 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> FilmRepository:
 
 
 def params() -> str:
-    found = Params()
-    data = found.data.model_copy(update={"root": "data/films"})
-    return found.model_copy(update={"data": data, "retraining": PARAMS}).model_dump_json()
+    result = Params()
+    data = result.data.model_copy(update={"root": "data/films"})
+    return result.model_copy(update={"data": data, "retraining": PARAMS}).model_dump_json()
 
 
 def judged(client: MlflowClient, data: str) -> None:
@@ -91,12 +91,12 @@ def judged(client: MlflowClient, data: str) -> None:
 
 
 def test_the_registry_and_the_repository_are_asked(client: MlflowClient, films: FilmRepository) -> None:
-    asked = (str(films.folder), "main", params())
-    assert ask_why(*asked) == "no model has been judged yet"
+    requested = (str(films.folder), "main", params())
+    assert ask_why(*requested) == "no model has been judged yet"
     judged(client, "other.dir")
-    assert ask_why(*asked) == f"new films: {films.data}"
+    assert ask_why(*requested) == f"new films: {films.data}"
     judged(client, films.data)
-    assert ask_why(*asked) == ""
+    assert ask_why(*requested) == ""
 
 
 def test_a_drift_report_is_read_and_a_damaged_one_said(client: MlflowClient, films: FilmRepository) -> None:

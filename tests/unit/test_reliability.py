@@ -34,12 +34,12 @@ def said(draw: st.DrawFn) -> tuple[Labels, Floats]:
 def test_two_bins_by_hand() -> None:
     """0.1, 0.2, 0.3: one of three positive, 0.2 said. 0.6, 0.7, 0.9: two of three, 2.2/3 said."""
     labels, probabilities = np.array([0, 1, 0, 1, 0, 1]), np.array([0.1, 0.3, 0.2, 0.9, 0.6, 0.7])
-    one = found(labels, probabilities, bins=2)
-    assert [(part.films, part.positive) for part in one.bins] == [(3, wilson(1, 3, 0.95)), (3, wilson(2, 3, 0.95))]
-    assert [part.probability for part in one.bins] == pytest.approx([0.2, 2.2 / 3])
-    assert one.ece.value == pytest.approx((0.4 + 0.2) / 6)
+    item = found(labels, probabilities, bins=2)
+    assert [(part.films, part.positive) for part in item.bins] == [(3, wilson(1, 3, 0.95)), (3, wilson(2, 3, 0.95))]
+    assert [part.probability for part in item.bins] == pytest.approx([0.2, 2.2 / 3])
+    assert item.ece.value == pytest.approx((0.4 + 0.2) / 6)
     variances = 0.09 + 0.21 + 0.16, 0.09 + 0.24 + 0.21
-    assert one.by_chance == pytest.approx(sum(np.sqrt(2 / np.pi * each) for each in variances) / 6)
+    assert item.by_chance == pytest.approx(sum(np.sqrt(2 / np.pi * each) for each in variances) / 6)
 
 
 def test_the_bins_are_scikit_learns() -> None:
@@ -47,11 +47,11 @@ def test_the_bins_are_scikit_learns() -> None:
     probabilities = rng.random(1000) ** 2
     labels = (rng.random(1000) < probabilities).astype(np.int64)
     shares, means = calibration_curve(labels, probabilities, n_bins=10, strategy="quantile")
-    one = found(labels, probabilities)
-    assert [part.films for part in one.bins] == [100] * 10
-    assert [part.positive.value for part in one.bins] == pytest.approx(shares.tolist())
-    assert [part.probability for part in one.bins] == pytest.approx(means.tolist())
-    assert one.ece.value == pytest.approx(np.abs(shares - means).mean())
+    item = found(labels, probabilities)
+    assert [part.films for part in item.bins] == [100] * 10
+    assert [part.positive.value for part in item.bins] == pytest.approx(shares.tolist())
+    assert [part.probability for part in item.bins] == pytest.approx(means.tolist())
+    assert item.ece.value == pytest.approx(np.abs(shares - means).mean())
 
 
 @SETTINGS
@@ -60,22 +60,22 @@ def test_films_of_one_probability_share_a_bin_and_their_order_does_not_matter(
     films: tuple[Labels, Floats], bins: int
 ) -> None:
     labels, probabilities = films
-    one = found(labels, probabilities, bins=bins)
-    assert sum(part.films for part in one.bins) == len(labels)
-    assert len(one.bins) <= bins
-    ends = np.cumsum([part.films for part in one.bins])[:-1]
+    item = found(labels, probabilities, bins=bins)
+    assert sum(part.films for part in item.bins) == len(labels)
+    assert len(item.bins) <= bins
+    ends = np.cumsum([part.films for part in item.bins])[:-1]
     rising = np.sort(probabilities)
     assert (rising[ends - 1] < rising[ends]).all()
     order = np.random.default_rng(0).permutation(len(labels))
     other = found(labels[order], probabilities[order], bins=bins)
-    assert [part.films for part in other.bins] == [part.films for part in one.bins]
-    assert other.ece.value == pytest.approx(one.ece.value)
+    assert [part.films for part in other.bins] == [part.films for part in item.bins]
+    assert other.ece.value == pytest.approx(item.ece.value)
 
 
 def test_a_model_that_says_one_thing_has_one_bin() -> None:
-    one = found(np.array([0, 1, 0, 0]), np.full(4, 0.4))
-    assert [part.films for part in one.bins] == [4]
-    assert one.ece.value == pytest.approx(0.15)
+    item = found(np.array([0, 1, 0, 0]), np.full(4, 0.4))
+    assert [part.films for part in item.bins] == [4]
+    assert item.ece.value == pytest.approx(0.15)
 
 
 @pytest.mark.parametrize("films", [60, 300, 3000])
@@ -84,9 +84,9 @@ def test_a_perfect_models_error_is_the_one_by_chance(films: int) -> None:
     rng = np.random.default_rng(0)
     probabilities = rng.beta(0.5, 2, films)
     draws = [(rng.random(films) < probabilities).astype(np.int64) for _ in range(200)]
-    ones = [reliability(labels, probabilities, np.arange(films), 0.95, 1, 1) for labels in draws if labels.any()]
-    errors = [one.ece.value for one in ones]
-    assert ones[0].by_chance == pytest.approx(np.mean(errors), rel=0.08)
+    items = [reliability(labels, probabilities, np.arange(films), 0.95, 1, 1) for labels in draws if labels.any()]
+    errors = [item.ece.value for item in items]
+    assert items[0].by_chance == pytest.approx(np.mean(errors), rel=0.08)
 
 
 def test_the_interval_knows_of_the_groups() -> None:

@@ -81,21 +81,21 @@ def test_a_crop_takes_off_the_films_edges_and_not_the_black_around_it(size: Size
     film[:3], film[-3:], film[:, :3], film[:, -3:] = 255, 255, 255, 255
     fitted = letterbox(Film(film, 0, 255, 8), max(size))
     assert (fitted == 255).any()
-    found = cropped(fitted, size, 0.03)
+    result = cropped(fitted, size, 0.03)
     # What is left has the film's form, its white rim is gone (3 of 200 pixels on the longer side are more than 1 %).
-    rows, columns = np.flatnonzero(found.any(axis=1)), np.flatnonzero(found.any(axis=0))
+    rows, columns = np.flatnonzero(result.any(axis=1)), np.flatnonzero(result.any(axis=0))
     shape = (np.ptp(columns) + 1, np.ptp(rows) + 1)
     assert shape == pytest.approx(size, abs=2)
-    inner = found[rows[0] + 2 : rows[-1] - 1, columns[0] + 2 : columns[-1] - 1]
+    inner = result[rows[0] + 2 : rows[-1] - 1, columns[0] + 2 : columns[-1] - 1]
     assert (inner == 100).all()
 
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_change_keeps_shape_and_type_and_leaves_the_film_itself(name: str, square: NDArray[np.uint8]) -> None:
     before = square.copy()
-    found = CHANGES[name](square, (384, 300))
-    assert (found.shape, found.dtype) == (square.shape, np.uint8)
-    assert (found != square).any()
+    result = CHANGES[name](square, (384, 300))
+    assert (result.shape, result.dtype) == (square.shape, np.uint8)
+    assert (result != square).any()
     np.testing.assert_array_equal(square, before)
 
 
@@ -110,12 +110,12 @@ def test_films_come_in_blocks_with_their_sizes(square: NDArray[np.uint8]) -> Non
     def predict(films: NDArray[np.uint8]) -> NDArray[np.float64]:
         return films.mean(axis=(1, 2)) / 255
 
-    one, other = changed_scores(blocks(1), predict), changed_scores(blocks(3), predict)
-    assert list(one) == list(CHANGES)
+    item, other = changed_scores(blocks(1), predict), changed_scores(blocks(3), predict)
+    assert list(item) == list(CHANGES)
     for name, change in CHANGES.items():
         expected = [change(film, size).mean() / 255 for film, size in zip(squares, sizes, strict=True)]
-        np.testing.assert_allclose(one[name], expected)
-        np.testing.assert_array_equal(one[name], other[name])
+        np.testing.assert_allclose(item[name], expected)
+        np.testing.assert_array_equal(item[name], other[name])
 
 
 # ---------------------------------------------------------------- figures

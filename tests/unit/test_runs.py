@@ -95,21 +95,21 @@ class Recorded:
 def two_runs(phantoms: Path, empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     folder = tmp_path_factory.mktemp("recorded")
     with pytest.MonkeyPatch.context() as monkeypatch:
-        found = Recorded(use_store(folder, empty_store, monkeypatch), phantoms, folder)
+        result = Recorded(use_store(folder, empty_store, monkeypatch), phantoms, folder)
 
         def run(name: str) -> None:
             step = STEPS[name]
-            tracking.run_step(step, {path: found.path(path) for path in step.paths}, PARAMS)
+            tracking.run_step(step, {path: result.path(path) for path in step.paths}, PARAMS)
 
         monkeypatch.setenv("OSTEON_PASS", "one")
         for name in ("ingest", "validate", "prepare"):
             run(name)
-        found.runs = {step_of(run): run for run in runs_of(found.client)}
+        result.runs = {step_of(run): run for run in runs_of(result.client)}
         monkeypatch.setenv("OSTEON_PASS", "two")
         run("prepare")
-        known = {run.info.run_id for run in found.runs.values()}
-        found.again = {step_of(run): run for run in runs_of(found.client) if run.info.run_id not in known}
-    return found
+        known = {run.info.run_id for run in result.runs.values()}
+        result.again = {step_of(run): run for run in runs_of(result.client) if run.info.run_id not in known}
+    return result
 
 
 @pytest.fixture
@@ -173,18 +173,18 @@ def test_figures_are_on_the_step_and_on_the_parent(recorded: Recorded) -> None:
 
 def test_what_a_step_read_is_a_dataset_of_its_run(recorded: Recorded) -> None:
     for name, read in {"ingest": "source", "validate": "manifest", "prepare": "trusted"}.items():
-        (found,) = recorded.runs[name].inputs.dataset_inputs
-        assert found.dataset.name == read
-        assert found.dataset.digest == dvc_hash(recorded.path(read))
-        assert {tag.key: tag.value for tag in found.tags} == {"mlflow.data.context": name}
+        (result,) = recorded.runs[name].inputs.dataset_inputs
+        assert result.dataset.name == read
+        assert result.dataset.digest == dvc_hash(recorded.path(read))
+        assert {tag.key: tag.value for tag in result.tags} == {"mlflow.data.context": name}
 
 
 def test_a_report_is_kept_with_the_run(recorded: Recorded) -> None:
     run = recorded.runs["validate"].info.run_id
-    assert "report/quarantine.csv" in {one.path for one in recorded.client.list_artifacts(run, "report")}
+    assert "report/quarantine.csv" in {item.path for item in recorded.client.list_artifacts(run, "report")}
     kept = Path(recorded.client.download_artifacts(run, "report/quarantine.csv"))
     assert kept.read_bytes() == (recorded.folder / "report" / "quarantine.csv").read_bytes()
-    assert [one.path for one in recorded.client.list_artifacts(recorded.runs["ingest"].info.run_id)] == [
+    assert [item.path for item in recorded.client.list_artifacts(recorded.runs["ingest"].info.run_id)] == [
         lineage.ENVIRONMENT_FILE
     ]
 
@@ -198,17 +198,17 @@ def test_a_file_is_followed_back_to_the_films(recorded: Recorded) -> None:
         "report": ["ingest", "validate"],
         "dataset": ["ingest", "validate", "prepare"],
     }.items():
-        found = lineage.lineage_of_file(recorded.path(path))
-        assert found is not None
-        assert [node.step for node in found.walk()] == steps
-        assert found.data == dvc_hash(recorded.source)
-        assert not any(node.missing for node in found.walk())
+        result = lineage.lineage_of_file(recorded.path(path))
+        assert result is not None
+        assert [node.step for node in result.walk()] == steps
+        assert result.data == dvc_hash(recorded.source)
+        assert not any(node.missing for node in result.walk())
     assert lineage.lineage_of_file(recorded.folder / "mlflow.db") is None
 
 
 def test_a_step_that_was_skipped_stays_linked_to_the_run_that_did_it(recorded: Recorded) -> None:
-    found = lineage.lineage(recorded.again["prepare"].info.run_id)
-    assert [node.run_id for node in found.walk()] == [
+    result = lineage.lineage(recorded.again["prepare"].info.run_id)
+    assert [node.run_id for node in result.walk()] == [
         recorded.runs["ingest"].info.run_id,
         recorded.runs["validate"].info.run_id,
         recorded.again["prepare"].info.run_id,
@@ -239,9 +239,9 @@ def test_a_run_or_model_that_is_not_there(recorded: Recorded, what: str) -> None
 
 def test_each_run_keeps_the_environment_it_ran_in(recorded: Recorded) -> None:
     nodes = list(lineage.lineage(recorded.runs["prepare"].info.run_id).walk())
-    found = lineage.environments(nodes)
-    assert list(found) == [node.tags[lineage.ENVIRONMENT] for node in nodes][:1]
-    (environment,) = found.values()
+    result = lineage.environments(nodes)
+    assert list(result) == [node.tags[lineage.ENVIRONMENT] for node in nodes][:1]
+    (environment,) = result.values()
     assert environment == describe_environment()
     for run in (recorded.runs[name] for name in ("ingest", "validate", "prepare")):
         kept = Path(recorded.client.download_artifacts(run.info.run_id, lineage.ENVIRONMENT_FILE))
@@ -250,19 +250,19 @@ def test_each_run_keeps_the_environment_it_ran_in(recorded: Recorded) -> None:
 
 def lineage_as_json(run: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     print_lineage(run, as_json=True)
-    told: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return told
+    message: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return message
 
 
 def test_what_lineage_tells(recorded: Recorded, capsys: pytest.CaptureFixture[str]) -> None:
     run = recorded.runs["prepare"].info.run_id
-    told = lineage_as_json(run, capsys)
-    (environment,) = told["environments"]
-    assert [(step["step"], step["environment"]) for step in told["steps"]] == [
+    message = lineage_as_json(run, capsys)
+    (environment,) = message["environments"]
+    assert [(step["step"], step["environment"]) for step in message["steps"]] == [
         (name, environment) for name in ("ingest", "validate", "prepare")
     ]
-    assert told["environments"][environment]["packages"]["keras"] == version("keras")
-    assert told["films"] is None  # no model yet
+    assert message["environments"][environment]["packages"]["keras"] == version("keras")
+    assert message["films"] is None  # no model yet
     print_lineage(run, as_json=False)
     shown = capsys.readouterr().out
     assert f"\npython   {platform.python_version()} on {platform.system()} {platform.machine()}, " in shown
@@ -273,11 +273,16 @@ def test_of_runs_that_kept_less_the_rest_is_null(client: MlflowClient, capsys: p
     """As those that were made before environments and remotes were kept."""
     made_by_hand(client, 1, osteon_step="ingest", osteon_wrote_a="manifest", osteon_data="d.dir")
     run = made_by_hand(client, 2, osteon_step="validate", osteon_read_a="manifest", osteon_environment="gone")
-    told = lineage_as_json(run, capsys)
-    assert (told["commit"], told["data"], told["remote"], told["images"]) == (["unknown"], "d.dir", None, [])
-    assert (told["environments"], told["films"], told["decisions"]) == ({}, None, [])
+    message = lineage_as_json(run, capsys)
+    assert (message["commit"], message["data"], message["remote"], message["images"]) == (
+        ["unknown"],
+        "d.dir",
+        None,
+        [],
+    )
+    assert (message["environments"], message["films"], message["decisions"]) == ({}, None, [])
     unknown = {"commit": None, "image": None, "environment": None}
-    assert unknown.items() <= told["steps"][0].items()
+    assert unknown.items() <= message["steps"][0].items()
     print_lineage(run, as_json=False)
     assert "python" not in capsys.readouterr().out
 
@@ -287,9 +292,9 @@ def test_remote_and_image_are_those_of_the_runs(client: MlflowClient, capsys: py
     made_by_hand(client, 1, **made)
     changed = {"osteon_image": "osteon@sha256:2", "osteon_dvc_remote": "s3://new/films", "osteon_read_a": "x"}
     run = made_by_hand(client, 2, **changed)
-    told = lineage_as_json(run, capsys)
-    assert (told["remote"], told["images"]) == ("s3://new/films", ["osteon@sha256:1", "osteon@sha256:2"])
-    assert [step["image"] for step in told["steps"]] == ["osteon@sha256:1", "osteon@sha256:2"]
+    message = lineage_as_json(run, capsys)
+    assert (message["remote"], message["images"]) == ("s3://new/films", ["osteon@sha256:1", "osteon@sha256:2"])
+    assert [step["image"] for step in message["steps"]] == ["osteon@sha256:1", "osteon@sha256:2"]
     print_lineage(run, as_json=False)
     assert "remote   s3://new/films\n" in capsys.readouterr().out
 
@@ -346,10 +351,10 @@ def test_a_run_that_two_read_from_is_there_once(client: MlflowClient) -> None:
     left = made_by_hand(client, 2, osteon_read_a="x", osteon_wrote_b="y")
     right = made_by_hand(client, 3, osteon_read_a="x", osteon_wrote_c="z")
     last = made_by_hand(client, 4, osteon_read_b="y", osteon_read_c="z", osteon_read_d="elsewhere")
-    found = lineage.lineage(last)
-    walked = [node.run_id for node in found.walk()]
+    result = lineage.lineage(last)
+    walked = [node.run_id for node in result.walk()]
     assert (walked[0], walked[-1], sorted(walked)) == (first, last, sorted([first, left, right, last]))
-    assert found.missing == ["elsewhere"]
+    assert result.missing == ["elsewhere"]
 
 
 # ---------------------------------------------------------------- steps that do not end well
@@ -408,8 +413,8 @@ def test_parts_of_a_step_are_runs_below_its_own(client: MlflowClient, phantoms: 
     assert [run.info.status for run in runs.values()] == ["FINISHED", "FINISHED", "FAILED"]
     assert outer.info.status == "FINISHED"
     for name, losses in {"fold 0": [1.0, 0.5], "fold 1": [1.0, 0.25], "fold 2": []}.items():
-        found = client.get_metric_history(runs[name].info.run_id, "loss")
-        assert [(one.step, one.value) for one in found] == [(step + 1, loss) for step, loss in enumerate(losses)]
+        result = client.get_metric_history(runs[name].info.run_id, "loss")
+        assert [(item.step, item.value) for item in result] == [(step + 1, loss) for step, loss in enumerate(losses)]
     # What follows is the step's own again, and figures by name are figures too.
     figures = dict(outer.data.metrics)
     del figures["seconds"]
@@ -428,7 +433,7 @@ def test_where_nothing_is_recorded_a_part_is_no_run(client: MlflowClient) -> Non
         assert mlflow.active_run() is None
         tracking.log_metrics({"loss": 0.5}, step=1)
     assert mlflow.active_run() is None
-    experiments = [one.experiment_id for one in client.search_experiments()]
+    experiments = [item.experiment_id for item in client.search_experiments()]
     assert len(client.search_runs(experiments)) == 0
     with pytest.raises(ZeroDivisionError), tracking.nested_run("fold 1"):
         _ = 1 / 0
@@ -474,8 +479,8 @@ def test_a_step_that_a_person_stops(client: MlflowClient, phantoms: Path, tmp_pa
         tracking.run_step(describe(stopped), {"source": phantoms, "manifest": tmp_path / "m"}, PARAMS)
     (run,) = runs_of(client)
     assert run.info.status == "KILLED"
-    found = client.get_metric_history(run.info.run_id, "loss")
-    assert [(one.step, one.value) for one in found] == [(1, 0.5), (2, 0.25)]
+    result = client.get_metric_history(run.info.run_id, "loss")
+    assert [(item.step, item.value) for item in result] == [(1, 0.5), (2, 0.25)]
     tracking.log_metrics({"loss": 0.1}, step=3)  # outside a step: into no run
     assert len(runs_of(client)) == 1
 
@@ -562,9 +567,9 @@ def test_in_an_image_the_commit_comes_from_its_environment(monkeypatch: pytest.M
     monkeypatch.setenv("OSTEON_GIT_COMMIT", "abc")
     monkeypatch.setenv("OSTEON_GIT_DIRTY", "false")
     monkeypatch.setenv("OSTEON_IMAGE", "osteon@sha256:1")
-    found = pipeline_run.origin_tags()
-    said = [found[tag] for tag in (lineage.COMMIT, lineage.DIRTY, lineage.IMAGE)]
-    assert said == ["abc", "false", "osteon@sha256:1"]
+    result = pipeline_run.origin_tags()
+    output = [result[tag] for tag in (lineage.COMMIT, lineage.DIRTY, lineage.IMAGE)]
+    assert output == ["abc", "false", "osteon@sha256:1"]
 
 
 def test_the_steps_of_one_dvc_repro_are_one_pipeline_run(tmp_path: Path) -> None:
@@ -639,7 +644,7 @@ def test_a_step_recorded_by_a_server(
     assert run.info.status == "FINISHED"
     assert run.data.metrics["films"] == 120
     assert run.data.tags[f"osteon.wrote.{dvc_hash(Path('trusted'))}"] == "trusted"
-    assert "report/quarantine.csv" in {one.path for one in client.list_artifacts(run.info.run_id, "report")}
+    assert "report/quarantine.csv" in {item.path for item in client.list_artifacts(run.info.run_id, "report")}
     assert list((tmp_path / "kept").rglob("quarantine.csv"))
     assert sorted(path.name for path in Path.cwd().iterdir()) == ["report", "trusted"]
     assert lineage.lineage(run.info.run_id).missing == ["manifest"]
@@ -701,7 +706,7 @@ def test_a_model_is_logged_measured_and_loads_anywhere(
         {"type": "binary", "name": "film", "required": False},
         {"type": "string", "name": "path", "required": False},
     ]
-    assert [(one["name"], one["type"]) for one in signature.outputs.to_dict()] == [
+    assert [(item["name"], item["type"]) for item in signature.outputs.to_dict()] == [
         ("probability", "double"),
         ("answer", "string"),
         ("warnings", "array"),
@@ -725,5 +730,5 @@ def test_a_model_is_logged_measured_and_loads_anywhere(
     assert Path(done.stdout.splitlines()[-1]).is_relative_to(tmp_path / "artifacts"), done.stdout
     answers = json.loads((elsewhere / "answers.json").read_text())
     expected = open_package(model).predict([film, example_film()])
-    assert [one["answer"] for one in answers] == expected["answer"].tolist()
-    np.testing.assert_allclose([one["probability"] for one in answers], expected["probability"], atol=1e-6)
+    assert [item["answer"] for item in answers] == expected["answer"].tolist()
+    np.testing.assert_allclose([item["probability"] for item in answers], expected["probability"], atol=1e-6)

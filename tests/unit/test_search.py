@@ -87,13 +87,13 @@ def test_a_search_writes_the_best_and_how_it_came_to_it(store: tuple[Path, Mlflo
     assert (first["state"], first["done"], first["own_values"]) == ("complete", 2, True)
     assert classical.iloc[0]["logistic_regression.c"] == CLASSICAL.logistic_regression.c
 
-    found = read_best_hyperparameters(best)
+    result = read_best_hyperparameters(best)
     won = network[network["state"] == "complete"].sort_values("auroc", ascending=False, kind="stable").iloc[0]
-    assert found.training == {"learning_rate": pytest.approx(won["training.learning_rate"], rel=1e-5)}
-    assert found.over_training(TRAINING).learning_rate == found.training["learning_rate"]
-    assert found.augmentation["rotation"] == pytest.approx(won["augmentation.rotation"], rel=1e-5)
-    assert set(found.classical) == {"logistic_regression"}
-    assert found.over_classical(CLASSICAL).logistic_regression.c == found.classical["logistic_regression"]["c"]
+    assert result.training == {"learning_rate": pytest.approx(won["training.learning_rate"], rel=1e-5)}
+    assert result.over_training(TRAINING).learning_rate == result.training["learning_rate"]
+    assert result.augmentation["rotation"] == pytest.approx(won["augmentation.rotation"], rel=1e-5)
+    assert set(result.classical) == {"logistic_regression"}
+    assert result.over_classical(CLASSICAL).logistic_regression.c == result.classical["logistic_regression"]["c"]
 
     infos = {info["model"]: info for info in json.loads((best / "search.json").read_text())}
     assert infos["network"]["auroc"] == pytest.approx(won["auroc"], abs=1e-5)
@@ -118,9 +118,9 @@ def test_a_classical_trials_figure_is_the_models_auroc_on_the_fold(
     from osteon.models.classical.classifiers import fit_classical, probabilities
     from osteon.models.classical.film_features import open_features
 
-    films, copies = (open_prepared(one).films for one in (pipeline.dataset, pipeline.augmented))
+    films, copies = (open_prepared(item).films for item in (pipeline.dataset, pipeline.augmented))
     described = open_features(features)
-    asked = (films["fold"] == 0).fillna(False).to_numpy(bool)
+    requested = (films["fold"] == 0).fillna(False).to_numpy(bool)
     others = films["fold"].isin([1, 2]).to_numpy(bool)
     copied = copies["film_id"].isin(films["film_id"][others]).to_numpy(bool)
     learnt = pd.concat([films[others], copies[copied]])
@@ -131,7 +131,7 @@ def test_a_classical_trials_figure_is_the_models_auroc_on_the_fold(
         learnt["group"].to_numpy(object),
         CLASSICAL,
     )
-    auroc = roc_auc_score(films["label"][asked], probabilities(estimator, described.films[asked], 0.3))
+    auroc = roc_auc_score(films["label"][requested], probabilities(estimator, described.films[requested], 0.3))
     table = pd.read_csv(store[0] / "trials.csv")
     assert table[table["model"] == "logistic_regression"]["auroc"].iloc[0] == pytest.approx(auroc, abs=1e-5)
 
@@ -157,13 +157,13 @@ def test_every_trial_is_a_run_below_the_steps(store: tuple[Path, MlflowClient]) 
             assert float(run.data.params["training.learning_rate"]) == pytest.approx(
                 row["training.learning_rate"], rel=1e-5
             )
-            steps = [one.step for one in client.get_metric_history(run.info.run_id, "watched_auroc")]
+            steps = [item.step for item in client.get_metric_history(run.info.run_id, "watched_auroc")]
             assert steps == list(range(1, row["done"] + 1))
     assert step.data.metrics["trials"] == 7
     assert step.data.metrics["auroc.network"] == pytest.approx(
         table[(table["model"] == "network") & (table["state"] == "complete")]["auroc"].max(), abs=1e-5
     )
-    assert "best/plots" in [one.path for one in client.list_artifacts(step.info.run_id, "best")]
+    assert "best/plots" in [item.path for item in client.list_artifacts(step.info.run_id, "best")]
 
 
 def test_without_trials_nothing_is_tried_and_no_network_loaded(tmp_path: Path) -> None:

@@ -25,14 +25,14 @@ def test_whole_keys_are_drawn_whole_and_multiples_as_multiples() -> None:
         TrainingParams(),
     )
     tried = drawn(searched)
-    assert {one["training.width"] for one in tried} == {8, 16, 24, 32, 40}
-    assert {type(one["training.width"]) for one in tried} == {int}
-    rates = [one["training.learning_rate"] for one in tried]
+    assert {item["training.width"] for item in tried} == {8, 16, 24, 32, 40}
+    assert {type(item["training.width"]) for item in tried} == {int}
+    rates = [item["training.learning_rate"] for item in tried]
     assert {type(rate) for rate in rates} == {float}
     # By log a third of the draws lies in each decade; evenly, nine of ten would lie in the last.
     assert 10 < sum(rate < 1e-3 for rate in rates) < 30
-    for one in tried:
-        as_best(one).over_training(TrainingParams())
+    for item in tried:
+        as_best(item).over_training(TrainingParams())
 
 
 def test_choices_keep_their_types() -> None:
@@ -40,10 +40,10 @@ def test_choices_keep_their_types() -> None:
         "training", {"network": ["compact", "plain"], "dropout": [0.1, 0.2, 0.5]}, TrainingParams()
     )
     tried = drawn(searched)
-    assert {one["training.network"] for one in tried} == {"compact", "plain"}
-    assert {one["training.dropout"] for one in tried} == {0.1, 0.2, 0.5}
+    assert {item["training.network"] for item in tried} == {"compact", "plain"}
+    assert {item["training.dropout"] for item in tried} == {0.1, 0.2, 0.5}
     mirror = distributions("augmentation", {"mirror": [False]}, AugmentationParams())
-    assert {one["augmentation.mirror"] for one in drawn(mirror)} == {True, False}
+    assert {item["augmentation.mirror"] for item in drawn(mirror)} == {True, False}
 
 
 def test_the_space_reaches_to_the_values_of_the_file() -> None:

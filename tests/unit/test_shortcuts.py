@@ -40,8 +40,8 @@ def noise(seed: int, height: int = 80, width: int = 100) -> NDArray[np.uint8]:
 @given(st.integers(1, 100), st.booleans())
 def test_the_quality_a_jpeg_was_saved_with_is_found_again(quality: int, colour: bool) -> None:
     picture = Image.fromarray(noise(quality)).convert("RGB" if colour else "L")
-    found = attributes_of(encoded(picture, "JPEG", quality=quality), noise(0))
-    assert found.jpeg_quality == quality
+    result = attributes_of(encoded(picture, "JPEG", quality=quality), noise(0))
+    assert result.jpeg_quality == quality
 
 
 # ITU-T T.81, annex K, table K.1.
@@ -74,11 +74,11 @@ def test_what_a_picture_says_of_itself() -> None:
     exif[0x010F], exif[0x0110], exif[0x0131], exif[0x0112] = "ACME  \n Corp", "X-1", "PhotoEdit 3", 6
     picture = Image.fromarray(noise(1)).convert("RGB")
     data = encoded(picture, "JPEG", exif=exif, dpi=(96, 96), subsampling="4:2:0", progressive=True)
-    found = attributes_of(data, noise(1))
-    assert found.file_bytes == len(data)
-    assert (found.manufacturer, found.model, found.software) == ("ACME Corp", "X-1", "PhotoEdit 3")
-    assert (found.encoding, found.chroma_sampling, found.dpi) == ("JPEG, progressive", "4:2:0", 96)
-    assert found.orientation == 6
+    result = attributes_of(data, noise(1))
+    assert result.file_bytes == len(data)
+    assert (result.manufacturer, result.model, result.software) == ("ACME Corp", "X-1", "PhotoEdit 3")
+    assert (result.encoding, result.chroma_sampling, result.dpi) == ("JPEG, progressive", "4:2:0", 96)
+    assert result.orientation == 6
     plain = attributes_of(encoded(noise(1), "PNG"), noise(1))
     assert plain.encoding == "PNG"
     assert (plain.jpeg_quality, plain.chroma_sampling, plain.dpi, plain.manufacturer) == (None,) * 4
@@ -103,16 +103,16 @@ def test_dicom_tags_of_the_scanner_without_a_name_of_place_machine_or_patient() 
         "PatientID": number,
     }
     film = noise(2)
-    found = attributes_of(dicom_bytes(dicom(film, bits=8, **tags)), film)
-    assert (found.manufacturer, found.model, found.software) == ("ACME", "DR 9", "['1.0', '2.0']")
-    assert (found.kvp, found.current, found.exposure_time) == (60.0, 4.0, None)
-    assert found.encoding == "DICOM, Explicit VR Little Endian"
-    assert not [secret for secret in SECRETS if secret in str(found)]
+    result = attributes_of(dicom_bytes(dicom(film, bits=8, **tags)), film)
+    assert (result.manufacturer, result.model, result.software) == ("ACME", "DR 9", "['1.0', '2.0']")
+    assert (result.kvp, result.current, result.exposure_time) == (60.0, 4.0, None)
+    assert result.encoding == "DICOM, Explicit VR Little Endian"
+    assert not [secret for secret in SECRETS if secret in str(result)]
     # Pseudonyms of eight hex digits: two machines stay two.
-    assert found.station is not None
+    assert result.station is not None
     other = attributes_of(dicom_bytes(dicom(film, bits=8, StationName="ER-PORTABLE-3")), film)
-    assert found.station != other.station
-    assert all(len(str(text)) == 9 for text in (found.station, found.detector, found.hospital, other.station))
+    assert result.station != other.station
+    assert all(len(str(text)) == 9 for text in (result.station, result.detector, result.hospital, other.station))
     assert (other.detector, other.hospital, other.manufacturer) == (None, None, None)
 
 
@@ -120,24 +120,24 @@ def test_places_and_machines_are_numbered_as_they_come() -> None:
     films = pd.DataFrame(
         {name: pd.array(["#b", None, "#a", "#b"], "string") for name in ("station", "detector", "hospital")}
     )
-    assert [None if pd.isna(one) else one for one in numbered(films)["station"]] == ["#1", None, "#2", "#1"]
+    assert [None if pd.isna(item) else item for item in numbered(films)["station"]] == ["#1", None, "#2", "#1"]
 
 
 def test_exposure_black_white_and_rim_by_hand() -> None:
     grey = np.full((10, 20), 100, np.uint8)
     grey[0], grey[-1] = 0, 255  # 40 of the rim's 56 pixels
-    found = attributes_of(encoded(grey, "PNG"), grey)
-    assert (found.black, found.white) == (20 / 200, 20 / 200)
-    assert found.exposure == pytest.approx((160 * 100 + 20 * 255) / 200)
-    assert found.rim == pytest.approx((20 * 255 + 16 * 100) / 56)
+    result = attributes_of(encoded(grey, "PNG"), grey)
+    assert (result.black, result.white) == (20 / 200, 20 / 200)
+    assert result.exposure == pytest.approx((160 * 100 + 20 * 255) / 200)
+    assert result.rim == pytest.approx((20 * 255 + 16 * 100) / 56)
 
 
 def test_a_frame_is_what_shows_nothing() -> None:
     grey = np.zeros((100, 200), np.uint8)
     grey[10:80, 30:190] = noise(3, 70, 160)
     assert frame_of(grey) == (10, 20, 30, 10)
-    found = attributes_of(encoded(grey, "PNG"), grey)
-    assert found.border == pytest.approx(1 - 70 * 160 / (100 * 200))
+    result = attributes_of(encoded(grey, "PNG"), grey)
+    assert result.border == pytest.approx(1 - 70 * 160 / (100 * 200))
     assert frame_of(noise(3)) == (0, 0, 0, 0)
     assert frame_of(np.full((50, 50), 9, np.uint8)) == (0, 0, 0, 0)
 
@@ -172,12 +172,12 @@ def test_the_corner_with_the_marker(film: NDArray[np.uint8], corner: str | None)
 
 def test_the_phantoms_markers_are_found(phantoms: Path) -> None:
     """Eight of ten have one, by the way they are drawn."""
-    found = []
+    result = []
     for path in sorted((phantoms / "films").glob("*.png"))[:100]:
         with Image.open(path) as picture:
-            found.append(marker_corner(np.asarray(picture)))
-    assert 60 <= sum(corner is not None for corner in found) <= 90
-    assert len(set(found)) == 5
+            result.append(marker_corner(np.asarray(picture)))
+    assert 60 <= sum(corner is not None for corner in result) <= 90
+    assert len(set(result)) == 5
 
 
 # ---------------------------------------------------------------- shares of the label
@@ -186,11 +186,11 @@ def test_the_phantoms_markers_are_found(phantoms: Path) -> None:
 def test_shares_by_quarter_and_by_text() -> None:
     labels = np.array([0, 0, 0, 1, 0, 0, 1, 1])
     numbers = pd.Series([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7000.0, np.nan])
-    found = [(one.value, one.positive, one.films) for one in label_shares(numbers, labels)]
-    assert found == [("1 – 2", 0, 2), ("3 – 4", 1, 2), ("5 – 6", 0, 2), ("7,000", 1, 1), ("none", 1, 1)]
+    result = [(item.value, item.positive, item.films) for item in label_shares(numbers, labels)]
+    assert result == [("1 – 2", 0, 2), ("3 – 4", 1, 2), ("5 – 6", 0, 2), ("7,000", 1, 1), ("none", 1, 1)]
     texts = pd.Series(["a", "b", "a", "b", "a", None, None, "a"], dtype=object)
     shares = label_shares(texts, labels)
-    assert [(one.value, one.positive, one.films) for one in shares] == [("a", 1, 4), ("b", 1, 2), ("none", 1, 2)]
+    assert [(item.value, item.positive, item.films) for item in shares] == [("a", 1, 4), ("b", 1, 2), ("none", 1, 2)]
     assert shares[0].share == wilson(1, 4, 0.95)
 
 
@@ -205,7 +205,7 @@ def test_shares_by_quarter_and_by_text() -> None:
 )
 def test_a_value_that_a_quarter_shares_stands_alone(values: list[float], names: list[str]) -> None:
     shares = label_shares(pd.Series(values), np.zeros(10, np.int64))
-    assert [one.value for one in shares] == names
+    assert [item.value for item in shares] == names
 
 
 @settings(deadline=None)
@@ -213,8 +213,8 @@ def test_a_value_that_a_quarter_shares_stands_alone(values: list[float], names: 
 def test_every_film_is_in_one_share(values: list[float | None]) -> None:
     labels = np.arange(len(values)) % 2
     shares = label_shares(pd.Series(values, dtype="float64"), labels)
-    assert sum(one.films for one in shares) == len(values)
-    assert sum(one.positive for one in shares) == labels.sum()
+    assert sum(item.films for item in shares) == len(values)
+    assert sum(item.positive for item in shares) == labels.sum()
 
 
 def shared(*rows: tuple[str, int, int]) -> Attribute:
@@ -223,9 +223,9 @@ def shared(*rows: tuple[str, int, int]) -> Attribute:
 
 
 def test_the_value_whose_share_differs_most() -> None:
-    found = shared(("small", 160, 1000), ("large", 34, 100), ("two", 2, 2)).furthest()
-    assert found is not None
-    assert (found[0].value, found[1], found[2]) == ("large", 162, 1002)
+    result = shared(("small", 160, 1000), ("large", 34, 100), ("two", 2, 2)).furthest()
+    assert result is not None
+    assert (result[0].value, result[1], result[2]) == ("large", 162, 1002)
     assert shared(("a", 50, 100), ("b", 52, 100)).furthest() is None
     assert shared(("all", 50, 100)).furthest() is None
 
@@ -266,27 +266,27 @@ def test_a_label_that_is_the_file_size_is_told_completely() -> None:
     labels = np.arange(FILMS) % 2
     rng = np.random.default_rng(0)
     columns = {"file_bytes": 1000 + 500 * labels + rng.integers(0, 100, FILMS), "exposure": rng.normal(100, 9, FILMS)}
-    found = audit_shortcuts(films_with(columns, labels), ValidationParams())
-    assert (found.auroc.value, found.auroc.high) == (1.0, 1.0)
-    assert found.auroc.low is not None
-    assert found.auroc.low > 0.98
-    by_name = {one.name: one.auroc.value for one in found.attributes}
+    result = audit_shortcuts(films_with(columns, labels), ValidationParams())
+    assert (result.auroc.value, result.auroc.high) == (1.0, 1.0)
+    assert result.auroc.low is not None
+    assert result.auroc.low > 0.98
+    by_name = {item.name: item.auroc.value for item in result.attributes}
     # Nothing else is told but what goes with the size, as all films have as many pixels.
     assert {name for name, value in by_name.items() if value == 1.0} == {"file size (bytes)", "bytes a pixel"}
     assert 0.4 < (by_name["mean exposure (grey level)"] or 0) < 0.6
-    assert found.attributes[0].name == "file size (bytes)"
-    assert "the strongest is file size (bytes), alone 1.000 [" in str(found.warning)
-    assert "max_shortcut = 0.6" in str(found.warning)
-    assert (found.films, found.groups, found.left_out, found.skipped) == (FILMS, FILMS, 0, None)
-    assert {"width (pixels)", "pixel format", "station (numbered)", "file extension"} <= set(found.constant)
+    assert result.attributes[0].name == "file size (bytes)"
+    assert "the strongest is file size (bytes), alone 1.000 [" in str(result.warning)
+    assert "max_shortcut = 0.6" in str(result.warning)
+    assert (result.films, result.groups, result.left_out, result.skipped) == (FILMS, FILMS, 0, None)
+    assert {"width (pixels)", "pixel format", "station (numbered)", "file extension"} <= set(result.constant)
 
 
 def test_a_label_that_is_the_scanner_is_told_too() -> None:
     labels = np.arange(FILMS) % 2
     stations = np.where(np.random.default_rng(0).random(FILMS) < 0.9, labels, 1 - labels)
-    columns = {"station": [f"#{one}" for one in stations], "kvp": [60.0, None] * (FILMS // 2)}
-    found = audit_shortcuts(films_with(columns, labels), ValidationParams())
-    by_name = {one.name: one for one in found.attributes}
+    columns = {"station": [f"#{item}" for item in stations], "kvp": [60.0, None] * (FILMS // 2)}
+    result = audit_shortcuts(films_with(columns, labels), ValidationParams())
+    by_name = {item.name: item for item in result.attributes}
     # 0.9 of each class: the area under one corner at (0.1, 0.9).
     assert by_name["station (numbered)"].auroc.value == pytest.approx(0.9, abs=0.03)
     assert by_name["tube voltage (kV)"].auroc.value == 1.0  # that it is missing tells
@@ -303,11 +303,11 @@ def test_labels_that_nothing_goes_with_give_no_warning(seed: int) -> None:
         "rim": rng.normal(50, 20, FILMS),
         "marker_corner": rng.choice(["top left", "top right"], FILMS),
     }
-    found = audit_shortcuts(films_with(columns, labels), ValidationParams(seed=seed))
-    assert found.warning is None
-    assert found.auroc.low is not None
-    assert found.auroc.high is not None
-    assert found.auroc.low < 0.5 < found.auroc.high + 0.05
+    result = audit_shortcuts(films_with(columns, labels), ValidationParams(seed=seed))
+    assert result.warning is None
+    assert result.auroc.low is not None
+    assert result.auroc.high is not None
+    assert result.auroc.low < 0.5 < result.auroc.high + 0.05
 
 
 def copied(groups: int, copies: int, together: dict[str, object]) -> pd.DataFrame:
@@ -319,7 +319,7 @@ def copied(groups: int, copies: int, together: dict[str, object]) -> pd.DataFram
         "file_bytes": rng.integers(1000, 1_000_000, groups)[group],
         "exposure": rng.normal(100, 20, groups)[group],
     }
-    made = {name: [f"{value}{one}" for one in group] for name, value in together.items()}
+    made = {name: [f"{value}{item}" for item in group] for name, value in together.items()}
     return films_with(columns, labels, **made)
 
 
@@ -329,18 +329,18 @@ def test_copies_do_not_make_the_labels_told() -> None:
     assert apart.auroc.value is not None
     assert apart.auroc.value > 0.9  # nothing says that they are copies
     for sign in ("patient_id", "study_id"):
-        found = audit_shortcuts(copied(60, 8, {sign: "P"}), ValidationParams())
-        assert found.groups == 60
-        assert found.warning is None
-        assert found.auroc.low is not None
-        assert found.auroc.low < 0.5
-        assert found.auroc.value is not None
-        assert found.auroc.value < 0.65
+        result = audit_shortcuts(copied(60, 8, {sign: "P"}), ValidationParams())
+        assert result.groups == 60
+        assert result.warning is None
+        assert result.auroc.low is not None
+        assert result.auroc.low < 0.5
+        assert result.auroc.value is not None
+        assert result.auroc.value < 0.65
 
 
 def test_copies_do_not_make_the_interval_narrower() -> None:
     once, eight = (audit_shortcuts(copied(60, copies, {"patient_id": "P"}), ValidationParams()) for copies in (1, 8))
-    wide, narrow = (float(one.auroc.high or 0) - float(one.auroc.low or 0) for one in (once, eight))
+    wide, narrow = (float(item.auroc.high or 0) - float(item.auroc.low or 0) for item in (once, eight))
     assert narrow == pytest.approx(wide, rel=0.35)  # by film it would be 2.8 times narrower
 
 
@@ -351,14 +351,14 @@ def test_a_region_in_disguise_is_seen_through() -> None:
     labels = (rng.random(1000) < np.where(region, 0.8, 0.2)).astype(np.int64)
     columns = {"file_bytes": 1000 + 5000 * region + rng.integers(0, 900, 1000)}
     films = films_with(columns, labels, region=np.where(region, "hand", "leg"))
-    found = audit_shortcuts(films, ValidationParams())
-    assert found.auroc.low is not None
-    assert found.auroc.low > 0.7
-    assert found.within_region is not None
-    assert found.within_region.low is not None
-    assert found.within_region.high is not None
-    assert found.within_region.low < 0.5 < found.within_region.high
-    assert "among films of one region" in str(found.warning)
+    result = audit_shortcuts(films, ValidationParams())
+    assert result.auroc.low is not None
+    assert result.auroc.low > 0.7
+    assert result.within_region is not None
+    assert result.within_region.low is not None
+    assert result.within_region.high is not None
+    assert result.within_region.low < 0.5 < result.within_region.high
+    assert "among films of one region" in str(result.warning)
 
 
 def test_the_warning_asks_for_the_whole_interval_above_the_limit() -> None:
@@ -382,22 +382,22 @@ def test_the_warning_asks_for_the_whole_interval_above_the_limit() -> None:
     ],
 )
 def test_too_few_films_are_not_asked(labels: NDArray[np.int64], reason: str) -> None:
-    found = audit_shortcuts(films_with({"file_bytes": np.arange(len(labels))}, labels), ValidationParams())
-    assert found.skipped == reason
-    assert (found.auroc.value, found.warning, found.attributes) == (None, None, [])
+    result = audit_shortcuts(films_with({"file_bytes": np.arange(len(labels))}, labels), ValidationParams())
+    assert result.skipped == reason
+    assert (result.auroc.value, result.warning, result.attributes) == (None, None, [])
 
 
 def test_just_enough_films_are_asked() -> None:
     labels = (np.arange(50) >= 40).astype(np.int64)
-    found = audit_shortcuts(films_with({"file_bytes": 1000 + labels}, labels), ValidationParams())
-    assert found.skipped is None
-    assert found.auroc.value is not None
+    result = audit_shortcuts(films_with({"file_bytes": 1000 + labels}, labels), ValidationParams())
+    assert result.skipped is None
+    assert result.auroc.value is not None
 
 
 def test_films_that_are_all_alike_are_not_asked() -> None:
-    found = audit_shortcuts(films_with({}, np.arange(50) % 2), ValidationParams())
-    assert found.skipped == "every attribute is the same on all films"
-    assert "megapixels" in found.constant
+    result = audit_shortcuts(films_with({}, np.arange(50) % 2), ValidationParams())
+    assert result.skipped == "every attribute is the same on all films"
+    assert "megapixels" in result.constant
 
 
 def test_the_same_seed_finds_the_same_to_the_last_digit() -> None:
@@ -412,11 +412,11 @@ def test_of_many_films_whole_groups_are_drawn(monkeypatch: pytest.MonkeyPatch) -
     rng = np.random.default_rng(0)
     patients = [f"P{i // 3}" for i in range(FILMS)]
     films = films_with({"file_bytes": rng.integers(0, 99, FILMS)}, rng.integers(0, 2, FILMS), patient_id=patients)
-    found = audit_shortcuts(films, ValidationParams())
-    assert 95 <= found.films <= 100
-    assert found.films == 3 * found.groups or found.films == 3 * found.groups - 2  # the last patient has one film
-    assert found.left_out == FILMS - found.films
-    assert found.skipped is None
+    result = audit_shortcuts(films, ValidationParams())
+    assert 95 <= result.films <= 100
+    assert result.films == 3 * result.groups or result.films == 3 * result.groups - 2  # the last patient has one film
+    assert result.left_out == FILMS - result.films
+    assert result.skipped is None
 
 
 def test_a_text_on_few_films_is_not_told_apart() -> None:
@@ -424,8 +424,8 @@ def test_a_text_on_few_films_is_not_told_apart() -> None:
     software = ["common"] * 30 + ["Dr. Jane Doe"] * 19 + ["other"] * 20 + [None] * 31
     table = attribute_table(films_with({"software": software}, np.arange(100) % 2))
     assert table["software"].value_counts().to_dict() == {"common": 30, "other": 20, "rarer ones": 19}
-    found = audit_shortcuts(films_with({"software": software}, np.arange(100) % 2), ValidationParams())
-    assert "Jane" not in found.model_dump_json()
+    result = audit_shortcuts(films_with({"software": software}, np.arange(100) % 2), ValidationParams())
+    assert "Jane" not in result.model_dump_json()
 
 
 def test_what_is_derived_by_hand() -> None:
@@ -438,14 +438,14 @@ def test_what_is_derived_by_hand() -> None:
 
 def test_no_attribute_is_forgotten() -> None:
     assert set(Attributes._fields) == set(ATTRIBUTE_TYPES)
-    asked = {*shortcuts.NUMBERS.values(), *shortcuts.TEXTS.values()}
-    assert set(Attributes._fields) <= asked
+    requested = {*shortcuts.NUMBERS.values(), *shortcuts.TEXTS.values()}
+    assert set(Attributes._fields) <= requested
     # Nothing that is the label, the group, or anatomy.
-    assert not asked & {"label", "path", "film_id", "region", "view", "patient_id", "study_id", "boxes", "hardware"}
+    assert not requested & {"label", "path", "film_id", "region", "view", "patient_id", "study_id", "boxes", "hardware"}
 
 
 @pytest.mark.parametrize("make", [lambda: encoded(ramp(), "PNG"), lambda: dicom_bytes(dicom(ramp(top=4000)))])
 def test_the_values_fit_their_types(make: Callable[[], bytes]) -> None:
-    found = attributes_of(make(), ramp())
-    frame = pd.DataFrame([found], columns=list(ATTRIBUTE_TYPES)).astype(ATTRIBUTE_TYPES)
-    assert frame["file_bytes"].item() == found.file_bytes
+    result = attributes_of(make(), ramp())
+    frame = pd.DataFrame([result], columns=list(ATTRIBUTE_TYPES)).astype(ATTRIBUTE_TYPES)
+    assert frame["file_bytes"].item() == result.file_bytes

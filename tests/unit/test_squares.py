@@ -84,14 +84,14 @@ def test_a_preparation_that_is_killed_again_and_again_ends_as_one_that_was_not(
         kill_when_so_large(preparing(pipeline, dataset), pixels, films * 64**2)
         assert not dataset.exists()
     dying = preparing(pipeline, dataset, "die when all is decoded")
-    said = dying.communicate()[1]
+    output = dying.communicate()[1]
     assert dying.returncode == -signal.SIGKILL
-    continued = int(said.split("continues after ")[1].split(" of 120 films")[0])
+    continued = int(output.split("continues after ")[1].split(" of 120 films")[0])
     assert 80 <= continued < 120
     last = preparing(pipeline, dataset)
-    said = last.communicate()[1]
-    assert last.returncode == 0, said
-    assert "continues after 120 of 120 films" in said
+    output = last.communicate()[1]
+    assert last.returncode == 0, output
+    assert "continues after 120 of 120 films" in output
     assert dvc_hash(dataset) == dvc_hash(pipeline.dataset)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["leaks", "prepared"]
 
@@ -179,8 +179,8 @@ def test_wherever_the_files_were_cut_off_the_end_is_the_same(
     (left / PIXELS).write_bytes(cut_pixels)
     (left / FACTS).write_bytes(cut_facts + after_facts)
     (left / "stray").touch()
-    there = max(0, (len(cut_pixels) - 128) // SIDE**2)
-    done = noted if noted <= there else there // BLOCK * BLOCK
+    location = max(0, (len(cut_pixels) - 128) // SIDE**2)
+    done = noted if noted <= location else location // BLOCK * BLOCK
     decoded: list[Path] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(squares, "_standardise", lambda path, side: decoded.append(path) or standardise(path, side))
@@ -226,14 +226,14 @@ def test_squares_of_other_films_or_of_another_decoding_are_not_continued(
     if what == "nothing":
         assert caplog.messages == ["continues after 22 of 22 films"]
     else:
-        (said,) = caplog.messages
+        (output,) = caplog.messages
         reason = {
             "size": "parameters changed: side",
             "order": "data changed: films",
             "bytes": "data changed: films",
             "library": "versions changed: ",
         }.get(what, f"code changed: osteon/films/reading/{what}.py")
-        assert said.startswith(f"prepare begins anew: {reason}")
+        assert output.startswith(f"prepare begins anew: {reason}")
     _, pixels, facts = whole(films, source, tmp_path / "whole", side)
     assert (left / PIXELS).read_bytes() == pixels
     assert (left / FACTS).read_bytes() == facts

@@ -62,8 +62,8 @@ def test_steps_of_a_pipeline_run_that_read_the_same_at_once(passed: MlflowClient
     for run in runs:
         assert run.info.status == "FINISHED"
         assert run.data.tags["mlflow.parentRunId"] == whole.info.run_id
-        assert {one.dataset.name for one in run.inputs.dataset_inputs} == set(GIVEN)
-        assert {tag.value for one in run.inputs.dataset_inputs for tag in one.tags} == {"fold"}
+        assert {item.dataset.name for item in run.inputs.dataset_inputs} == set(GIVEN)
+        assert {tag.value for item in run.inputs.dataset_inputs for tag in item.tags} == {"fold"}
         assert run.data.metrics["films"] == 7
     assert whole.data.metrics["fold.films"] == 7
     assert whole.data.tags[f"{lineage.STEP}.fold"] in {run.info.run_id for run in runs}
@@ -86,10 +86,10 @@ def test_steps_that_end_at_once_tell_their_pipeline_run_the_same(
     figures = {f"films.{number}": 7.0 for number in range(20)}
     for name, value in figures.items():  # each new to the pipeline run
         in_threads(2 * PROCESSES, partial(recorder._log_to_parent, whole.info.run_id, {name: value}, last))
-    found = passed.get_run(whole.info.run_id).data
-    assert found.metrics == {f"fold.{name}": value for name, value in figures.items()}
-    said = {name: found.tags.get(f"{lineage.STEP}.{name}") for name in ("fold", *(one.step for one in before))}
-    assert said == {"fold": "fold 0", **{one.step: one.run_id for one in before}}
+    result = passed.get_run(whole.info.run_id).data
+    assert result.metrics == {f"fold.{name}": value for name, value in figures.items()}
+    output = {name: result.tags.get(f"{lineage.STEP}.{name}") for name in ("fold", *(item.step for item in before))}
+    assert output == {"fold": "fold 0", **{item.step: item.run_id for item in before}}
 
 
 def test_several_steps_may_be_the_first_of_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,29 +62,29 @@ def made(s3: S3, url: str = URL) -> list[Finding]:
 
 def settings_of(s3: S3, bucket: str = "films") -> dict[str, Any]:
     """All that was ever set on a bucket, and all that lies in it, asked of the server itself."""
-    found: dict[str, Any] = {}
-    asked = {
+    result: dict[str, Any] = {}
+    requested = {
         "versioning": s3.client.get_bucket_versioning,
         "encryption": s3.client.get_bucket_encryption,
         "public": s3.client.get_public_access_block,
         "lifecycle": s3.client.get_bucket_lifecycle_configuration,
         "objects": s3.client.list_object_versions,
     }
-    for name, ask in asked.items():
+    for name, ask in requested.items():
         try:
-            found[name] = {key: value for key, value in ask(Bucket=bucket).items() if key != "ResponseMetadata"}
+            result[name] = {key: value for key, value in ask(Bucket=bucket).items() if key != "ResponseMetadata"}
         except s3.client.exceptions.ClientError as refusal:
-            found[name] = refusal.response["Error"]["Code"]
-    return found
+            result[name] = refusal.response["Error"]["Code"]
+    return result
 
 
 # ---------------------------------------------------------------- init
 
 
 def test_a_bucket_is_made_with_all_its_settings_and_tried(s3: S3, project: Path) -> None:
-    found = made(s3)
-    assert {finding.state for finding in found[:-1]} == {"made", "was"}
-    assert [finding.text for finding in found] == [
+    result = made(s3)
+    assert {finding.state for finding in result[:-1]} == {"made", "was"}
+    assert [finding.text for finding in result] == [
         "bucket films: made",
         "versioning: turned on",
         "encryption by default: set to AES256",
@@ -114,7 +114,7 @@ def test_a_second_time_changes_nothing(s3: S3, project: Path) -> None:
     s3.gate.asked.clear()
     for again in (made(s3), list(init())):  # with the address, and with the one that DVC has
         assert {finding.state for finding in again} == {"was"}
-    assert {asked for asked in s3.gate.asked if ":Put" in asked or ":Create" in asked} == {"s3:PutObject"}
+    assert {call for call in s3.gate.asked if ":Put" in call or ":Create" in call} == {"s3:PutObject"}
     assert settings_of(s3) == before
     assert (project / ".dvc" / "config").read_bytes() == config
 
@@ -136,9 +136,9 @@ def test_what_is_stricter_stays_and_what_others_set_stays(s3: S3) -> None:
         },
     ]
     s3.client.put_bucket_lifecycle_configuration(Bucket="films", LifecycleConfiguration={"Rules": theirs})
-    found = {finding.text.split(":")[0]: finding for finding in made(s3)}
-    assert found["encryption by default"] == Finding("was", "encryption by default: aws:kms")
-    assert found["leftovers of interrupted uploads"].state == "made"
+    result = {finding.text.split(":")[0]: finding for finding in made(s3)}
+    assert result["encryption by default"] == Finding("was", "encryption by default: aws:kms")
+    assert result["leftovers of interrupted uploads"].state == "made"
     is_now = settings_of(s3)
     (rule,) = is_now["encryption"]["ServerSideEncryptionConfiguration"]["Rules"]
     assert rule["ApplyServerSideEncryptionByDefault"] == kms
@@ -175,9 +175,9 @@ def test_a_rule_counts_only_where_it_covers_every_upload_of_the_remote(s3: S3, r
     if not enough:
         uploads.make(s3.client, place)
     rules = settings_of(s3)["lifecycle"]["Rules"]
-    assert [one["ID"] for one in rules] == ["theirs"] if enough else ["theirs", "osteon-incomplete-uploads"]
+    assert [item["ID"] for item in rules] == ["theirs"] if enough else ["theirs", "osteon-incomplete-uploads"]
     # S3 takes no lifecycle with rules of both forms.
-    assert len({"Filter" in one for one in rules}) == 1
+    assert len({"Filter" in item for item in rules}) == 1
     assert uploads.look(s3.client, place) == f"deleted after {3 if enough else 7} days"
 
 
@@ -217,10 +217,10 @@ def test_a_setting_that_is_refused_names_the_permission_and_the_rest_is_done(
 ) -> None:
     permission = SETTINGS[name][which]
     s3.gate.answers[permission] = error(403, "AccessDenied")
-    found = made(s3)
+    result = made(s3)
     expected = {"made", "was", "note"}
-    assert {state for about, state in states(found).items() if about != name} <= expected
-    (refused,) = (finding for finding in found if finding.state == "refused")
+    assert {state for about, state in states(result).items() if about != name} <= expected
+    (refused,) = (finding for finding in result if finding.state == "refused")
     assert refused.text == (
         f"{name}: refused (AccessDenied: so it is); the permission {permission} on arn:aws:s3:::films is missing"
     )
@@ -263,10 +263,10 @@ def test_what_a_server_does_not_know_is_no_fault(s3: S3, status: int, code: str)
     """MinIO has no public access block."""
     s3.gate.answers["s3:GetBucketPublicAccessBlock"] = error(status, code)
     s3.gate.answers["s3:PutEncryptionConfiguration"] = error(status, code)
-    found = made(s3)
-    assert Finding("unsupported", f"access by the public: not supported by this server ({code})") in found
-    assert states(found)["encryption by default"] == "unsupported"
-    assert states(found)["versioning"] == "made"
+    result = made(s3)
+    assert Finding("unsupported", f"access by the public: not supported by this server ({code})") in result
+    assert states(result)["encryption by default"] == "unsupported"
+    assert states(result)["versioning"] == "made"
     assert {finding.state for finding in check()} <= {"was", "unsupported", "missing", "note"}
 
 
@@ -390,8 +390,8 @@ def test_what_else_the_configuration_says_stays(s3: S3, project: Path) -> None:
         "[core]\n    remote = disk\n['remote \"disk\"']\n    url = /mnt/films\n"
         "['remote \"storage\"']\n    url = s3://before\n    region = us-east-1\n"
     )
-    found = made(s3)
-    assert found[-2].text.endswith("written into .dvc/config; it was s3://before; the default was 'disk'")
+    result = made(s3)
+    assert result[-2].text.endswith("written into .dvc/config; it was s3://before; the default was 'disk'")
     assert dvc_remote("region") == "us-east-1"
     assert dvc_remote("url") == URL
     assert "url = /mnt/films" in (project / ".dvc" / "config").read_text()
@@ -448,8 +448,8 @@ def test_check_tells_what_is_missing_and_changes_nothing(s3: S3, project: Path) 
     s3.client.create_bucket(Bucket="films")
     before, config = settings_of(s3), (project / ".dvc" / "config").read_bytes()
     s3.gate.asked.clear()
-    found = list(check())
-    assert {name: state for name, state in states(found).items() if name in SETTINGS} == dict.fromkeys(
+    result = list(check())
+    assert {name: state for name, state in states(result).items() if name in SETTINGS} == dict.fromkeys(
         SETTINGS, "missing"
     )
     assert set(s3.gate.asked) == {"s3:ListBucket", *(reading for reading, _ in SETTINGS.values())}
@@ -464,7 +464,7 @@ def test_check_finds_nothing_wrong_after_init_and_reads_what_was_pushed(s3: S3, 
     before = settings_of(s3)
     s3.gate.asked.clear()
     assert {finding.state for finding in check()} == {"was"}
-    assert not [asked for asked in s3.gate.asked if not asked.startswith(("s3:Get", "s3:List"))]
+    assert not [requested for requested in s3.gate.asked if not requested.startswith(("s3:Get", "s3:List"))]
     assert settings_of(s3) == before
     s3.gate.answers["s3:GetObject"] = error(403, "AccessDenied")
     (refused,) = (finding for finding in check() if finding.state == "refused")

@@ -87,11 +87,11 @@ def test_an_experiment_that_another_process_makes_in_the_meantime_is_this_ones_t
     client = use_store(tmp_path, empty_store, monkeypatch)
     _, made = store.connect()
     with monkeypatch.context() as patch:
-        whole, asked = MlflowClient.get_experiment_by_name, []
+        whole, requested = MlflowClient.get_experiment_by_name, []
 
         def too_early(self: MlflowClient, name: str) -> Experiment | None:
-            asked.append(name)
-            return whole(self, name) if len(asked) > 1 else None
+            requested.append(name)
+            return whole(self, name) if len(requested) > 1 else None
 
         patch.setattr(MlflowClient, "get_experiment_by_name", too_early)
         assert store.connect()[1] == made

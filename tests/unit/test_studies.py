@@ -43,7 +43,7 @@ def test_every_way_that_the_parameters_know_is_explained() -> None:
 
 
 def test_studies_by_hand() -> None:
-    found = fuse_studies(
+    result = fuse_studies(
         films(
             ("s1", "g1", 0, 0.3),
             (None, "g2", 1, 0.6),
@@ -54,7 +54,7 @@ def test_studies_by_hand() -> None:
         "max",
     )
     # In the order of their first films; a film without a study is one of its own, however many there are.
-    assert found.to_dict("list") == {
+    assert result.to_dict("list") == {
         "label": [1, 1, 0, 0],
         "score": [0.3, 0.6, 0.2, 0.4],
         "group": ["g1", "g2", "g1", "g2"],
@@ -66,8 +66,8 @@ def test_studies_by_hand() -> None:
 @given(st.lists(st.tuples(st.sampled_from(["a", "b", "c", None]), st.integers(0, 1), st.floats(0, 1)), min_size=1))
 def test_every_film_is_in_one_study(rows: list[tuple[str | None, int, float]]) -> None:
     frame = films(*((study, f"of {study}", label, score) for study, label, score in rows))
-    found = fuse_studies(frame, "mean")
-    assert found["films"].sum() == len(rows)
-    assert len(found) == frame["study_id"].nunique() + frame["study_id"].isna().sum()
-    assert (found["films"] * found["score"]).sum() == pytest.approx(frame["score"].sum())
-    assert found["label"].sum() <= frame["label"].sum()
+    result = fuse_studies(frame, "mean")
+    assert result["films"].sum() == len(rows)
+    assert len(result) == frame["study_id"].nunique() + frame["study_id"].isna().sum()
+    assert (result["films"] * result["score"]).sum() == pytest.approx(frame["score"].sum())
+    assert result["label"].sum() <= frame["label"].sum()

@@ -51,8 +51,8 @@ def test_what_is_not_known_is_a_subgroup_of_its_own() -> None:
         shown_width=[100, None, 100],
         shown_height=[100, 100, 100],
     )
-    found = {name: column.tolist() for name, column in attributes_of(films).items()}
-    assert found == {
+    result = {name: column.tolist() for name, column in attributes_of(films).items()}
+    assert result == {
         "region": ["wrist", "unknown", "hip"],
         "view": ["unknown"] * 3,
         "hardware": ["metal", "unknown", "no metal"],
@@ -74,7 +74,7 @@ def test_sizes_are_thirds_from_small_to_large() -> None:
         "0.09 – 1 megapixels",
     ]
     rows = measure_subgroups({"film size": column}, np.array([0, 1] * 3), np.full(6, 0.5), np.arange(6), 0.5, 0.95)
-    assert [one.value for one in rows] == ["0.01 – 0.04 megapixels", "0.09 – 1 megapixels", "4 – 9 megapixels"]
+    assert [item.value for item in rows] == ["0.01 – 0.04 megapixels", "0.09 – 1 megapixels", "4 – 9 megapixels"]
 
 
 @settings(deadline=None)
@@ -102,18 +102,18 @@ def test_subgroups_by_hand() -> None:
         ("ankle", 2, 2),
         ("hip", 2, 0),
     ]
-    found = {row.value: row for row in rows}
-    assert found["wrist"].sensitivity == wilson(1, 2, 0.95)
-    assert found["wrist"].specificity == wilson(0, 1, 0.95)
-    assert found["unknown"].sensitivity == wilson(0, 1, 0.95)
-    assert found["unknown"].specificity == wilson(2, 3, 0.95)
-    assert {value: row.auroc.value for value, row in found.items()} == {
+    result = {row.value: row for row in rows}
+    assert result["wrist"].sensitivity == wilson(1, 2, 0.95)
+    assert result["wrist"].specificity == wilson(0, 1, 0.95)
+    assert result["unknown"].sensitivity == wilson(0, 1, 0.95)
+    assert result["unknown"].specificity == wilson(2, 3, 0.95)
+    assert {value: row.auroc.value for value, row in result.items()} == {
         "wrist": 0.5,
         "unknown": pytest.approx(2 / 3),
         "hip": None,
         "ankle": None,
     }
-    assert found["hip"].sensitivity == found["ankle"].specificity == UNDEFINED
+    assert result["hip"].sensitivity == result["ankle"].specificity == UNDEFINED
     assert all(row.differences == {} for row in rows)
 
 
@@ -161,7 +161,7 @@ def test_where_the_rest_is_small_nothing_is_compared() -> None:
     values, labels, scores = two_sides(50, films=100)
     keep = [value == "a" or number % 10 == 0 for number, value in enumerate(values)]
     rows = measured(
-        *([one for one, kept in zip(column, keep, strict=True) if kept] for column in (values, labels, scores))
+        *([item for item, kept in zip(column, keep, strict=True) if kept] for column in (values, labels, scores))
     )
     assert [row.differences for row in rows] == [{}, {}]
 
@@ -187,7 +187,7 @@ def test_of_several_the_one_that_is_surely_worst_is_named() -> None:
     both = subgroup("both", Estimate(-0.2, -0.3, -0.1), Estimate(-0.2, -0.3, -0.01))
     better = subgroup("better", Estimate(0.2, 0.1, 0.3), unknown)
     assert worst_of([small, better, large, both]) == Worst(large, "sensitivity", 0.8)
-    assert [one.worse_in() for one in (small, large, both, better)] == [
+    assert [item.worse_in() for item in (small, large, both, better)] == [
         ["auroc"],
         ["sensitivity"],
         ["auroc", "sensitivity"],
@@ -226,9 +226,9 @@ def test_where_all_subgroups_are_alike_hardly_ever_one_is_named() -> None:
 def test_a_subgroup_that_is_read_much_worse_is_found() -> None:
     rng = np.random.default_rng(1)
     named = [worst_of(simulated(rng, 1.6)) for _ in range(20)]
-    found = [one for one in named if one is not None]
-    assert len(found) >= 18
-    assert {(one.subgroup.attribute, one.subgroup.value) for one in found} == {("region", "0")}
+    result = [item for item in named if item is not None]
+    assert len(result) >= 18
+    assert {(item.subgroup.attribute, item.subgroup.value) for item in result} == {("region", "0")}
 
 
 @settings(deadline=None, max_examples=30)
@@ -238,11 +238,11 @@ def test_the_order_of_films_changes_nothing(seed: int) -> None:
     labels, scores, groups = rng.integers(0, 2, 80), rng.random(80).round(1), rng.integers(0, 30, 80)
     values = pd.Series(rng.choice(["a", "b"], 80))
     order = rng.permutation(80)
-    one = measure_subgroups({"view": values}, labels, scores, groups, 0.5, 0.95)
+    item = measure_subgroups({"view": values}, labels, scores, groups, 0.5, 0.95)
     other = measure_subgroups(
         {"view": values.iloc[order].reset_index(drop=True)}, labels[order], scores[order], groups[order], 0.5, 0.95
     )
-    for a, b in zip(one, other, strict=True):
+    for a, b in zip(item, other, strict=True):
         assert (a.value, a.sensitivity, a.specificity) == (b.value, b.sensitivity, b.specificity)
         assert a.auroc.value == pytest.approx(b.auroc.value)
         for name in a.differences:

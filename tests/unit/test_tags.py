@@ -147,8 +147,8 @@ def test_one_bad_tag_does_not_hide_the_others() -> None:
     data = dicom_bytes(
         dicom(ramp(top=4000), PixelSpacing=[11111111, 2], BodyPartExamined="HAND", BurnedInAnnotation="YES")
     )
-    found = read_tags(data.replace(b"11111111", b"Xaverine"))
-    assert found == ("hand", None, None, BURNED_IN)
+    result = read_tags(data.replace(b"11111111", b"Xaverine"))
+    assert result == ("hand", None, None, BURNED_IN)
 
 
 def test_other_formats_say_nothing() -> None:

@@ -37,10 +37,10 @@ def client(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def runs_of(client: MlflowClient) -> dict[str, list[Run]]:
     (experiment,) = client.search_experiments(filter_string="name = 'osteon'")
-    found: dict[str, list[Run]] = {}
+    result: dict[str, list[Run]] = {}
     for run in client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"]):
-        found.setdefault(str(run.info.run_name).split(" 20")[0], []).append(run)
-    return found
+        result.setdefault(str(run.info.run_name).split(" 20")[0], []).append(run)
+    return result
 
 
 class Copied(Summary):
@@ -92,7 +92,7 @@ def test_parts_of_one_step_have_runs_of_their_own(client: MlflowClient, tmp_path
     for name in ("fold 0", "fold 1", "fold 0"):
         with pytest.raises(RuntimeError):
             runs.run_step(step, paths, Params(), name=name)
-    assert {name: len(found) for name, found in runs_of(client).items()} == {"fold 0": 1, "fold 1": 1, "pipeline": 1}
+    assert {name: len(result) for name, result in runs_of(client).items()} == {"fold 0": 1, "fold 1": 1, "pipeline": 1}
 
 
 def test_another_pipeline_run_has_runs_of_its_own(
@@ -104,7 +104,7 @@ def test_another_pipeline_run_has_runs_of_its_own(
         monkeypatch.setenv("OSTEON_PASS", name)
         with pytest.raises(RuntimeError):
             runs.run_step(step, paths, Params())
-    assert {name: len(found) for name, found in runs_of(client).items()} == {"copying": 2, "pipeline": 2}
+    assert {name: len(result) for name, result in runs_of(client).items()} == {"copying": 2, "pipeline": 2}
 
 
 def test_image_and_commit_of_the_pipeline_are_tags(
@@ -116,8 +116,8 @@ def test_image_and_commit_of_the_pipeline_are_tags(
     (tmp_path / "go").touch()
     paths["dataset"].write_bytes(b"films")
     runs.run_step(step, paths, Params())
-    for found in runs_of(client).values():
-        tags = found[0].data.tags
+    for result in runs_of(client).values():
+        tags = result[0].data.tags
         assert (tags[lineage.IMAGE], tags[lineage.PIPELINE]) == ("osteon@sha256:12", "abc")
 
 
@@ -159,12 +159,12 @@ def test_a_policy_that_is_not_allowed_is_named(client: MlflowClient) -> None:
 @contextmanager
 def listening(status: int = 200) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """A webhook: its address, and what it was told."""
-    told: list[dict[str, Any]] = []
+    message: list[dict[str, Any]] = []
 
     class Hook(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             assert self.headers["Content-Type"] == "application/json"
-            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            message.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(status)
             self.end_headers()
 
@@ -175,7 +175,7 @@ def listening(status: int = 200) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/hook?key=sesame", told
+        yield f"http://127.0.0.1:{server.server_port}/hook?key=sesame", message
     finally:
         server.shutdown()
         thread.join()
@@ -190,13 +190,13 @@ def test_the_pipeline_run_and_the_webhook_are_told_how_it_ended(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch, state: str, message: str | None, status: str
 ) -> None:
     pipeline_run.begin_pipeline_run(Params(), {lineage.REASON: "new films"})
-    with listening() as (address, told):
+    with listening() as (address, reported):
         monkeypatch.setenv("OSTEON_WEBHOOK", address)
         report_end(state, message)
     (parent,) = runs_of(client)["pipeline"]
     assert parent.info.status == status
     assert parent.data.tags.get(MESSAGE) == message
-    assert told == [
+    assert reported == [
         {
             "state": state,
             "pass": "run-1",
@@ -211,24 +211,24 @@ def test_the_pipeline_run_and_the_webhook_are_told_how_it_ended(
 def test_a_schedules_tick_without_a_reason_tells_nobody_but_a_failed_one_does(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with listening() as (address, told):
+    with listening() as (address, message):
         monkeypatch.setenv("OSTEON_WEBHOOK", address)
         report_end("SUCCEEDED", None)
-        assert not told
+        assert not message
         report_end("FAILED", "ask-why failed")
-    assert [one["message"] for one in told] == ["ask-why failed"]
+    assert [item["message"] for item in message] == ["ask-why failed"]
 
 
 @pytest.mark.parametrize("kind", ["refuses", "is gone", "is none"])
 def test_a_webhook_that_does_not_listen_fails_no_pipeline_run_and_its_key_is_not_said(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
-    said = {"refuses": "answered 403", "is gone": "does not answer", "is none": "no address of http"}
+    output = {"refuses": "answered 403", "is gone": "does not answer", "is none": "no address of http"}
     with listening(403) as (address, _):
         other = {"is gone": f"http://127.0.0.1:{free_port()}/sesame", "is none": "file:///etc/sesame"}
         monkeypatch.setenv("OSTEON_WEBHOOK", other.get(kind, address))
         report_end("FAILED", None)
-    assert said[kind] in caplog.text
+    assert output[kind] in caplog.text
     assert "sesame" not in caplog.text
 
 

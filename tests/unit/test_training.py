@@ -182,7 +182,7 @@ def test_an_ensemble_answers_with_the_mean_of_the_folds_networks(
     assert np.abs(logits[0] - logits[1]).max() > 1e-3  # or the test would show nothing
     expected = probabilities_of(np.mean(logits, axis=0), development["label"].mean())
     np.testing.assert_allclose(open_package(ensemble).scores(squares), expected, atol=1e-5)
-    assert info_of(ensemble).epochs == [one.epochs for one in read_folds(experiment.folds)] == [2, 2, 2]
+    assert info_of(ensemble).epochs == [item.epochs for item in read_folds(experiment.folds)] == [2, 2, 2]
 
 
 def estimated(
@@ -251,9 +251,9 @@ def test_what_the_search_found_goes_over_the_parameters(
     assert experiment.training.width == 8
     pack(experiment, tmp_path / "model", package=PackageParams(model="svm"), best=searched)
     squares = prepared.pixels[prepared.films["test"].to_numpy(bool)]
-    found = open_package(tmp_path / "model").scores(squares)
+    result = open_package(tmp_path / "model").scores(squares)
     soft = CLASSICAL.model_copy(update={"svm": CLASSICAL.svm.model_copy(update={"c": 0.05})})
-    np.testing.assert_allclose(found, estimated(experiment, "svm", prepared, soft), atol=1e-9)
+    np.testing.assert_allclose(result, estimated(experiment, "svm", prepared, soft), atol=1e-9)
     (fitted,) = load_classical(tmp_path / "model" / classical_file("svm"))[-1].calibrated_classifiers_
     assert fitted.estimator.C == 0.05 != CLASSICAL.svm.c
 
@@ -274,14 +274,14 @@ def test_calibration_and_points_are_those_of_the_models_own_out_of_fold_scores(
 ) -> None:
     name, model, certainty = packed
     info = info_of(model)
-    asked = read_predictions(experiment.folds, name)
-    labels, scores = asked["label"].to_numpy(np.int64), asked["score"].to_numpy(np.float64)
-    calibration = fit_calibration(scores, labels, asked["fold"].to_numpy(np.int64), certainty.calibration)
+    requested = read_predictions(experiment.folds, name)
+    labels, scores = requested["label"].to_numpy(np.int64), requested["score"].to_numpy(np.float64)
+    calibration = fit_calibration(scores, labels, requested["fold"].to_numpy(np.int64), certainty.calibration)
     assert info.calibration == calibration
     assert info.calibration.films == len(scores)
     if certainty is CERTAINTY:
         assert calibration.method == "isotonic"
-    groups = pd.factorize(asked["group"])[0].astype(np.int64)
+    groups = pd.factorize(requested["group"])[0].astype(np.int64)
     expected = find_operating_points(
         labels, calibration.apply(scores), groups, certainty.sensitivity, certainty.specificity, certainty.confidence
     )
@@ -300,15 +300,15 @@ def test_the_threshold_is_youdens_on_the_calibrated_scores(
     """By trying all of them."""
     name, model, _ = packed
     info = info_of(model)
-    asked = read_predictions(experiment.folds, name)
-    labels, calibrated = asked["label"].to_numpy(int), info.calibration.apply(asked["score"].to_numpy(float))
+    requested = read_predictions(experiment.folds, name)
+    labels, calibrated = requested["label"].to_numpy(int), info.calibration.apply(requested["score"].to_numpy(float))
 
     def youden(threshold: float) -> float:
-        said = calibrated >= threshold
-        return float(said[labels == 1].mean() + (~said)[labels == 0].mean() - 1)
+        output = calibrated >= threshold
+        return float(output[labels == 1].mean() + (~output)[labels == 0].mean() - 1)
 
     assert info.threshold in calibrated
-    assert youden(info.threshold) == pytest.approx(max(youden(one) for one in np.unique(calibrated)))
+    assert youden(info.threshold) == pytest.approx(max(youden(item) for item in np.unique(calibrated)))
 
 
 def test_every_development_film_is_listed_and_no_test_film(
@@ -395,9 +395,9 @@ def test_a_film_is_unlike_if_it_is_farther_than_a_share_of_the_films_was_from_th
     np.testing.assert_allclose(whole.distances(squares), np.mean(alone, axis=0))
     # And a fold's are those of its own films by its own network.
     fold = prepared.films["fold"].eq(1).to_numpy(bool, na_value=False)
-    found = dataclasses.replace(whole, networks=whole.networks[1:2], embeddings=whole.embeddings[1:2])
-    asked = np.load(experiment.folds / "fold-1" / "distances.npy")
-    np.testing.assert_allclose(found.distances(prepared.pixels[fold]), asked, rtol=1e-3)
+    result = dataclasses.replace(whole, networks=whole.networks[1:2], embeddings=whole.embeddings[1:2])
+    requested = np.load(experiment.folds / "fold-1" / "distances.npy")
+    np.testing.assert_allclose(result.distances(prepared.pixels[fold]), requested, rtol=1e-3)
 
 
 def test_the_exported_networks_were_compared_with_the_trained_ones(packed: tuple[str, Path, CertaintyParams]) -> None:

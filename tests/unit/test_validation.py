@@ -304,9 +304,9 @@ def test_a_set_whose_label_is_the_size_is_warned_of(tmp_path: Path, caplog: pyte
     assert audit.auroc.value == 1.0
     assert audit.warning is not None
     assert f"warning: {audit.warning}" in caplog.text
-    assert {one.name for one in audit.attributes if one.auroc.value == 1.0} >= {"width (pixels)", "megapixels"}
-    found = json.loads((tmp_path / "report" / SHORTCUTS).read_text(encoding="utf-8"))
-    assert found["auroc"]["value"] == 1.0
+    assert {item.name for item in audit.attributes if item.auroc.value == 1.0} >= {"width (pixels)", "megapixels"}
+    result = json.loads((tmp_path / "report" / SHORTCUTS).read_text(encoding="utf-8"))
+    assert result["auroc"]["value"] == 1.0
     page = (tmp_path / "report" / REPORT).read_text(encoding="utf-8")
     assert 'role="alert"' in page
     assert audit.attributes[0].name in page

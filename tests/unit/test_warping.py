@@ -30,7 +30,7 @@ def test_no_variation_changes_nothing() -> None:
 def test_a_mirror_image_is_the_mirror_image() -> None:
     film = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
     seen = [vary(film, draw_variation(np.random.default_rng(seed), still(mirror=True), 64)) for seed in range(12)]
-    kinds = {"same" if (one == film).all() else "mirror" if (one == film[:, ::-1]).all() else "?" for one in seen}
+    kinds = {"same" if (item == film).all() else "mirror" if (item == film[:, ::-1]).all() else "?" for item in seen}
     assert kinds == {"same", "mirror"}
 
 
