@@ -40,9 +40,9 @@ def fold(
     return Whole()
 
 
-def begin(location: Barrier, step: Step, folder: Path, number: int) -> None:
+def begin(barrier: Barrier, step: Step, folder: Path, number: int) -> None:
     paths = {name: folder / name for name in GIVEN} | {"answers": folder / f"answers {number}"}
-    location.wait()
+    barrier.wait()
     runs.run_step(step, paths, Params(), name=f"fold {number}")
 
 

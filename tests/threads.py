@@ -10,10 +10,10 @@ T = TypeVar("T")
 
 def in_threads(number: int, do: Callable[[], object]) -> None:
     """Raises what the first that failed raised."""
-    location = Barrier(number)
+    barrier = Barrier(number)
 
     def begin() -> None:
-        location.wait()
+        barrier.wait()
         do()
 
     with ThreadPoolExecutor(number) as threads:

@@ -41,8 +41,8 @@ def test_it_says_what_it_was_made_from(image: Image) -> None:
     assert labels["revision"] == commit
     assert labels["version"] == version[1]
     assert labels["licenses"] == "Apache-2.0"
-    message = environment(config)
-    assert (message["OSTEON_GIT_COMMIT"], message["OSTEON_GIT_DIRTY"]) == (commit, str(dirty).lower())
+    shown = environment(config)
+    assert (shown["OSTEON_GIT_COMMIT"], shown["OSTEON_GIT_DIRTY"]) == (commit, str(dirty).lower())
 
 
 def test_it_says_its_commit_though_nothing_else_has_changed(image: Image) -> None:
@@ -95,7 +95,7 @@ def test_its_packages_are_the_locks(image: Image) -> None:
         " 'machine': platform.machine()}))"
     )
     output = json.loads(image.run("python3", "-c", code))
-    location: dict[str, str] = {canonicalize_name(name): version for name, version in output["packages"]}
+    barrier: dict[str, str] = {canonicalize_name(name): version for name, version in output["packages"]}
     marks = {
         "platform_machine": output["machine"],
         "sys_platform": "linux",
@@ -110,8 +110,8 @@ def test_its_packages_are_the_locks(image: Image) -> None:
         wanted = Requirement(line)
         if wanted.marker is None or wanted.marker.evaluate(marks):
             locked[canonicalize_name(wanted.name)] = str(wanted.specifier).removeprefix("==")
-    assert location.pop("osteon")
-    assert location == locked
+    assert barrier.pop("osteon")
+    assert barrier == locked
 
 
 def test_nothing_is_in_it_that_should_not_be(image: Image) -> None:
@@ -232,6 +232,6 @@ def test_a_user_without_a_name_runs_steps_below_a_root_that_is_read_only(image: 
         tags = store.execute(
             "SELECT DISTINCT key, value FROM tags WHERE key LIKE 'osteon.git.%' OR key = 'osteon.image'"
         )
-        message = dict(tags.fetchall())
+        shown = dict(tags.fetchall())
     commit = environment(image.inspect()["Config"])["OSTEON_GIT_COMMIT"]
-    assert (message["osteon.git.commit"], message["osteon.image"]) == (commit, image.id)
+    assert (shown["osteon.git.commit"], shown["osteon.image"]) == (commit, image.id)

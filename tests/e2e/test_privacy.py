@@ -65,8 +65,8 @@ class Planted:
         # Eight bytes at every place, all looked up at once: to look for one word after the other took a second a MB.
         places = np.ndarray(max(len(lower) - 7, 0), "<u8", lower, strides=(1,))
         known = np.sort(np.array([*self.by_beginning], "<u8"))
-        location = np.unique(places[known[np.searchsorted(known, places) % len(known)] == places])
-        result = [word for item in location for word in self.by_beginning[int(item)] if word.encode() in lower]
+        candidates = np.unique(places[known[np.searchsorted(known, places) % len(known)] == places])
+        result = [word for item in candidates for word in self.by_beginning[int(item)] if word.encode() in lower]
         if WRITTEN_BIRTH.search(lower):
             result.append(BIRTH)
         return result

@@ -100,15 +100,15 @@ def test_metrics_and_plots_are_dvcs_too(finished: Project) -> None:
 
 def test_the_recorded_hashes_are_dvcs(finished: Project, run: str) -> None:
     """What MLflow's runs say they read and wrote is what dvc.lock says: one join, two books."""
-    message = json.loads(finished.done("osteon", "lineage", run, "--json"))
-    assert [step["step"] for step in message["steps"]] == list(STEPS)
-    assert all(step["status"] == "FINISHED" for step in message["steps"])
-    assert not any(step["missing"] for step in message["steps"])
+    shown = json.loads(finished.done("osteon", "lineage", run, "--json"))
+    assert [step["step"] for step in shown["steps"]] == list(STEPS)
+    assert all(step["status"] == "FINISHED" for step in shown["steps"])
+    assert not any(step["missing"] for step in shown["steps"])
     commit = finished.done("git", "rev-parse", "HEAD").strip()
-    assert message["commit"] == [commit]
+    assert shown["commit"] == [commit]
     lock = lock_of(finished)
     films = next(dep["md5"] for dep in lock["ingest"]["deps"] if dep["path"] == "data/phantoms")
-    assert message["data"] == films
+    assert shown["data"] == films
     for stage in lock.values():
         for out in stage["outs"]:
             assert dvc_hash(finished.folder / out["path"]) == out["md5"]
@@ -141,8 +141,8 @@ def test_the_lineage_of_a_whole_pass_names_all_its_steps(finished: Project) -> N
     code = "import mlflow; mlflow.set_tracking_uri('sqlite:///mlflow/store/mlflow.db'); print(mlflow.search_runs("
     code += "experiment_names=['osteon'], filter_string=\"tags.`osteon.step` = 'pipeline'\").run_id.iloc[-1])"
     parent = finished.done("python", "-c", code).split()[-1]
-    message = json.loads(finished.done("osteon", "lineage", parent, "--json"))
-    assert [step["step"] for step in message["steps"]] == [*STEPS, "pipeline"]
+    shown = json.loads(finished.done("osteon", "lineage", parent, "--json"))
+    assert [step["step"] for step in shown["steps"]] == [*STEPS, "pipeline"]
 
 
 def test_one_parent_and_a_nested_run_for_each_step_and_the_model_answers_elsewhere(
@@ -212,10 +212,10 @@ def test_the_model_gives_a_film_the_score_it_had_in_the_evaluation(finished: Pro
     chosen = sorted(scores)[:5]
     files = [(finished.folder / "data/phantoms" / films["path"][name]).read_bytes() for name in chosen]
     answers = open_package(finished.folder / "artifacts/model").predict(files)
-    message = (answers["answer"] != "refused").to_numpy()  # a film in a hundred or so is; these are few films
-    assert message.sum() >= 3
+    shown = (answers["answer"] != "refused").to_numpy()  # a film in a hundred or so is; these are few films
+    assert shown.sum() >= 3
     expected = np.array([scores[name] for name in chosen])
-    np.testing.assert_allclose(answers["probability"][message].astype(float), expected[message], atol=2e-5)
+    np.testing.assert_allclose(answers["probability"][shown].astype(float), expected[shown], atol=2e-5)
 
 
 def test_the_model_is_judged_and_what_is_known_of_it_is_enough(finished: Project) -> None:
@@ -227,9 +227,9 @@ def test_the_model_is_judged_and_what_is_known_of_it_is_enough(finished: Project
         assert verdicts[name] == "pass", decision
     assert "promote: version 1 is in use already" in finished.done("osteon", "promote")
     assert "in use: osteon-fracture version 1" in finished.done("osteon", "registry", "history")
-    message = finished.done("osteon", "lineage", "models:/osteon-fracture@champion")
-    assert finished.done("git", "rev-parse", "HEAD").strip() in message
-    assert "promoted" in message
+    shown = finished.done("osteon", "lineage", "models:/osteon-fracture@champion")
+    assert finished.done("git", "rev-parse", "HEAD").strip() in shown
+    assert "promoted" in shown
 
 
 def test_the_folds_are_those_of_the_films_and_the_model_is_calibrated_on_them(finished: Project) -> None:
@@ -256,9 +256,9 @@ def test_a_change_of_one_parameter_runs_only_what_it_concerns(finished: Project)
         assert "Running stage 'evaluate'" in out
         run = run_in(finished.done("osteon", "summary"))
         # The stages that were skipped stay linked to the runs that made their outputs.
-        message = json.loads(finished.done("osteon", "lineage", run, "--json"))
-        assert [step["step"] for step in message["steps"]] == list(STEPS)
-        assert message["params"]["evaluation.confidence"] == "0.9"
+        shown = json.loads(finished.done("osteon", "lineage", run, "--json"))
+        assert [step["step"] for step in shown["steps"]] == list(STEPS)
+        assert shown["params"]["evaluation.confidence"] == "0.9"
     finally:
         (finished.folder / "params.yaml").write_text(text, encoding="utf-8")
         finished.done("dvc", "repro")

@@ -28,15 +28,15 @@ def test_a_promoted_version_is_reproduced_and_the_project_stays_as_it_is(finishe
     promoted = finished.run("osteon", "promote", "--policy", str(policy), "--decision", str(tmp_path / "why"), **here)
     assert promoted.returncode == 0, promoted.stderr
 
-    message = json.loads(finished.run("osteon", "lineage", "models:/osteon-fracture@champion", "--json", **here).stdout)
-    assert [step["step"] for step in message["steps"]] == list(STEPS)[:-1]
+    shown = json.loads(finished.run("osteon", "lineage", "models:/osteon-fracture@champion", "--json", **here).stdout)
+    assert [step["step"] for step in shown["steps"]] == list(STEPS)[:-1]
     films = pd.read_parquet(finished.folder / "data/prepared/films.parquet")
-    assert {film["sha256"]: film["role"] for film in message["films"]} == {
+    assert {film["sha256"]: film["role"] for film in shown["films"]} == {
         film.sha256: "test" if film.test else "train" for film in films.itertuples()
     }
-    (decision,) = message["decisions"]
+    (decision,) = shown["decisions"]
     assert decision["action"] == "promoted"
-    (environment,) = message["environments"].values()
+    (environment,) = shown["environments"].values()
     assert environment["python"] == platform.python_version()
     assert environment["packages"]["dvc"]
 

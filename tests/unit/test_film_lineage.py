@@ -207,14 +207,14 @@ def test_an_evaluation_leads_to_the_model_it_measured(store: Store) -> None:
 
 def test_what_lineage_tells_of_a_model_has_its_films(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     print_lineage("models:/fracture/1", as_json=True)
-    message = json.loads(capsys.readouterr().out)
-    assert message["films"] == films_of("models:/fracture/1").to_dict("records")
-    (measured,) = message["evaluations"]
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["films"] == films_of("models:/fracture/1").to_dict("records")
+    (measured,) = shown["evaluations"]
     assert store.client.get_run(measured).data.tags[lineage.STEP] == "evaluate"
-    assert {film["role"] for film in message["films"]} == {"train", "validation", "test"}
+    assert {film["role"] for film in shown["films"]} == {"train", "validation", "test"}
     print_lineage(store.old, as_json=True)
-    message = json.loads(capsys.readouterr().out)
-    assert (message["films"], message["evaluations"]) == (None, [])  # no list was kept
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["films"], shown["evaluations"]) == (None, [])  # no list was kept
 
 
 def told_of(store: Store, *words: str) -> subprocess.CompletedProcess[str]:
@@ -232,8 +232,8 @@ def test_the_command_answers_in_words_and_in_json(store: Store) -> None:
     )
     assert lines[-2] == "2 of 2 models saw it"
     assert lines[-1].startswith(f"unknown {store.old}, made 20")
-    message = json.loads(told_of(store, "--film", str(film["md5"]), "--json").stdout)
-    assert [(item["model"], item["role"]) for item in message["seen"]] == [
+    shown = json.loads(told_of(store, "--film", str(film["md5"]), "--json").stdout)
+    assert [(item["model"], item["role"]) for item in shown["seen"]] == [
         (store.first, "validation"),
         (store.second, "train"),
     ]

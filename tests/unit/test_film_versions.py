@@ -48,9 +48,9 @@ def test_films_are_fetched_under_the_name_asked_for_and_gone_afterwards(films: F
 
 
 def test_a_folder_may_have_any_name(films: FilmRepository, tmp_path: Path) -> None:
-    location = tmp_path / "Röntgen films"
-    films.do("git", "clone", "-q", str(films.folder), str(location))
-    with fetched(str(location), "main", find_version(str(location), "main", "data/films").data) as folder:
+    clone = tmp_path / "Röntgen films"
+    films.do("git", "clone", "-q", str(films.folder), str(clone))
+    with fetched(str(clone), "main", find_version(str(clone), "main", "data/films").data) as folder:
         assert content(folder) == FILMS
 
 
@@ -65,9 +65,9 @@ def test_films_of_a_hash_are_fetched_though_the_branch_has_gone_on(tmp_path: Pat
     later = made.change({"2.png": b"two"})
     assert later != made.data
     assert find_version(str(made.folder), "main", "data/films").data == later
-    for data, location in ((made.data, {"1.png": b"one"}), (later, {"1.png": b"one", "2.png": b"two"})):
+    for data, clone in ((made.data, {"1.png": b"one"}), (later, {"1.png": b"one", "2.png": b"two"})):
         with fetched(str(made.folder), "main", data) as folder:
-            assert content(folder) == location
+            assert content(folder) == clone
 
 
 def test_films_that_a_stage_of_dvc_made_are_found_too(tmp_path: Path) -> None:

@@ -153,14 +153,14 @@ def test_a_copy_is_found_and_told_how_it_was_made(way: str) -> None:
 def test_the_other_way_round_the_map_is_the_other_way_round() -> None:
     film = originals()[0]
     copy = turned(film, 30, expand=True)[0]
-    location, back = best_alignment(stack_of([film, copy]), 0, 1), best_alignment(stack_of([copy, film]), 0, 1)
-    assert location is not None
+    forth, back = best_alignment(stack_of([film, copy]), 0, 1), best_alignment(stack_of([copy, film]), 0, 1)
+    assert forth is not None
     assert back is not None
-    assert location.rotation == pytest.approx(30, abs=1)
+    assert forth.rotation == pytest.approx(30, abs=1)
     assert back.rotation == pytest.approx(-30, abs=1)
-    assert location.scale * back.scale == pytest.approx(1, rel=0.01)
-    assert location.scale < 0.85
-    item = np.vstack([location.matrix, [0, 0, 1]]) @ np.vstack([back.matrix, [0, 0, 1]])
+    assert forth.scale * back.scale == pytest.approx(1, rel=0.01)
+    assert forth.scale < 0.85
+    item = np.vstack([forth.matrix, [0, 0, 1]]) @ np.vstack([back.matrix, [0, 0, 1]])
     np.testing.assert_allclose(item[:2] @ (128, 128, 1), (128, 128), atol=1.5)
 
 
@@ -324,14 +324,14 @@ def test_features_come_back_from_their_file(tmp_path: Path) -> None:
 
 
 def agreed(matches: list[tuple[int, int, int, tuple[float, ...], tuple[float, ...]]]) -> list[tuple[int, int, int]]:
-    first, second, feature, here, location = zip(*matches, strict=True)
+    first, second, feature, here, places = zip(*matches, strict=True)
     return list(
         consistent_pairs(
             np.array(first),
             np.array(second),
             np.array(feature),
             np.array(here, np.float32),
-            np.array(location, np.float32),
+            np.array(places, np.float32),
         )
     )
 

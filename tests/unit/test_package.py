@@ -206,8 +206,8 @@ def test_the_map_of_a_mirror_image_is_the_maps_mirror_image_and_several_networks
         np.asarray(vote.networks[0].predict_on_batch(seen)["map"][..., 0], float)
         for seen in (squares[..., None], squares[:, :, ::-1, None])
     ]
-    np.testing.assert_allclose(item, 1 / (1 + np.exp(-(logits[0] + logits[1][:, :, ::-1]) / 2)), atol=1e-6)
-    assert np.ptp(item) > 1e-3  # or the test would show nothing
+    np.testing.assert_allclose(first, 1 / (1 + np.exp(-(logits[0] + logits[1][:, :, ::-1]) / 2)), atol=1e-6)
+    assert np.ptp(first) > 1e-3  # or the test would show nothing
 
 
 # ---------------------------------------------------------------- saving and opening

@@ -250,19 +250,19 @@ def test_each_run_keeps_the_environment_it_ran_in(recorded: Recorded) -> None:
 
 def lineage_as_json(run: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     print_lineage(run, as_json=True)
-    message: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return message
+    shown: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return shown
 
 
 def test_what_lineage_tells(recorded: Recorded, capsys: pytest.CaptureFixture[str]) -> None:
     run = recorded.runs["prepare"].info.run_id
-    message = lineage_as_json(run, capsys)
-    (environment,) = message["environments"]
-    assert [(step["step"], step["environment"]) for step in message["steps"]] == [
+    content = lineage_as_json(run, capsys)
+    (environment,) = content["environments"]
+    assert [(step["step"], step["environment"]) for step in content["steps"]] == [
         (name, environment) for name in ("ingest", "validate", "prepare")
     ]
-    assert message["environments"][environment]["packages"]["keras"] == version("keras")
-    assert message["films"] is None  # no model yet
+    assert content["environments"][environment]["packages"]["keras"] == version("keras")
+    assert content["films"] is None  # no model yet
     print_lineage(run, as_json=False)
     shown = capsys.readouterr().out
     assert f"\npython   {platform.python_version()} on {platform.system()} {platform.machine()}, " in shown
@@ -273,16 +273,16 @@ def test_of_runs_that_kept_less_the_rest_is_null(client: MlflowClient, capsys: p
     """As those that were made before environments and remotes were kept."""
     made_by_hand(client, 1, osteon_step="ingest", osteon_wrote_a="manifest", osteon_data="d.dir")
     run = made_by_hand(client, 2, osteon_step="validate", osteon_read_a="manifest", osteon_environment="gone")
-    message = lineage_as_json(run, capsys)
-    assert (message["commit"], message["data"], message["remote"], message["images"]) == (
+    shown = lineage_as_json(run, capsys)
+    assert (shown["commit"], shown["data"], shown["remote"], shown["images"]) == (
         ["unknown"],
         "d.dir",
         None,
         [],
     )
-    assert (message["environments"], message["films"], message["decisions"]) == ({}, None, [])
+    assert (shown["environments"], shown["films"], shown["decisions"]) == ({}, None, [])
     unknown = {"commit": None, "image": None, "environment": None}
-    assert unknown.items() <= message["steps"][0].items()
+    assert unknown.items() <= shown["steps"][0].items()
     print_lineage(run, as_json=False)
     assert "python" not in capsys.readouterr().out
 
@@ -292,9 +292,9 @@ def test_remote_and_image_are_those_of_the_runs(client: MlflowClient, capsys: py
     made_by_hand(client, 1, **made)
     changed = {"osteon_image": "osteon@sha256:2", "osteon_dvc_remote": "s3://new/films", "osteon_read_a": "x"}
     run = made_by_hand(client, 2, **changed)
-    message = lineage_as_json(run, capsys)
-    assert (message["remote"], message["images"]) == ("s3://new/films", ["osteon@sha256:1", "osteon@sha256:2"])
-    assert [step["image"] for step in message["steps"]] == ["osteon@sha256:1", "osteon@sha256:2"]
+    shown = lineage_as_json(run, capsys)
+    assert (shown["remote"], shown["images"]) == ("s3://new/films", ["osteon@sha256:1", "osteon@sha256:2"])
+    assert [step["image"] for step in shown["steps"]] == ["osteon@sha256:1", "osteon@sha256:2"]
     print_lineage(run, as_json=False)
     assert "remote   s3://new/films\n" in capsys.readouterr().out
 

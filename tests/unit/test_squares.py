@@ -179,8 +179,8 @@ def test_wherever_the_files_were_cut_off_the_end_is_the_same(
     (left / PIXELS).write_bytes(cut_pixels)
     (left / FACTS).write_bytes(cut_facts + after_facts)
     (left / "stray").touch()
-    location = max(0, (len(cut_pixels) - 128) // SIDE**2)
-    done = noted if noted <= location else location // BLOCK * BLOCK
+    whole_films = max(0, (len(cut_pixels) - 128) // SIDE**2)
+    done = noted if noted <= whole_films else whole_films // BLOCK * BLOCK
     decoded: list[Path] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(squares, "_standardise", lambda path, side: decoded.append(path) or standardise(path, side))
