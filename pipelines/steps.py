@@ -16,9 +16,9 @@ component = partial(dsl.component, base_image=IMAGE, install_kfp_package=False)
 @component
 def find_films(repository: str, revision: str, params: str, reason: str) -> str:
     """DVC's hash of the films, as the revision says it now."""
-    from components.tasks import running
+    from components.tasks import step_tasks
 
-    return running.find_films(running.Films(repository, revision, ""), params, reason)
+    return step_tasks.find_films(step_tasks.Films(repository, revision, ""), params, reason)
 
 
 @component
@@ -37,25 +37,25 @@ def share_params(params: str) -> NamedTuple(  # type: ignore[valid-type]
     ],
 ):
     """The sections that each step reads: a change of one runs the steps again that read it, and no other."""
-    from components.tasks import running
+    from components.tasks import step_tasks
 
-    return tuple(value for name, value in running.params_of_steps(params).items() if name != "phantoms")
+    return tuple(value for name, value in step_tasks.params_of_steps(params).items() if name != "phantoms")
 
 
 @component
 def share_folds(params: str) -> list[str]:
     """What each fold must know; a loop over it computes them side by side."""
-    from components.tasks import running
+    from components.tasks import step_tasks
 
-    return running.params_of_folds(params)
+    return step_tasks.params_of_folds(params)
 
 
 @component
 def ingest(repository: str, revision: str, data: str, params: str, manifest: Output[Dataset]) -> None:
     """Source folder to manifest."""
-    from components.tasks import running
+    from components.tasks import step_tasks
 
-    running.run_on_films("ingest", params, running.Films(repository, revision, data), manifest=manifest.path)
+    step_tasks.run_on_films("ingest", params, step_tasks.Films(repository, revision, data), manifest=manifest.path)
 
 
 @component
@@ -70,10 +70,10 @@ def validate(
     page: Output[HTML],
 ) -> None:
     """Trusted films and quarantine."""
-    from components.tasks import pages, running
+    from components.tasks import pages, step_tasks
 
-    films = running.Films(repository, revision, data)
-    running.run_on_films("validate", params, films, manifest=manifest.path, trusted=trusted.path, report=report.path)
+    films = step_tasks.Films(repository, revision, data)
+    step_tasks.run_on_films("validate", params, films, manifest=manifest.path, trusted=trusted.path, report=report.path)
     pages.show_validation(report.path, page.path)
 
 
@@ -88,26 +88,26 @@ def prepare(
     leaks: Output[Artifact],
 ) -> None:
     """Pixel array, test set and folds."""
-    from components.tasks import running
+    from components.tasks import step_tasks
 
-    films = running.Films(repository, revision, data)
-    running.run_on_films("prepare", params, films, trusted=trusted.path, dataset=dataset.path, leaks=leaks.path)
+    films = step_tasks.Films(repository, revision, data)
+    step_tasks.run_on_films("prepare", params, films, trusted=trusted.path, dataset=dataset.path, leaks=leaks.path)
 
 
 @component
 def augment(params: str, dataset: Input[Dataset], augmented: Output[Dataset], sheet: Output[Artifact]) -> None:
     """Varied copies of the development films."""
-    from components.tasks import running
+    from components.tasks import step_tasks
 
-    running.run_task("augment", params, dataset=dataset.path, augmented=augmented.path, sheet=sheet.path)
+    step_tasks.run_task("augment", params, dataset=dataset.path, augmented=augmented.path, sheet=sheet.path)
 
 
 @component
 def features(params: str, dataset: Input[Dataset], augmented: Input[Dataset], features: Output[Dataset]) -> None:
     """What the classical models see of films and copies."""
-    from components.tasks import running
+    from components.tasks import step_tasks
 
-    running.run_task("features", params, dataset=dataset.path, augmented=augmented.path, features=features.path)
+    step_tasks.run_task("features", params, dataset=dataset.path, augmented=augmented.path, features=features.path)
 
 
 @component
@@ -119,9 +119,9 @@ def search(
     best: Output[Artifact],
 ) -> None:
     """Better parameters, measured on folds."""
-    from components.tasks import running
+    from components.tasks import step_tasks
 
-    running.search(params, dataset=dataset.path, augmented=augmented.path, features=features.path, best=best.path)
+    step_tasks.search(params, dataset=dataset.path, augmented=augmented.path, features=features.path, best=best.path)
 
 
 @component
@@ -129,9 +129,9 @@ def join_search(
     params: str, worker: int, dataset: Input[Dataset], augmented: Input[Dataset], features: Input[Dataset]
 ) -> None:
     """Trials of the same study, beside the step search."""
-    from components.tasks import running
+    from components.tasks import step_tasks
 
-    running.search(params, worker, dataset=dataset.path, augmented=augmented.path, features=features.path)
+    step_tasks.search(params, worker, dataset=dataset.path, augmented=augmented.path, features=features.path)
 
 
 @component
@@ -144,10 +144,10 @@ def cross_validate_fold(
     fold: Output[Artifact],
 ) -> None:
     """Scores of every model on one fold."""
-    from components.tasks import running
+    from components.tasks import step_tasks
 
     paths = {"dataset": dataset.path, "augmented": augmented.path, "features": features.path, "best": best.path}
-    running.run_fold(given, fold=fold.path, **paths)
+    step_tasks.run_fold(given, fold=fold.path, **paths)
 
 
 @component
@@ -163,10 +163,10 @@ def cross_validate(
     figures: Output[Metrics],
 ) -> None:
     """Out-of-fold scores of every model, from the folds that are computed."""
-    from components.tasks import pages, running
+    from components.tasks import pages, step_tasks
 
     paths = {"dataset": dataset.path, "augmented": augmented.path, "features": features.path, "best": best.path}
-    summary = running.collect_folds(
+    summary = step_tasks.collect_folds(
         [fold.path for fold in computed], params, **paths, folds=folds.path, report=report.path
     )
     figures.metadata.update(pages.show_figures(summary, figures.path))
@@ -183,10 +183,10 @@ def train(
     model: Output[Model],
 ) -> None:
     """The packaged model."""
-    from components.tasks import running
+    from components.tasks import step_tasks
 
     paths = {"dataset": dataset.path, "augmented": augmented.path, "features": features.path, "best": best.path}
-    running.run_task("train", params, **paths, folds=folds.path, model=model.path)
+    step_tasks.run_task("train", params, **paths, folds=folds.path, model=model.path)
 
 
 @component
@@ -204,10 +204,10 @@ def evaluate(
     curves: Output[ClassificationMetrics],
 ) -> None:
     """Figures with intervals on the test films."""
-    from components.tasks import pages, running
+    from components.tasks import pages, step_tasks
 
     paths = {"model": model.path, "dataset": dataset.path, "best": best.path, "folds": folds.path}
-    running.run_task("evaluate", params, **paths, validation=validation.path, leaks=leaks.path, report=report.path)
+    step_tasks.run_task("evaluate", params, **paths, validation=validation.path, leaks=leaks.path, report=report.path)
     figures.metadata.update(pages.show_evaluation(report.path, page.path, figures.path))
     curves.log_roc_curve(*pages.curve(report.path, curves.path))
     curves.log_confusion_matrix(*pages.confusion_matrix(report.path))
@@ -230,25 +230,25 @@ def promote(
     page: Output[HTML],
 ) -> None:
     """A decision, carried out in the registry."""
-    from components.tasks import pages, running
+    from components.tasks import pages, step_tasks
 
     paths = {"model": model.path, "dataset": dataset.path, "trusted": trusted.path, "report": report.path}
-    films = running.Films(repository, revision, data)
-    running.promote(policy, mode, films, **paths, leaks=leaks.path, decision=decision.path)
+    films = step_tasks.Films(repository, revision, data)
+    step_tasks.promote(policy, mode, films, **paths, leaks=leaks.path, decision=decision.path)
     pages.show_decision(decision.path, card.path, page.path)
 
 
 @component
 def report_end(status: dsl.PipelineTaskFinalStatus) -> None:
     """How the pass ended, told to MLflow and a webhook."""
-    from components.tasks import ending
+    from components.tasks import pipeline_end
 
-    ending.report_end(status.state, status.error_message)
+    pipeline_end.report_end(status.state, status.error_message)
 
 
 @component
 def ask_why(repository: str, revision: str, params: str, drift: str) -> str:
     """Why to train again; empty where there is no reason."""
-    from components.retraining import asking
+    from components.retraining import find_reason
 
-    return asking.ask_why(repository, revision, params, drift)
+    return find_reason.find_reason(repository, revision, params, drift)

@@ -11,8 +11,8 @@ from ruamel.yaml import YAML
 
 from components.promotion.step import promote
 from components.steps import STEPS
-from components.tasks.one_fold import one_fold
-from components.tasks.running import MARK, params_of_folds, params_of_steps, read_params
+from components.tasks.fold_task import one_fold
+from components.tasks.step_tasks import MARK, params_of_folds, params_of_steps, read_params
 from osteon.contract import Step, describe
 from osteon.params import Params, section_of
 from pipelines import steps

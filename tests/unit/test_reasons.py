@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from components.retraining.asking import ask_why
+from components.retraining.find_reason import find_reason
 from components.retraining.reasons import DriftReport, Judged, reason_to_train
 from osteon.errors import OsteonError
 from osteon.params import Params, RetrainingParams
@@ -92,16 +92,16 @@ def judged(client: MlflowClient, data: str) -> None:
 
 def test_the_registry_and_the_repository_are_asked(client: MlflowClient, films: FilmRepository) -> None:
     requested = (str(films.folder), "main", params())
-    assert ask_why(*requested) == "no model has been judged yet"
+    assert find_reason(*requested) == "no model has been judged yet"
     judged(client, "other.dir")
-    assert ask_why(*requested) == f"new films: {films.data}"
+    assert find_reason(*requested) == f"new films: {films.data}"
     judged(client, films.data)
-    assert ask_why(*requested) == ""
+    assert find_reason(*requested) == ""
 
 
 def test_a_drift_report_is_read_and_a_damaged_one_said(client: MlflowClient, films: FilmRepository) -> None:
     judged(client, films.data)
     report = json.dumps({"made": f"{datetime.now(UTC) + timedelta(hours=1):%FT%TZ}", "share": 0.5})
-    assert ask_why(str(films.folder), "main", params(), report).startswith("drift: 50%")
+    assert find_reason(str(films.folder), "main", params(), report).startswith("drift: 50%")
     with pytest.raises(OsteonError, match="drift: no drift report"):
-        ask_why(str(films.folder), "main", params(), '{"share": 2}')
+        find_reason(str(films.folder), "main", params(), '{"share": 2}')

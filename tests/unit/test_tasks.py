@@ -13,9 +13,9 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from components.tasks import running
-from components.tasks.ending import MESSAGE, report_end
-from components.tasks.one_fold import lay_folds
+from components.tasks import step_tasks
+from components.tasks.fold_task import lay_folds
+from components.tasks.pipeline_end import MESSAGE, report_end
 from osteon.contract import Input, Output, Summary, describe
 from osteon.errors import OsteonError
 from osteon.params import FeatureParams, Params
@@ -124,9 +124,9 @@ def test_image_and_commit_of_the_pipeline_are_tags(
 def test_a_pipeline_run_begins_with_what_it_is_of_and_why(client: MlflowClient, tmp_path: Path) -> None:
     made = film_repository(tmp_path / "films", {"1.png": b"one"})
     params = Params().model_copy(update={"data": Params().data.model_copy(update={"root": "data/films"})})
-    films = running.Films(str(made.folder), "main", "")
+    films = step_tasks.Films(str(made.folder), "main", "")
     for _ in range(2):  # tried again
-        assert running.find_films(films, params.model_dump_json(), "age: 91 days") == made.data
+        assert step_tasks.find_films(films, params.model_dump_json(), "age: 91 days") == made.data
     (parent,) = runs_of(client)["pipeline"]
     tags = parent.data.tags
     assert (tags[lineage.REASON], tags[lineage.REVISION]) == ("age: 91 days", "main")
@@ -145,12 +145,12 @@ def test_a_pipeline_run_begins_with_what_it_is_of_and_why(client: MlflowClient, 
 )
 def test_a_parameter_that_is_not_allowed_is_named(text: str, said: str) -> None:
     with pytest.raises(OsteonError, match=said):
-        running.read_params(text)
+        step_tasks.read_params(text)
 
 
 def test_a_policy_that_is_not_allowed_is_named(client: MlflowClient) -> None:
     with pytest.raises(OsteonError, match="policy: mode = 'maybe'"):
-        running.promote("{}", "maybe", running.Films("", "", ""))
+        step_tasks.promote("{}", "maybe", step_tasks.Films("", "", ""))
 
 
 # ---------------------------------------------------------------- the end
@@ -236,7 +236,7 @@ def test_a_webhook_that_does_not_listen_fails_no_pipeline_run_and_its_key_is_not
 
 
 def test_a_worker_without_a_database_has_nothing_to_do(client: MlflowClient, caplog: pytest.LogCaptureFixture) -> None:
-    running.search(Params().model_dump_json(), worker=1, dataset="none", augmented="none", features="none")
+    step_tasks.search(Params().model_dump_json(), worker=1, dataset="none", augmented="none", features="none")
     assert "nothing to share" in caplog.text
 
 
@@ -258,10 +258,10 @@ def test_workers_share_the_study_of_their_pipeline_run(
         few = {"search": {"trials": 0, "classical_trials": 1}, "classical": {"components": 8}}
         paths = {"dataset": str(pipeline.dataset), "augmented": str(pipeline.augmented)}
         paths["features"] = str(tmp_path / "features")
-        running.search(json.dumps(few), worker=1, **paths)
+        step_tasks.search(json.dumps(few), worker=1, **paths)
         names = {study.study_name for study in optuna.get_all_study_summaries(url)}
         assert "osteon run-1/svm" in names
-        running.search(json.dumps(few), best=str(tmp_path / "best"), **paths)
+        step_tasks.search(json.dumps(few), best=str(tmp_path / "best"), **paths)
         assert (tmp_path / "best" / "best.yaml").is_file()
         assert {study.n_trials for study in optuna.get_all_study_summaries(url)} == {1}
         assert len(runs_of(client)["search, worker 1"]) == len(runs_of(client)["search"]) == 1
@@ -281,4 +281,4 @@ def test_folds_that_choose_a_precision_for_themselves_are_refused(
     paths = {"dataset": pipeline.dataset, "augmented": pipeline.augmented, "features": pipeline.dataset}
     given = {name: str(path) for name, path in {**paths, "best": beside["best"], "fold": tmp_path / "fold"}.items()}
     with pytest.raises(OsteonError, match=r"training\.precision: auto"):
-        running.run_fold('0 --- {"training": {"precision": "auto"}}', **given)
+        step_tasks.run_fold('0 --- {"training": {"precision": "auto"}}', **given)

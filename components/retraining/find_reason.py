@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pydantic import ValidationError
 
 from components.retraining.reasons import DriftReport, Judged, reason_to_train
-from components.tasks.running import read_params
+from components.tasks.step_tasks import read_params
 from osteon.errors import OsteonError
 from osteon.progress import configure_logging
 from osteon.records.registry import Registry
@@ -15,7 +15,7 @@ from osteon.remotes.film_versions import find_version, repository_address
 log = logging.getLogger(__name__)
 
 
-def ask_why(repository: str, revision: str, params: str, drift: str = "") -> str:
+def find_reason(repository: str, revision: str, params: str, drift: str = "") -> str:
     """Why a model should be trained now; empty where there is no reason.
 
     Args:

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from components.steps import STEPS
-from components.tasks.one_fold import lay_folds, one_fold
+from components.tasks.fold_task import lay_folds, one_fold
 from osteon.contract import Step, Summary, describe
 from osteon.environment import collect_garbage_rarely
 from osteon.errors import OsteonError
