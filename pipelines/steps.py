@@ -240,10 +240,10 @@ def promote(
 
 @component
 def report_end(status: dsl.PipelineTaskFinalStatus) -> None:
-    """How the pass ended, told to MLflow and a webhook."""
-    from components.tasks import pipeline_end
+    """How the run ended, reported to MLflow and a webhook."""
+    from components.tasks import run_end
 
-    pipeline_end.report_end(status.state, status.error_message)
+    run_end.report_end(status.state, status.error_message)
 
 
 @component

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import pytest
 from mlflow import MlflowClient
 
-from components.retraining.find_reason import ask_why
+from components.retraining.find_reason import find_reason
 from components.search.study import shared_database
-from components.tasks import pipeline_end
-from components.tasks.pipeline_end import MESSAGE, report_end
+from components.tasks import run_end
+from components.tasks.run_end import MESSAGE, report_end
 from osteon.contract import Input, Output, Summary, describe
 from osteon.environment import dvc_remote
 from osteon.errors import OsteonError, UnreachableError
@@ -79,9 +79,9 @@ def test_how_a_pipeline_run_ended_and_what_the_webhook_is_told(
 ) -> None:
     begin_pipeline_run(Params(), {})
     message: list[Any] = []
-    monkeypatch.setenv(pipeline_end.WEBHOOK, f"http://{LOGIN}@hooks.example/{SECRET}?key={SECRET}")
+    monkeypatch.setenv(run_end.WEBHOOK, f"http://{LOGIN}@hooks.example/{SECRET}?key={SECRET}")
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline_end, "tell", lambda address, content: message.append(content))
+        patch.setattr(run_end, "tell", lambda address, content: message.append(content))
         report_end("FAILED", f"no clone of https://{LOGIN}@git.example/films.git")
     (content,) = message
     assert content["message"] == "no clone of https://git.example/films.git"
@@ -90,7 +90,7 @@ def test_how_a_pipeline_run_ended_and_what_the_webhook_is_told(
     assert run.data.tags[MESSAGE] == content["message"]
 
     # Nobody listens there: the log says so, and not where.
-    monkeypatch.setenv(pipeline_end.WEBHOOK, f"http://{LOGIN}@127.0.0.1:{free_port()}/{SECRET}?key={SECRET}")
+    monkeypatch.setenv(run_end.WEBHOOK, f"http://{LOGIN}@127.0.0.1:{free_port()}/{SECRET}?key={SECRET}")
     report_end("FAILED", None)
     assert "nobody was told" in caplog.text
     assert SECRET not in caplog.text
@@ -116,7 +116,7 @@ def test_an_mlflow_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) 
 def test_the_repository_of_retraining(monkeypatch: pytest.MonkeyPatch) -> None:
     address = f"http://{LOGIN}@127.0.0.1:{free_port()}/films.git"
     with pytest.raises(UnreachableError) as error:
-        ask_why(address, "main", "{}")
+        find_reason(address, "main", "{}")
     assert "127.0.0.1" in str(error.value)
     assert SECRET not in str(error.value)
     assert "karl" not in str(error.value)

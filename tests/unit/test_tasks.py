@@ -15,7 +15,7 @@ from mlflow.entities import Run
 
 from components.tasks import step_tasks
 from components.tasks.fold_task import lay_folds
-from components.tasks.pipeline_end import MESSAGE, report_end
+from components.tasks.run_end import MESSAGE, report_end
 from osteon.contract import Input, Output, Summary, describe
 from osteon.errors import OsteonError
 from osteon.params import FeatureParams, Params
