@@ -56,7 +56,7 @@ class ByteBar:
 
     @property
     def total(self) -> int:
-        """Bytes to come; 0 where nobody said."""
+        """Bytes to come; 0 where it is not known."""
         return self._total
 
     @total.setter

@@ -3,7 +3,7 @@
 Of a URL scheme, host, port and path stay; user, password, query and fragment go. Every way out of Osteon (log lines,
 MLflow's parameters and tags, errors of the command line, pages) passes what it writes through `redact`.
 
-A URL in a text ends at whitespace, at a double quote, at <, > or a backtick. Where it cannot be told what is password
+A URL in a text ends at whitespace, at a double quote, at <, > or a backtick. Where it is unclear what is password
 and what is path, more goes than needs to. git@host:path stays: it is no URL, and the key is elsewhere.
 """
 

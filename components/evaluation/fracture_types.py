@@ -12,7 +12,7 @@ from osteon.statistics.proportions import wilson
 
 @dataclass(frozen=True)
 class TypeFigures:
-    """How well one type is told from the others, among fractured films whose type is known.
+    """How well one type is separated from the others, among fractured films whose type is known.
 
     auroc: films of this type against those of all other types. named: share of its films that are given its name.
     answers: answer → how many of its films got it, in the order of the model's types; a row of the confusion table.

@@ -40,7 +40,7 @@ METHODS = {
 class Origin:
     """What the model and its test films came from.
 
-    films: all prepared films. audit: what of the label can be told without looking at bone. comparison: of the models,
+    films: all prepared films. audit: how well file and exposure alone predict the label. comparison: of the models,
     out of fold. search: what was searched. joined: sign → pairs of films that were joined into one group. hashes:
     DVC's, by a name for a reader.
     """

@@ -1,4 +1,4 @@
-"""The packaged model on the test films, which nothing before has seen."""
+"""The packaged model on the test films, which no step before has used."""
 
 from pathlib import Path
 from typing import Annotated

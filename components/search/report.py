@@ -203,7 +203,7 @@ def _steps(model_study: ModelStudy, trials: list[FrozenTrial]) -> "Figure":
 def _parameters(model_study: ModelStudy, trials: list[FrozenTrial]) -> "Figure":
     """Parallel coordinates: a line a trial through its values, coloured by AUROC.
 
-    Pruned ones are grey: their AUROC was that of a network half learnt.
+    Pruned ones are grey: their AUROC was that of a network half trained.
     """
     names = sorted({name for trial in trials for name in trial.params})
     figure, axes = plt.subplots(figsize=(1.6 + 1.25 * len(names), 3.8), layout="constrained")

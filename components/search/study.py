@@ -36,7 +36,7 @@ FINGERPRINT, PRECISION, OWN, SPARE, SEEN = "fingerprint", "precision", "own valu
 
 
 class _NotNeededError(Exception):
-    """Another worker has begun the last trial that was asked for, or this very one."""
+    """Another worker has begun the last of the requested trials, or this very one."""
 
 
 @contextmanager

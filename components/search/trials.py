@@ -1,4 +1,4 @@
-"""What a trial is: a model learns from the other folds with the values it tries, and is asked about a fold."""
+"""What a trial is: a model is trained on the other folds with the values it tries, and predicts a held-out fold."""
 
 import dataclasses
 import logging
@@ -30,7 +30,7 @@ Measure = Callable[[optuna.Trial], float]
 def network_trial(
     films: TrainingData, folds: list[int], params: TrainingParams, searched: Distributions, folder: Path
 ) -> Measure:
-    """Measure the network: mean AUROC of its last epoch over the folds, each asked after learning from the others.
+    """Measure the network: mean AUROC of its last epoch over the folds, each predicted after training on the others.
 
     No film is set aside and no epoch chosen, so the figure is not made better by choosing.
 

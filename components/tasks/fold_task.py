@@ -30,7 +30,7 @@ def one_fold(number: int) -> Step:
         training: TrainingParams,
         classical: ClassicalParams,
     ) -> FoldSummary:
-        """Ask every model about one fold after it has learnt from the others."""
+        """Train every model on all folds but one, and predict that one."""
         from osteon.models.best_hyperparameters import read_best_hyperparameters
         from osteon.models.networks.backend import load_keras
         from osteon.records import runs

@@ -1,4 +1,4 @@
-"""How a pipeline run ended, told to MLflow and to whoever waits for it."""
+"""How a pipeline run ended, reported to MLflow and to whoever waits for it."""
 
 import json
 import logging

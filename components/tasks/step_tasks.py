@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 class Films(NamedTuple):
-    """Where films come from: a repository, the revision whose DVC remote is asked, DVC's hash of their folder."""
+    """Where films come from: a repository, the revision whose DVC remote is read, DVC's hash of their folder."""
 
     repository: str
     revision: str

@@ -125,7 +125,7 @@ def origin_tags() -> dict[str, str]:
 
 
 def process_tag() -> str:
-    """Machine, process and when it began, so that another process of the same number is told apart."""
+    """Machine, process and when it began, so that another process with the same number is not taken for it."""
     return f"{platform.node()}/{os.getpid()}/{int(psutil.Process().create_time())}"
 
 

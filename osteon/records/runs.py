@@ -267,7 +267,7 @@ def _recording(
     key = pipeline_run_key()
     parent = open_pipeline_run(client, experiment, key, params) if key else None
     # A file, for MLflow cuts a tag after 8,000 characters without a word, and the names and versions of all packages
-    # come near to that. The tag with its hash tells the steps apart that ran elsewhere, without reading each file.
+    # come near to that. The tag with its hash shows which steps ran elsewhere, without reading each file.
     environment = json.dumps(describe_environment(), indent=1) + "\n"
     tags: dict[str, str] = {
         STEP: step.name,
@@ -322,7 +322,7 @@ def _unfinished_run(client: MlflowClient, experiment: str, parent: Run, name: st
 
 
 def _end_run(client: MlflowClient, parent: Run | None, status: str) -> None:
-    """What made a step fail is what its user must read, not that a server which is gone cannot be told of it."""
+    """The user must read why the step failed, not that a server is gone which cannot record it."""
     failed = status != "FINISHED"
     try:
         with http_limits(Retries.CONNECTING) if failed else nullcontext():

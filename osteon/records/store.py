@@ -99,7 +99,7 @@ def retry_once_on_conflict(write: Callable[[], object]) -> None:
 def reason(error: Exception) -> str:
     """The first line of an error's message, redacted."""
     line = (redact(str(error), tracking_uri()).splitlines() or [type(error).__name__])[0]
-    # Of what requests says the end tells why; the rest are addresses.
+    # The end of requests' message has the reason; the rest are addresses.
     _, caused, why = line.rpartition("(Caused by ")
     return (why.removesuffix(")") if caused else line)[:200]
 

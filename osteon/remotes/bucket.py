@@ -1,6 +1,6 @@
 """The DVC remote on S3: its bucket and settings, whether it can be used, and DVC's configuration for it.
 
-`init` makes what is missing and weakens nothing: what is stricter than asked for stays. `check` only reads. Each
+`init` makes what is missing and weakens nothing: what is stricter than needed stays. `check` only reads. Each
 gives a finding for each thing it looked at, as it comes; a refusal names the permission that is missing.
 """
 
@@ -73,7 +73,7 @@ def check() -> Iterator[Finding]:
 def _list_one_key(client: "S3Client", place: Place) -> list[str] | None:
     """One key of the remote, if there is any; None where there is no bucket.
 
-    Listing tells more than HeadBucket, whose refusals have no reason.
+    Listing shows more than HeadBucket, whose refusals have no reason.
     """
     try:
         page = client.list_objects_v2(Bucket=place.bucket, Prefix=place.folder, MaxKeys=1)

@@ -1,4 +1,4 @@
-"""The settings of a bucket with films: what each is, and what makes it so. What is stricter than asked for stays."""
+"""The settings of a bucket with films: what each is, and what makes it so. What is stricter than needed stays."""
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 REPOSITORY = "OSTEON_REPOSITORY"  # where the address has a password, it is not written anywhere else
-AT_ONCE = 64  # files asked of the remote together
+AT_ONCE = 64  # files fetched from the remote together
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def fetched(repository: str, revision: str, data: str, name: str = "films") -> I
 
     Args:
         repository: as for find_version.
-        revision: whose DVC remote is asked; the films are those of the hash, whatever the revision says by now.
+        revision: whose DVC remote is read; the films are those of the hash, whatever the revision has by now.
         data: DVC's hash of the folder.
         name: that the folder gets.
 
@@ -103,7 +103,7 @@ def fetched(repository: str, revision: str, data: str, name: str = "films") -> I
             _fetch(repo, data, folder)
         if (digest := dvc_hash(folder)) != data:
             raise OsteonError(
-                f"the films that DVC's remote of {redact_url(repository)} gave are not those asked for: their "
+                f"the films that DVC's remote of {redact_url(repository)} gave are not the requested ones: their "
                 f"hash is {digest}, not {data}; a file of the remote is damaged: `dvc push` it again"
             )
         yield folder

@@ -63,7 +63,7 @@ _TABLE: TypeAdapter[dict[str, Source]] = TypeAdapter(
 
 
 class _Fetched(_Entry):
-    """What is remembered beside a set of one of its archives: what was asked for, and what came."""
+    """What is remembered beside a set of one of its archives: what was requested, and what came."""
 
     url: HttpUrl
     checksum: str | None

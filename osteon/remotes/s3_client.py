@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
 
-# What DVC may have been told in .dvc/config.local: who asks must be who pushes.
+# What .dvc/config.local may have for DVC: who checks must be who pushes.
 _SESSION = {
     "profile": "profile_name",
     "region": "region_name",

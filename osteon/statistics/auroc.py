@@ -1,4 +1,7 @@
-"""AUROC with DeLong's confidence interval: by group, in strata, over folds, and of two scores on the same films."""
+"""AUROC with DeLong's confidence interval: by group, in strata, over folds, and of two scores on the same films.
+
+scikit-learn's roc_auc_score gives no interval, and SciPy has no DeLong; neither knows groups or strata.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -53,7 +56,7 @@ def auroc_in_strata(
     Scores of different strata (folds, whose models differ) are never compared. The interval takes groups as
     independent, not films: DeLong's components summed by group (Obuchowski 1997, Biometrics 53), the strata weighted
     by their number of pairs as if that number were fixed. With a stratum and a film a group it is DeLong's. As for
-    cross-validated AUROC in general (LeDell et al. 2015, Electron J Stat 9), chance in what the models learnt from
+    cross-validated AUROC in general (LeDell et al. 2015, Electron J Stat 9), chance in the models' training films
     is not in it.
 
     Args:

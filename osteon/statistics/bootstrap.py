@@ -1,4 +1,7 @@
-"""The bootstrap of whole groups: how often each film is drawn, and the percentile interval of a figure."""
+"""The bootstrap of whole groups: how often each film is drawn, and the percentile interval of a figure.
+
+SciPy's stats.bootstrap draws rows, not whole groups of rows, and computes the figure anew for each sample.
+"""
 
 from collections.abc import Callable
 

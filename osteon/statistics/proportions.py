@@ -1,4 +1,7 @@
-"""Confidence intervals of proportions and of mean shares, of films and of groups of films."""
+"""Confidence intervals of proportions and of mean shares, of films and of groups of films.
+
+SciPy (stats.binomtest) has Wilson's and the exact interval of independent films; it takes neither groups nor shares.
+"""
 
 import numpy as np
 from numpy.typing import NDArray

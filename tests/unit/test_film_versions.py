@@ -135,7 +135,7 @@ def test_a_film_that_the_remote_lost_or_changed(tmp_path: Path, damage: str) -> 
         kept.unlink()
     else:
         kept.write_bytes(b"two")
-    output = "lacks a film" if damage == "missing" else "are not those asked for"
+    output = "lacks a film" if damage == "missing" else "are not the requested ones"
     with pytest.raises(OsteonError, match=output), fetched(str(made.folder), "main", made.data):
         pass
 

@@ -19,7 +19,7 @@ from osteon.films.prepared.row_file import RowFile
 PIXELS, FILMS = "pixels.npy", "films.parquet"
 ROW_BYTES = 512  # of a film in FILMS and in what is written on the way there; most need less
 
-# What films.parquet says of each row, beside what the manifest said of the film.
+# What films.parquet has of each row, beside what the manifest has of the film.
 ROW_COLUMNS = {
     "group": "string",  # never on two sides of a split
     "test": "boolean",

@@ -1,6 +1,6 @@
 """The classical models: features on one scale, their PCA, then a support vector machine, a forest or the like.
 
-Each ends in a sigmoid that turns its scores into probabilities, learnt from films of groups it had not seen.
+Each ends in a sigmoid that turns its scores into probabilities, fitted on films of held-out groups.
 """
 
 import logging
@@ -30,7 +30,7 @@ SVM_CACHE = 300  # MiB
 
 
 class Reduced(NamedTuple):
-    """Films as the models see them, rows × components, and what made them so, learnt from these films alone."""
+    """Films as the models see them, rows × components, with the scaling and PCA that were fitted on them alone."""
 
     scale: "StandardScaler"
     pca: "PCA"
@@ -75,12 +75,12 @@ def fit_reduced(
     """Learn one model and its sigmoid from films that are reduced already, as several models can share them.
 
     Both classes weigh the same, however many films of each there are, so `probabilities` can answer for any
-    prevalence. The sigmoid (Platt 1999) is learnt from the scores of films whose groups the model had not seen:
+    prevalence. The sigmoid (Platt 1999) is fitted on the scores of films of held-out groups:
     a film's copies, and the other films of its patient, are never on both sides.
 
     Args:
         name: of the model.
-        reduced: films to learn from. With copies of one class only, a model learns to tell copies from films
+        reduced: training films. With copies of one class only, a model learns to separate copies from films
             (docs/training.md): give both classes' or none.
         labels: 0 or 1, of each.
         groups: of each; copies have their film's.
@@ -113,7 +113,7 @@ def fit_reduced(
         calibrated.fit(reduced.films, labels, sample_weight=compute_sample_weight("balanced", labels))
     for sigmoid in calibrated.calibrated_classifiers_[0].calibrators:
         if sigmoid.a_ > 0:
-            # On films not seen, higher scores meant less. Of the sigmoids that do not fall the level one fits best.
+            # On held-out films, higher scores meant less. Of the sigmoids that do not fall the level one fits best.
             log.warning("%s: its scores do not rank held-out films; every film gets the prevalence", name)
             sigmoid.a_ = sigmoid.b_ = 0.0
     calibrated.cv = None  # the rows of the folds: of no use any more, and they would be written with the model
@@ -125,14 +125,14 @@ def _unfitted(
 ) -> Any:
     """The model, for features after the PCA.
 
-    fewest: films that it is shown at once at least. at_once: how many of it learn at the same time.
+    fewest: films that it is shown at once at least. at_once: how many of it are fitted at the same time.
     """
     if name == "svm":
         from sklearn.svm import SVC
 
         # By the variance there is, so that 1 suits any number of components and any features.
         gamma = params.svm.gamma / (reduced.shape[1] * float(reduced.var()))
-        # The kernel's cache, MiB, fills up with 20,000 films: all that learn at once share it.
+        # The kernel's cache, MiB, fills up with 20,000 films: all that are fitted at once share it.
         return SVC(C=params.svm.c, gamma=gamma, cache_size=SVM_CACHE / at_once)
     if name == "random_forest":
         from sklearn.ensemble import RandomForestClassifier
@@ -169,7 +169,7 @@ def probabilities(estimator: "Pipeline", features: NDArray[np.float32], prevalen
     Args:
         estimator: of fit_classical.
         features: films × features.
-        prevalence: share of positive films among those that are asked about.
+        prevalence: share of positive films among the films to predict.
 
     """
     from scipy.special import logit

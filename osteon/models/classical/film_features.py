@@ -49,7 +49,7 @@ class FeatureInfo(BaseModel):
 
 @dataclass(frozen=True)
 class FilmFeatures:
-    """Features as the step `features` wrote them: float32, rows × FEATURES, on the disk until they are asked for.
+    """Features as the step `features` wrote them: float32, rows × FEATURES, on the disk until they are read.
 
     films and copies: a row for each row of the prepared films, and of the augmented copies.
     """

@@ -21,7 +21,7 @@ from osteon.params import AugmentationParams
 
 log = logging.getLogger(__name__)
 
-# With five folds each has two on average: fewer would be learnt by heart and could not be measured.
+# With five folds each has two on average: fewer would be memorised and could not be measured.
 FEWEST_OF_A_TYPE = 10
 
 Batch = tuple[NDArray[np.uint8], dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]
@@ -169,10 +169,10 @@ def type_targets(films: pd.DataFrame, types: Sequence[str]) -> NDArray[np.float3
 
 
 def types_to_learn(films: pd.DataFrame, fewest: int = FEWEST_OF_A_TYPE) -> list[str]:
-    """The types that can be learnt from these films, in alphabetical order; it is logged which are too rare.
+    """The types that these films suffice to train, in alphabetical order; it is logged which are too rare.
 
     Args:
-        films: rows of a prepared set; those to learn from, no test films and no copies.
+        films: rows of a prepared set; training films, no test films and no copies.
         fewest: fractured films that a type must have.
 
     Raises:

@@ -60,7 +60,7 @@ class WarmUpAndCosine(keras.optimizers.schedules.LearningRateSchedule):  # type:
 
 
 def compile_network(network: Any, params: TrainingParams, steps_per_epoch: int) -> None:
-    """Give a network its losses and optimiser. One that starts from weights learns by a share of the rate."""
+    """Give a network its losses and optimiser. A network that starts from weights is trained at a share of the rate."""
     rising = round(params.warmup_epochs * steps_per_epoch)
     falling = max(params.epochs * steps_per_epoch - rising, 1)
     highest = params.learning_rate * (params.fine_tuning if params.weights else 1)
@@ -97,7 +97,7 @@ def _make_variables(network: Any, training: TrainingBatches) -> None:
 
 
 def _start_from_weights(network: Any, training: TrainingBatches, params: TrainingParams) -> None:
-    """Load the file's weights, then let the heads alone learn, so that their first errors do not spoil the body."""
+    """Load the file's weights, then train the heads alone, so that their first errors do not spoil the body."""
     load_weights(network, Path(params.weights))
     if params.head_epochs:
         set_body_trainable(network, False)
@@ -185,14 +185,14 @@ def fit(
 
     Args:
         build: makes the network, untrained.
-        training: batches to learn from.
+        training: batches of training films.
         validation: batches to measure each epoch on, if any; with state.stopping they decide when to stop and which
             epoch is kept.
         params: how.
         state: of a new training, or what `checkpoint` says of an interrupted one.
         checkpoint: folder that is written each epoch.
         epochs: stop after so many, on the way that the learning rate takes in params.epochs; None: all.
-        on_epoch: told each epoch's figures; what it raises ends the training.
+        on_epoch: called with each epoch's figures; what it raises ends the training.
 
     Returns:
         The network with the weights that are kept, and the history.

@@ -1,4 +1,4 @@
-"""Batch normalisation as one operation of TensorFlow, while a network learns.
+"""Batch normalisation as one operation of TensorFlow, while a network is trained.
 
 Keras writes it with some twenty elementwise operations, forth and back; on two cores these took as long as the
 convolutions between them. JAX's compiler fuses them by itself.
@@ -10,10 +10,10 @@ from osteon.models.networks.quiet_keras import keras
 
 
 def with_fused_normalisation(network: Any) -> Any:
-    """The network to learn with: under TensorFlow a copy, weights too, that normalises in one operation.
+    """The network to train: under TensorFlow a copy, weights too, that normalises in one operation.
 
-    Weights have the places that they have in the network, so that it can take what the copy has learnt. The network is
-    what is kept, of Keras' own layers: a file of it needs nothing of ours to be read.
+    Weights have the same order in both, so that the network can take the copy's. The network is what is kept, of Keras'
+    own layers: a file of it needs nothing of ours to be read.
     """
     if keras.backend.backend() != "tensorflow":
         return network
@@ -32,7 +32,7 @@ class _FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore
     """Of channels that come last, as in all our networks."""
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """Normalise channels by the batch's moments where it learns, by the moving ones elsewhere."""
+        """Normalise channels by the batch's moments in training, by the moving ones elsewhere."""
         if not (training and self.trainable) or mask is not None:
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf

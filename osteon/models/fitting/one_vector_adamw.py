@@ -1,4 +1,4 @@
-"""AdamW on all weights as one vector, while a network learns on one device under TensorFlow.
+"""AdamW on all weights as one vector, while a network is trained on one device under TensorFlow.
 
 Keras writes it out for every variable: some fifty operations for each of them, which took three quarters of the time
 that a network needs before its first step, and an eighth of every step. JAX's compiler fuses them by itself.
@@ -30,7 +30,7 @@ def adamw(rate: Any, weight_decay: float, momentum: float | None) -> Any:
 
 
 def averaged_weights(network: Any) -> list[NDArray[Any]]:
-    """The weights with the moving averages of those that learn, where the optimiser of adamw keeps averages."""
+    """The weights with the moving averages of those that are trained, where the optimiser of adamw keeps averages."""
     optimizer = getattr(network.optimizer, "inner_optimizer", network.optimizer)  # half precision scales the loss
     averages = {}
     if optimizer.use_ema:
@@ -45,7 +45,7 @@ def averaged_weights(network: Any) -> list[NDArray[Any]]:
 class OneVectorAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
     """Keras' own, of one variable that holds all weights one after the other.
 
-    Every weight learns at the same rate with the same decay, so joined or apart the numbers are the same.
+    Every weight has the same rate and the same decay, so joined or apart the numbers are the same.
     """
 
     def build(self, variables: Sequence[Any]) -> None:
@@ -66,7 +66,7 @@ class OneVectorAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
             variable.assign(part)
 
     def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
-        """Leave the weights as they are at the end of a training: what is kept was asked for before."""
+        """Leave the weights as they are at the end of a training: what is kept was read before."""
 
     def parts_of(self, vector: Any) -> list[Any]:
         """What a vector holds for each weight, in its shape."""

@@ -35,7 +35,7 @@ class TrainingData:
     prepared: PreparedFilms
     copies: PreparedFilms
     limits: AugmentationParams
-    types: list[str]  # of fractures, that the network learns to tell apart
+    types: list[str]  # of fractures, that the network is trained to distinguish
     fingerprint: str  # of both folders
 
     def build(self, params: TrainingParams) -> Any:
@@ -63,7 +63,7 @@ class TrainingData:
     def described(
         self, features: FilmFeatures, rows: Rows, params: ClassicalParams
     ) -> tuple[NDArray[np.float32], NDArray[np.int64], Any]:
-        """Features, labels and groups of some of the films and of their copies, for a classical model to learn from.
+        """Features, labels and groups of some of the films and of their copies, to fit a classical model on.
 
         Of more than params.max_films some are drawn, before any is read: all would not fit into memory.
         """
@@ -91,7 +91,7 @@ def open_training_data(
         best: what the search found for the limits.
 
     Raises:
-        OsteonError: missing, or of different sizes, or without types where they are to be learnt.
+        OsteonError: missing, or of different sizes, or without types where the task needs them.
 
     """
     prepared, copies = open_prepared(dataset), open_prepared(augmented)
@@ -143,8 +143,8 @@ def train_network(
         validation_rows: rows to measure each epoch on. With params.patience they decide when to stop and which epoch is
             kept; with a patience of 0 the last is kept whatever they say.
         epochs: stop after so many; None: params.epochs.
-        on_epoch: told each epoch's number (from 0) and figures, those of an interrupted call first; what it raises
-            ends the training.
+        on_epoch: called with each epoch's number (from 0) and figures, those of an interrupted call first; what it
+            raises ends the training.
 
     Returns:
         The network and its history.

@@ -1,4 +1,4 @@
-"""Which model ranks films better that none of them has learnt from: the table of a cross-validation."""
+"""Which model ranks held-out films better: the table of a cross-validation."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -49,7 +49,7 @@ def compute_fold(
         training: of the network; precision is chosen already.
         classical: of the other models.
         models: which of them.
-        on_epoch: told each epoch's number (from 0) and figures.
+        on_epoch: called with each epoch's number (from 0) and figures.
 
     """
     made_from = _fingerprint(films, features, fold, training, classical, models)

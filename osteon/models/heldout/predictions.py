@@ -1,4 +1,4 @@
-"""What a cross-validation leaves: a folder a fold, and every model's scores of films that it has not learnt from."""
+"""What a cross-validation leaves: a folder a fold, and every model's scores of held-out films."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,7 +71,7 @@ def read_predictions(folder: Path, model: str) -> "pd.DataFrame":
 
 
 def read_distances(folder: Path) -> "NDArray[np.float64]":
-    """How far every film is from those that its fold's network learnt from.
+    """Out-of-distribution distance of every held-out film from the training films of its fold's network.
 
     Raises:
         OsteonError: missing or damaged.

@@ -50,7 +50,7 @@ class OnnxNetwork:
         self.outputs = [output.name for output in self._session.get_outputs()]
 
     def predict_on_batch(self, films: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """What the network says, by the names that it has in Keras, and the 'embedding' that 'finding' is told from.
+        """The network's outputs, by their names in Keras, and the 'embedding' from which 'finding' is computed.
 
         Args:
             films: batch × side × side × 1.

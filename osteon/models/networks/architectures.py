@@ -115,7 +115,7 @@ def _standardised_films(side: int) -> tuple[Any, Any]:
 
 
 def _place(x: Any) -> Any:
-    """The map, from what is seen at stride 16."""
+    """The map, from the features at stride 16."""
     from keras import initializers, layers
 
     # A break is rare on a film: the map begins by saying 'nowhere'.
@@ -123,7 +123,7 @@ def _place(x: Any) -> Any:
 
 
 def _seen(x: Any, place: Any, params: TrainingParams) -> Any:
-    """What is seen at stride 32, and the map, as one row of numbers a film."""
+    """The features at stride 32, and the map, as one row of numbers a film."""
     from keras import layers
 
     features = layers.Concatenate()([layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x)])

@@ -1,4 +1,4 @@
-"""Weights to start from: a file's into a network, and which part of the network learns.
+"""Weights to start from: a file's into a network, and which part of the network is trained.
 
 How a training with weights goes:
 
@@ -59,7 +59,7 @@ def head_layers(network: Any) -> list[Any]:
 
 
 def set_body_trainable(network: Any, trainable: bool) -> None:
-    """Let the body learn, or the heads alone. The network must be compiled afterwards."""
+    """Train the body too, or the heads alone. The network must be compiled afterwards."""
     for layer in body_layers(network):
         layer.trainable = trainable
 

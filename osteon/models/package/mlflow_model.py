@@ -38,7 +38,7 @@ class FilmModel(PythonModel):
 
 
 def files_of(request: pd.DataFrame) -> list[bytes]:
-    """The bytes of each film that is asked about.
+    """The bytes of each film of a request.
 
     A path is read only below the folder that OSTEON_FILMS names: whoever may ask a server must not read its files.
 
