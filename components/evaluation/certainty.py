@@ -1,18 +1,15 @@
 """How far probabilities and answers can be believed: calibration out of fold, operating points on test films."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from osteon.params import EvaluationParams
 from osteon.statistics.calibration import Calibration, cross_fitted
 from osteon.statistics.operating_points import MeasuredPoints, OperatingPoints, measure_operating_points
 from osteon.statistics.reliability import Reliability, reliability
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -61,6 +58,4 @@ def measure_certainty(
 
 
 def _numbers(films: "pd.DataFrame") -> NDArray[np.int64]:
-    import pandas as pd
-
     return pd.factorize(films["group"])[0].astype(np.int64)

@@ -1,13 +1,9 @@
 """From the answers for films to one answer for a study: the views of one limb on one day."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import pandas as pd
 
 from osteon.statistics.estimate import Floats
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 HOW = {
     "max": "the highest of its films' probabilities",
@@ -40,8 +36,6 @@ def fuse_studies(films: "pd.DataFrame", fusion: str) -> "pd.DataFrame":
         fusion: max, mean or noisy_or.
 
     """
-    import pandas as pd
-
     # Numbers, not the ids themselves: no name that is made up can be that of another study.
     named = pd.factorize(films["study_id"])[0]
     study = np.where(named >= 0, named, len(films) + np.arange(len(films)))

@@ -8,18 +8,16 @@ named, the one whose interval ends lowest: the largest difference itself would f
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from components.evaluation.metrics import confusion
 from osteon.statistics.auroc import auroc_in_strata, delong
 from osteon.statistics.estimate import UNDEFINED, Estimate, Floats, Labels, difference
 from osteon.statistics.proportions import wilson, wilson_in_groups
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 LEAST = 10  # films of each class that a subgroup and the rest need to be compared; with fewer it is only shown
 UNKNOWN = "unknown"
@@ -75,8 +73,6 @@ def attributes_of(films: "pd.DataFrame") -> "dict[str, pd.Series[Any]]":
         films: columns region, view, hardware, shown_width, shown_height and source of the prepared films.
 
     """
-    import pandas as pd
-
     return {
         "region": films["region"].fillna(UNKNOWN),
         "view": films["view"].fillna(UNKNOWN),
@@ -88,8 +84,6 @@ def attributes_of(films: "pd.DataFrame") -> "dict[str, pd.Series[Any]]":
 
 def _thirds(megapixels: "pd.Series[Any]") -> "pd.Series[Any]":
     """A third of the films each, from small to large; films of one size stay together."""
-    import pandas as pd
-
     values = megapixels.to_numpy(np.float64, na_value=np.nan)
     known = values[~np.isnan(values)]
     names = np.full(len(values), UNKNOWN, object)
@@ -166,8 +160,6 @@ def worst_of(subgroups: list[Subgroup]) -> Worst | None:
 
 
 def _in_order(column: "pd.Series[Any]") -> list[str]:
-    import pandas as pd
-
     counts = column.value_counts()
     if isinstance(column.dtype, pd.CategoricalDtype):
         return [str(value) for value in column.cat.categories if counts[value]]

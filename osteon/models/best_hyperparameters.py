@@ -4,7 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from osteon.errors import OsteonError
 from osteon.params import AugmentationParams, ClassicalParams, Section, TrainingParams
@@ -56,9 +59,6 @@ def read_best_hyperparameters(folder: Path) -> BestHyperparameters:
         OsteonError: missing or damaged.
 
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
     try:
         content = YAML(typ="safe", pure=True).load((folder / BEST).read_text(encoding="utf-8"))
         return BestHyperparameters.model_validate(content or {})
@@ -84,8 +84,6 @@ def read_search(folder: Path) -> SearchReport:
         OsteonError: missing or damaged.
 
     """
-    import pandas as pd
-
     trials = folder / TRIALS
     return SearchReport(
         read_best_hyperparameters(folder),
@@ -96,8 +94,6 @@ def read_search(folder: Path) -> SearchReport:
 
 def write_best_hyperparameters(folder: Path, best: BestHyperparameters) -> None:
     """Write best.yaml into a folder that exists."""
-    from ruamel.yaml import YAML
-
     yaml = YAML()
     yaml.default_flow_style = False
     with (folder / BEST).open("w", encoding="utf-8") as file:

@@ -5,6 +5,7 @@ it was measured on. Both are looked up in MLflow's store, so the answer holds af
 prepared pixels have changed or are gone.
 """
 
+import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -13,12 +14,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
+from mlflow.artifacts import download_artifacts
+from mlflow.exceptions import MlflowException
+
 from osteon.errors import OsteonError
+from osteon.models.package.package import FILMS
+from osteon.progress import progress
 from osteon.records import lineage, store
 from osteon.records.registry import LOG
 
 if TYPE_CHECKING:
-    import pandas as pd
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel, Run
 
@@ -85,10 +91,6 @@ def models_that_saw(film: str) -> FilmSearch:
 
 def _search(client: "MlflowClient", fits: "Callable[[pd.DataFrame], pd.Series[bool]]") -> FilmSearch:
     """Look through the lists one by one: together they may be larger than memory."""
-    import pandas as pd
-
-    from osteon.progress import progress
-
     logged = _logged_models(client)
     search, rows = FilmSearch(), []
     for model in progress(_models(client, logged), "models", total=len(logged)):
@@ -140,8 +142,6 @@ def _model_behind(origin: "lineage.Lineage") -> ModelWithFilms | None:
 
 
 def _sha256(path: Path) -> str:
-    import hashlib
-
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -199,11 +199,6 @@ def _registered_names(client: "MlflowClient") -> dict[str, list[str]]:
 
 def _films(client: "MlflowClient", model: "LoggedModel", run: "Run") -> "pd.DataFrame | None":
     """The list in the model's package, and the test films of every evaluation that read this package."""
-    import pandas as pd
-    from mlflow.artifacts import download_artifacts
-    from mlflow.exceptions import MlflowException
-
-    from osteon.models.package.package import FILMS
 
     def read(place: str) -> "pd.DataFrame":
         try:

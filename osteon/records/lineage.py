@@ -12,6 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlflow.artifacts import load_dict
+from mlflow.exceptions import MlflowException
+
 from osteon.errors import OsteonError
 from osteon.files import dvc_hash
 from osteon.records.store import connect, reason
@@ -74,9 +77,6 @@ def environments(nodes: Iterable[Lineage]) -> dict[str, dict[str, Any]]:
 
     Those of runs that did not keep it, or whose file is gone, are left out.
     """
-    from mlflow.artifacts import load_dict
-    from mlflow.exceptions import MlflowException
-
     client, _ = connect()
     environments: dict[str, dict[str, Any]] = {}
     for node in nodes:
@@ -156,8 +156,6 @@ def lineage(what: str) -> Lineage:
         OsteonError: no such run or model.
 
     """
-    from mlflow.exceptions import MlflowException
-
     client, _ = connect()
     try:
         if what.startswith("models:/") and "@" in what:

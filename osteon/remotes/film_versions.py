@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from osteon.errors import OsteonError, UnreachableError
 from osteon.files import dvc_hash
+from osteon.progress import progress
 from osteon.redaction import redact, redact_url
 
 if TYPE_CHECKING:
@@ -110,8 +111,6 @@ def fetched(repository: str, revision: str, data: str, name: str = "films") -> I
 
 
 def _fetch(repo: "Repo", data: str, folder: Path) -> None:
-    from osteon.progress import progress
-
     odb = repo.cloud.get_remote_odb(hash_name="md5")
     places = [(odb.oid_to_path(md5), folder / path) for path, md5 in _listed(repo, data)]
     for parent in {to.parent for _, to in places}:

@@ -1,19 +1,24 @@
 """Public sets of films: the table of them, data/sources.yaml, and fetching one whole or not at all."""
 
+import difflib
 import re
+import shutil
 import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
+from zipfile import BadZipFile, ZipFile, ZipInfo
 
+import pooch
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, TypeAdapter, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from osteon.errors import OsteonError
+from osteon.files import atomic_dir, atomic_file, partial_path, remove
 from osteon.params import layout_names
-
-if TYPE_CHECKING:
-    from zipfile import ZipFile, ZipInfo
+from osteon.progress import byte_bar, progress
 
 SOURCES = Path("data") / "sources.yaml"
 BLOCK = 1 << 20
@@ -85,9 +90,6 @@ def read_sources(table: Path = SOURCES) -> dict[str, Source]:
         OsteonError: missing, or something in it is wrong.
 
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
     try:
         return _TABLE.validate_python(YAML(typ="safe", pure=True).load(table.read_text(encoding="utf-8")))
     except FileNotFoundError:
@@ -116,8 +118,6 @@ def fetch(name: str, table: Path = SOURCES) -> Iterator[str]:
             the folder is there and is not that set. Nothing is left behind then.
 
     """
-    from osteon.files import atomic_file
-
     source = _source(name, table)
     folder, record_file = table.parent / name, table.parent / f"{name}.source.json"
     if source.by_hand:
@@ -155,8 +155,6 @@ def fetch(name: str, table: Path = SOURCES) -> Iterator[str]:
 
 
 def _source(name: str, table: Path) -> Source:
-    import difflib
-
     sources = read_sources(table)
     if name not in sources:
         near = difflib.get_close_matches(name.lower(), sources, n=1)
@@ -180,8 +178,6 @@ def _is_that(record: _Record, source: Source) -> bool:
 
 
 def _fetch(name: str, source: Source, folder: Path, record: _Record | None) -> list[_Fetched]:
-    from osteon.files import atomic_dir, partial_path, remove
-
     # What came last time is what must come again, where the publisher gives no checksum.
     known = {archive.url: f"sha256:{archive.sha256}" for archive in record.archives} if record else {}
     fetched = []
@@ -201,10 +197,6 @@ def _fetch(name: str, source: Source, folder: Path, record: _Record | None) -> l
 
 def _download(archive: Archive, path: Path, checksum: str | None, page: HttpUrl) -> str:
     """Fetch one archive; its sha256."""
-    import pooch
-
-    from osteon.progress import byte_bar
-
     url = str(archive.url)
     pooch.get_logger().setLevel("WARNING")
     try:
@@ -238,11 +230,6 @@ def _unpack(packed: Path, folder: Path, inside: str, url: str) -> None:
     through all names once for each member, lets the second of two files with one name take the first one's place, and
     shows no progress.
     """
-    import shutil
-    from zipfile import BadZipFile, ZipFile
-
-    from osteon.progress import progress
-
     try:
         with ZipFile(packed) as file:
             members = _members(file, inside, url)

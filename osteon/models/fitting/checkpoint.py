@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
@@ -44,8 +45,6 @@ class TrainingState(BaseModel):
 
     def write_history(self, path: Path) -> None:
         """One row an epoch, as CSV. Speed differs from run to run; everything else here is the training's."""
-        import pandas as pd
-
         frame = pd.DataFrame(self.history).drop(columns="films_per_second")
         frame.insert(0, "epoch", range(1, len(frame) + 1))
         frame.to_csv(path, index=False, lineterminator="\n")

@@ -1,17 +1,14 @@
 """Which model ranks held-out films better: the table of a cross-validation."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from osteon.errors import OsteonError
 from osteon.statistics.auroc import Difference, FoldAurocs, auroc_over_folds, compare_aurocs
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 COMPARISON = "comparison.json"
 REFERENCE = "network"
@@ -63,8 +60,6 @@ def compare(predictions: "pd.DataFrame", seconds: dict[str, float], confidence: 
         confidence: of the intervals.
 
     """
-    import pandas as pd
-
     scores = predictions.pivot(index="film_id", columns="model", values="score")
     films = predictions.drop_duplicates("film_id").set_index("film_id").loc[scores.index]
     labels, folds = films["label"].to_numpy(np.int64), films["fold"].to_numpy(np.int64)

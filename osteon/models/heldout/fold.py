@@ -4,9 +4,10 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from osteon.files import atomic_dir, remove_traces
@@ -22,9 +23,6 @@ from osteon.models.networks.network_files import save_network
 from osteon.models.networks.quiet_keras import keras
 from osteon.params import ClassicalName, ClassicalParams, TrainingParams
 from osteon.statistics.calibration import probabilities_of
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 log = logging.getLogger(__name__)
 
@@ -118,8 +116,6 @@ def compute_fold(
 
 def _scores_table(films: "pd.DataFrame", rows: NDArray[np.int64], fold: int, scores: dict[str, Any]) -> "pd.DataFrame":
     """One row a film and model: film_id, group, label, fold, model, score."""
-    import pandas as pd
-
     heldout = films.iloc[rows][["film_id", "group", "label"]].assign(fold=fold)
     return pd.concat([heldout.assign(model=name, score=score) for name, score in scores.items()], ignore_index=True)
 

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from osteon.errors import OsteonError
@@ -10,8 +12,6 @@ from osteon.fingerprint import Fingerprint
 from osteon.params import ClassicalName
 
 if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
     from numpy.typing import NDArray
 
 FOLD, PREDICTIONS = "fold-{}", "predictions.parquet"
@@ -60,8 +60,6 @@ def read_predictions(folder: Path, model: str) -> "pd.DataFrame":
         OsteonError: it was not among the models of the cross-validation.
 
     """
-    import pandas as pd
-
     scores = pd.read_parquet(folder / PREDICTIONS)
     chosen = scores[scores["model"] == model].drop(columns="model").reset_index(drop=True)
     if chosen.empty:
@@ -77,8 +75,6 @@ def read_distances(folder: Path) -> "NDArray[np.float64]":
         OsteonError: missing or damaged.
 
     """
-    import numpy as np
-
     try:
         return np.concatenate([np.load(path) for path in sorted(folder.glob(f"{FOLD.format('*')}/{DISTANCES}"))])
     except (OSError, ValueError) as error:

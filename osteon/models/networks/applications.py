@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+from osteon.models.networks.quiet_keras import keras
+
 
 class Application(NamedTuple):
     """One of them.
@@ -36,8 +38,6 @@ def application(name: str, side: int, x: Any) -> Any:
         x: its input, float32, batch × side × side × channels, any number of channels.
 
     """
-    from osteon.models.networks.quiet_keras import keras
-
     known = APPLICATIONS[name]
     constructor = getattr(keras.applications, known.constructor)
     body = constructor(
@@ -56,8 +56,6 @@ def application(name: str, side: int, x: Any) -> Any:
 
 def application_as_published(name: str, *, classifier: bool) -> Any:
     """The network for colour pictures, with or without its classifier of 1,000 classes; to read its weights into."""
-    from osteon.models.networks.quiet_keras import keras
-
     known = APPLICATIONS[name]
     constructor = getattr(keras.applications, known.constructor)
     return constructor(include_top=classifier, weights=None, input_shape=(224, 224, 3), **known.options)

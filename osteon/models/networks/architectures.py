@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from osteon.models.networks.applications import APPLICATIONS, application
+from osteon.models.networks.quiet_keras import keras
 from osteon.params import TrainingParams
 
 MAP_STRIDE = 16
@@ -41,24 +42,23 @@ def _compact(side: int, params: TrainingParams, types: int) -> Any:
     full resolution cost twelve times as much). Residual blocks activate before they convolve (He et al. 2016,
     arXiv 1603.05027). A break is small: the strongest place on the film decides beside the average.
     """
-    from keras import layers
 
     def normal(x: Any) -> Any:
-        return layers.Activation("relu")(layers.BatchNormalization(momentum=0.9)(x))
+        return keras.layers.Activation("relu")(keras.layers.BatchNormalization(momentum=0.9)(x))
 
     def convolved(x: Any, channels: int, kernel: int, stride: int = 1) -> Any:
-        return layers.Conv2D(channels, kernel, stride, padding="same", use_bias=False, kernel_initializer="he_normal")(
-            x
-        )
+        return keras.layers.Conv2D(
+            channels, kernel, stride, padding="same", use_bias=False, kernel_initializer="he_normal"
+        )(x)
 
     def block(x: Any, channels: int, stride: int) -> Any:
         active = normal(x)
         if stride == 1 and x.shape[-1] == channels:
             short = x
         else:
-            short = convolved(layers.AveragePooling2D(stride)(active) if stride > 1 else active, channels, 1)
+            short = convolved(keras.layers.AveragePooling2D(stride)(active) if stride > 1 else active, channels, 1)
         changed = convolved(active, channels, 3, stride)
-        return layers.Add()([short, convolved(normal(changed), channels, 3)])
+        return keras.layers.Add()([short, convolved(normal(changed), channels, 3)])
 
     width = params.width
     films, x = _standardised_films(side)
@@ -77,16 +77,14 @@ def _plain(side: int, params: TrainingParams, types: int) -> Any:
     32, 64, 128 and 256 channels at full, half, … resolution, each with batch normalisation and pooling, then the
     average over places, a dense layer of 128 and dropout.
     """
-    from keras import layers
-
     films, x = _standardised_films(side)
     for channels in (32, 64, 128, 256):
-        x = layers.Conv2D(channels, 3, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
-        x = layers.Activation("relu")(layers.BatchNormalization(momentum=0.9)(x))
-        x = layers.MaxPooling2D()(x)
+        x = keras.layers.Conv2D(channels, 3, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
+        x = keras.layers.Activation("relu")(keras.layers.BatchNormalization(momentum=0.9)(x))
+        x = keras.layers.MaxPooling2D()(x)
     place = _place(x)
-    features = layers.Dense(128, activation="relu", name="hidden")(layers.GlobalAveragePooling2D()(x))
-    features = layers.Dropout(params.dropout, seed=params.seed)(features)
+    features = keras.layers.Dense(128, activation="relu", name="hidden")(keras.layers.GlobalAveragePooling2D()(x))
+    features = keras.layers.Dropout(params.dropout, seed=params.seed)(features)
     return _answering("plain", films, place, features, types)
 
 
@@ -106,38 +104,34 @@ def _application(side: int, params: TrainingParams, types: int, name: str) -> An
 
 def _standardised_films(side: int) -> tuple[Any, Any]:
     """The input, and what the first convolution sees: float32, batch × side × side × 1."""
-    from keras import Input, layers, ops
-
-    films = Input((side, side, 1), dtype="uint8", name="films")
+    films = keras.Input((side, side, 1), dtype="uint8", name="films")
     # Every film on its own to mean 0 and deviation 1: exposure and window differ from film to film.
-    standardised = layers.LayerNormalization(axis=(1, 2, 3), center=False, scale=False, dtype="float32")
-    return films, standardised(ops.cast(films, "float32"))
+    standardised = keras.layers.LayerNormalization(axis=(1, 2, 3), center=False, scale=False, dtype="float32")
+    return films, standardised(keras.ops.cast(films, "float32"))
 
 
 def _place(x: Any) -> Any:
     """The map, from the features at stride 16."""
-    from keras import initializers, layers
-
     # A break is rare on a film: the map begins by saying 'nowhere'.
-    return layers.Conv2D(1, 1, dtype="float32", name="map", bias_initializer=initializers.Constant(-3.0))(x)
+    return keras.layers.Conv2D(1, 1, dtype="float32", name="map", bias_initializer=keras.initializers.Constant(-3.0))(x)
 
 
 def _seen(x: Any, place: Any, params: TrainingParams) -> Any:
     """The features at stride 32, and the map, as one row of numbers a film."""
-    from keras import layers
-
-    features = layers.Concatenate()([layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x)])
-    features = layers.Dropout(params.dropout, seed=params.seed)(features)
-    return layers.Concatenate(dtype="float32")([features, layers.GlobalMaxPooling2D(dtype="float32")(place)])
+    features = keras.layers.Concatenate()(
+        [keras.layers.GlobalAveragePooling2D()(x), keras.layers.GlobalMaxPooling2D()(x)]
+    )
+    features = keras.layers.Dropout(params.dropout, seed=params.seed)(features)
+    return keras.layers.Concatenate(dtype="float32")(
+        [features, keras.layers.GlobalMaxPooling2D(dtype="float32")(place)]
+    )
 
 
 def _answering(name: str, films: Any, place: Any, features: Any, types: int) -> Any:
-    from keras import Model, layers
-
-    outputs = {"finding": layers.Dense(1, dtype="float32", name="finding")(features), "map": place}
+    outputs = {"finding": keras.layers.Dense(1, dtype="float32", name="finding")(features), "map": place}
     if types:
-        outputs["type"] = layers.Dense(types, dtype="float32", name="type")(features)
-    return Model(films, outputs, name=name)
+        outputs["type"] = keras.layers.Dense(types, dtype="float32", name="type")(features)
+    return keras.Model(films, outputs, name=name)
 
 
 NETWORKS: dict[str, Callable[[int, TrainingParams, int], Any]] = {

@@ -3,14 +3,14 @@
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from osteon.models.networks.quiet_keras import keras
+
 
 def distribution() -> AbstractContextManager[Any]:
     """The scope in which to build and compile a network: all GPUs of this machine, where TensorFlow has several.
 
     Under JAX all local devices share each batch by Keras' DataParallel.
     """
-    from osteon.models.networks.quiet_keras import keras
-
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -32,8 +32,6 @@ def _mirrored(devices: list[str]) -> AbstractContextManager[Any]:
 
 def gpus() -> int:
     """How many there are, for the backend that is used."""
-    from osteon.models.networks.quiet_keras import keras
-
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -47,7 +45,5 @@ def gpus() -> int:
 
 def describe_devices() -> str:
     """What trains, for the log."""
-    from osteon.models.networks.quiet_keras import keras
-
     count = gpus()
     return f"{keras.backend.backend()} on {f'{count} GPU' + 's' * (count > 1) if count else 'the CPU'}"

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 from osteon.errors import OsteonError
 
@@ -20,8 +21,6 @@ def load_network(path: Path) -> Any:
         OsteonError: missing or damaged.
 
     """
-    from zipfile import BadZipFile
-
     from osteon.models.networks.backend import load_keras
 
     if not path.is_file():

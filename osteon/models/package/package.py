@@ -5,15 +5,21 @@ how they see their training films; NAME.skops, the classical models; package.jso
 to read what it says; films.csv, the films behind it, by id and hash.
 """
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
+from scipy.special import softmax
 
 from osteon.errors import OsteonError, UnreadableFilmError
 from osteon.films.reading.decoding import decode
@@ -29,8 +35,6 @@ from osteon.statistics.calibration import Calibration, probabilities_of
 from osteon.statistics.operating_points import OperatingPoints, answers
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from osteon.films.prepared.array import PreparedFilms
 
 INFO, FILMS = "package.json", "films.csv"
@@ -141,8 +145,6 @@ class Package:
 
     def type_probabilities(self, squares: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Of each type of fracture in info.types, if the film is fractured: films × types, the networks' mean."""
-        from scipy.special import softmax
-
         logits = [predict_with_flip_tta(network, squares, ["type"])["type"] for network in self.networks]
         return np.asarray(np.mean([softmax(values, axis=1) for values in logits], axis=0))
 
@@ -171,8 +173,6 @@ class Package:
             for, map (h × w, 0 … 1; None where the model has none or the file is refused).
 
         """
-        import pandas as pd
-
         count, side = len(files), self.info.image_size
         warnings: list[list[str]] = [[] for _ in files]
         squares = np.zeros((count, side, side), np.uint8)
@@ -353,11 +353,6 @@ def load_networks(folder: Path) -> list[Any]:
 
 def example_film() -> bytes:
     """A film of nobody: a soft grey bar with a gap, as PNG; the example that is stored with a model."""
-    import io
-
-    import cv2
-    from PIL import Image
-
     film = np.full((96, 96), 30, np.uint8)
     film[:, 38:58] = 190
     film[46:49] = 40
@@ -368,8 +363,6 @@ def example_film() -> bytes:
 
 def requirements(info: PackageInfo) -> list[str]:
     """What a packaged model needs to answer, pinned to what is installed now."""
-    from importlib.metadata import version
-
     needed = [
         "mlflow",
         "numpy",
