@@ -17,6 +17,7 @@ from rich.console import Console
 from benchmarks.findings import as_markdown, show
 
 NAMES = (
+    "commands",
     "pipeline",
     "decoding",
     "memory",
