@@ -63,7 +63,7 @@ ui: $(VENV)/made ## open MLflow's page on the local store (http://127.0.0.1:5000
 	  --backend-store-uri sqlite:///mlflow/store/mlflow.db --default-artifact-root ./mlflow/store/artifacts
 
 .PHONY: bench
-bench: $(VENV)/made ## measure speed and memory (an hour and a half with real films; OSTEON_REAL_DATA names their folder)
+bench: $(VENV)/made ## measure speed and memory (more than two hours with real films; OSTEON_REAL_DATA names their folder)
 	@python -m benchmarks
 
 .PHONY: lock

@@ -1,7 +1,7 @@
 """What a person waits for: `osteon --help`, `make test` and `make test-all`, by the clock.
 
-The help is started five times, and its median counts. The tests run once, in this folder, with what this machine has: real
-films, an engine for containers, PostgreSQL. The table says how many tests passed and how many were skipped.
+The help is started five times, and its median counts. The tests run once, in this folder, with what this machine has: real films, an
+engine for containers, PostgreSQL. The table says how many tests passed and how many were skipped.
 """
 
 import re
@@ -56,9 +56,9 @@ def seconds_of(words: list[str]) -> tuple[float, str]:
 
 
 def tests_of(output: str) -> str:
-    """'1,788 passed, 2 skipped', from pytest's last line.
+    r"""'1,788 passed, 2 skipped', from pytest's last line.
 
-    >>> tests_of("…\\n===== 1788 passed, 2 skipped, 5 warnings in 420.64s (0:07:00) =====")
+    >>> tests_of("…\n===== 1788 passed, 2 skipped, 5 warnings in 420.64s (0:07:00) =====")
     '1,788 passed, 2 skipped'
     """
     counts = re.findall(r"(\d+) (passed|skipped)", output.rstrip().splitlines()[-1])
