@@ -1,7 +1,7 @@
 """What a person waits for: `osteon --help`, `make test` and `make test-all`, by the clock.
 
-The help is started five times, and its median counts. The tests run once, in this folder, with what this machine has: real films, an
-engine for containers, PostgreSQL. The table says how many tests passed and how many were skipped.
+The help is started five times, and its median counts. The tests run once, in this folder, with what this machine has:
+real films, an engine for containers, PostgreSQL. The table says how many tests passed and how many were skipped.
 """
 
 import re
