@@ -5,14 +5,14 @@ from pathlib import Path
 import pandas as pd
 
 from components.preparation.splits import split_films
-from components.preparation.squares import FACTS, standardise_films
+from components.preparation.squares import COMPARED, FACTS, compared_squares, standardise_films
 from components.preparation.step import PreparationSummary
 from osteon.files import atomic_dir, remove
 from osteon.films.copies.alignment import FilmStack
 from osteon.films.copies.pairs import find_pairs, joined_rows, write_pairs
 from osteon.films.groups import connected_components, group_films
 from osteon.films.manifest import boxes_to_text, read_manifest, text_to_boxes
-from osteon.films.prepared.array import FILMS, PIXELS, open_pixels, write_rows
+from osteon.films.prepared.array import FILMS, open_pixels, write_rows
 from osteon.films.reading.film import fit_into_square
 from osteon.params import PreparationParams
 
@@ -25,7 +25,7 @@ def run_prepare(
     with atomic_dir(dataset, keep=True) as folder:
         films = films.join(standardise_films(films, source, folder, params.image_size, params.cores))
         sizes = list(zip(films["shown_width"], films["shown_height"], strict=True))
-        stack = FilmStack(open_pixels(folder / PIXELS), sizes)
+        stack = FilmStack(open_pixels(compared_squares(folder, params.image_size)), sizes)
         pairs = find_pairs(films, stack, params.cores)
         with atomic_dir(leaks) as report:
             write_pairs(report, pairs, films, stack)
@@ -38,7 +38,8 @@ def run_prepare(
             boxes=_fitted_boxes(films, params.image_size),
         )
         write_rows(folder / FILMS, films)
-        remove(folder / FACTS)
+        for scratch in (FACTS, COMPARED):
+            remove(folder / scratch)
     return PreparationSummary(
         films=len(films),
         groups=int(films["group"].nunique()),

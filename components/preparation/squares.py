@@ -1,8 +1,8 @@
-"""Trusted films → pixels.npy and the facts of each film; an interrupted call is continued.
+"""Trusted films → pixels.npy, squares for the search for copies, and the facts of each film.
 
-The squares are written film by film. When a block of them is on the disk, one line with the block's facts follows in
-another file. Only films whose line is whole count as done: whenever a call is killed, the next one cuts both files
-back to them and goes on.
+An interrupted call is continued. The squares are written film by film. When a block of them is on the disk, one line
+with the block's facts follows in another file. Only films whose line is whole count as done: whenever a call is killed,
+the next one cuts all files back to them and goes on.
 """
 
 import hashlib
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from osteon.errors import OsteonError, UnreadableFilmError
 from osteon.files import check_space, remove
+from osteon.films.copies.keypoints import SIDE
 from osteon.films.manifest import typed_frame
 from osteon.films.prepared.array import PIXELS, ROW_BYTES, add_pixels, pixels_end, start_pixels
 from osteon.films.reading.decoding import decode
@@ -32,7 +33,7 @@ from osteon.threads import over_cores
 
 log = logging.getLogger(__name__)
 
-FACTS = "facts.jsonl"
+FACTS, COMPARED = "facts.jsonl", "compared.npy"
 BLOCK = 256  # films between two lines of facts: what a kill costs at most
 # What a film's pixels depend on beside its bytes and our own code.
 DECODERS = (
@@ -54,17 +55,27 @@ class FilmFacts(NamedTuple):
     shown_height: int
 
 
+Squares = list[NDArray[np.uint8]]  # of one film, one for each file of squares
 FACT_TYPES = {"pixel_sha256": "string", "shown_width": "Int32", "shown_height": "Int32"}
 
 
+def compared_squares(folder: Path, side: int) -> Path:
+    """The file of squares in which copies are searched for: one of their own, of SIDE pixels whatever `side` is.
+
+    So the groups, and with them the test set, do not change with the size that a network is trained at.
+    """
+    return folder / (PIXELS if side == SIDE else COMPARED)
+
+
 def standardise_films(films: pd.DataFrame, source: Path, folder: Path, side: int, cores: int) -> pd.DataFrame:
-    """Decode films once and fit each into a square, going on with what an interrupted call left in the folder.
+    """Decode films once and fit each into its squares, going on with what an interrupted call left in the folder.
 
     Args:
         films: columns path (below source) and sha256.
         source: folder of films.
-        folder: gets PIXELS (uint8, films × side × side), and FACTS, which the caller deletes when nothing is left to
-            be done; all else in it is deleted.
+        folder: gets PIXELS (uint8, films × side × side); COMPARED (uint8, films × SIDE × SIDE), unless PIXELS has that
+            size; and FACTS. The caller deletes the last two when nothing is left to be done; all else in the folder
+            is deleted.
         side: pixels.
         cores: threads; 0 is one a core.
 
@@ -76,40 +87,47 @@ def standardise_films(films: pd.DataFrame, source: Path, folder: Path, side: int
 
     """
     count, paths = len(films), films["path"]
-    pixels, facts = folder / PIXELS, folder / FACTS
-    done = _continued(folder, _made_from(films, side), count, side)
-    check_space(folder.parent, (count - done) * (side**2 + ROW_BYTES))
+    files, facts = {folder / PIXELS: side, compared_squares(folder, side): SIDE}, folder / FACTS
+    sides = list(files.values())
+    done = _continued(files, facts, _made_from(films, side), count)
+    check_space(folder.parent, (count - done) * (sum(each**2 for each in sides) + ROW_BYTES))
 
-    def work(numbers: Sequence[int]) -> list[tuple[NDArray[np.uint8], FilmFacts]]:
-        return [_standardise(source / path, side) for path in paths.iloc[numbers[0] : numbers[-1] + 1]]
+    def work(numbers: Sequence[int]) -> list[tuple[Squares, FilmFacts]]:
+        return [_standardise(source / path, sides) for path in paths.iloc[numbers[0] : numbers[-1] + 1]]
 
     decoded = progress(over_cores(work, range(done, count), cores), "prepare", total=count, done=done)
     with closing(decoded), facts.open("ab") as file:
         while done < count:
             block: list[FilmFacts] = []
-            done += add_pixels(pixels, _squares(islice(decoded, BLOCK), block))
-            _until_on_disk(pixels)
+            others: Squares = []
+            done += add_pixels(folder / PIXELS, _first_squares(islice(decoded, BLOCK), others, block))
+            if others:
+                add_pixels(folder / COMPARED, others)
+            for path in files:
+                _until_on_disk(path)
             file.write(json.dumps(block).encode() + b"\n")
             file.flush()
     return typed_frame(_read_facts(facts), FACT_TYPES).set_index(films.index)
 
 
-def _squares(
-    decoded: Iterable[tuple[NDArray[np.uint8], FilmFacts]], block: list[FilmFacts]
+def _first_squares(
+    decoded: Iterable[tuple[Squares, FilmFacts]], others: Squares, block: list[FilmFacts]
 ) -> Iterator[NDArray[np.uint8]]:
-    for square, facts in decoded:
+    """Each film's first square; the other one and the facts go into the lists."""
+    for (first, *more), facts in decoded:
+        others += more
         block.append(facts)
-        yield square
+        yield first
 
 
-def _standardise(path: Path, side: int) -> tuple[NDArray[np.uint8], FilmFacts]:
-    """One film as a square, and its facts."""
+def _standardise(path: Path, sides: Sequence[int]) -> tuple[Squares, FilmFacts]:
+    """One film as squares, and its facts."""
     try:
         film = decode(path.read_bytes(), max_megapixels=math.inf)  # validate has checked the size
     except (OSError, UnreadableFilmError) as error:
         raise OsteonError(f"{path}: {error}; it was readable before, run the steps ingest and validate again") from None
     height, width = film.pixels.shape
-    return letterbox(film, side), FilmFacts(pixel_hash(film), width, height)
+    return [letterbox(film, side) for side in sides], FilmFacts(pixel_hash(film), width, height)
 
 
 def _made_from(films: pd.DataFrame, side: int) -> Fingerprint:
@@ -120,9 +138,16 @@ def _made_from(films: pd.DataFrame, side: int) -> Fingerprint:
     return fingerprint(__name__, {"films": digest.hexdigest()}, {"side": side}, packages=DECODERS)
 
 
-def _continued(folder: Path, made_from: Fingerprint, count: int, side: int) -> int:
-    """Films that are done already; the folder is left with them and nothing else."""
-    pixels, facts = folder / PIXELS, folder / FACTS
+def _continued(files: dict[Path, int], facts: Path, made_from: Fingerprint, count: int) -> int:
+    """Films that are done already; the folder is left with them and nothing else.
+
+    Args:
+        files: files of squares, and the side of each.
+        facts: file of facts, in the same folder.
+        made_from: what it must belong to.
+        count: films.
+
+    """
     first_line = made_from.model_dump_json().encode() + b"\n"
     done, end = 0, len(first_line)
     if facts.exists():
@@ -130,21 +155,25 @@ def _continued(folder: Path, made_from: Fingerprint, count: int, side: int) -> i
             if (line := file.readline()) != first_line:
                 log.info("prepare begins anew: %s", what_changed(line, first_line))
             else:
-                room = pixels.stat().st_size if pixels.exists() else 0
+                room = {path: path.stat().st_size if path.exists() else 0 for path in files}
                 for line in file:
                     block = _whole_line(line)
-                    if block is None or pixels_end(count, side, done + len(block)) > room:
+                    if block is None or any(
+                        pixels_end(count, side, done + len(block)) > room[path] for path, side in files.items()
+                    ):
                         break
                     done, end = done + len(block), end + len(line)
-    for left in folder.iterdir():
-        if not done or left not in (pixels, facts):
+    for left in facts.parent.iterdir():
+        if not done or left not in (*files, facts):
             remove(left)
     if done:
         log.info("continues after %s of %s films", f"{done:,}", f"{count:,}")
         os.truncate(facts, end)
-        os.truncate(pixels, pixels_end(count, side, done))
+        for path, side in files.items():
+            os.truncate(path, pixels_end(count, side, done))
     else:
-        start_pixels(pixels, count, side)
+        for path, side in files.items():
+            start_pixels(path, count, side)
         facts.write_bytes(first_line)
     return done
 

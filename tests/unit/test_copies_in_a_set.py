@@ -18,7 +18,7 @@ from osteon.files import dvc_hash, partial_path
 from osteon.films.copies.leaks import TABLE
 from osteon.films.copies.pairs import PICTURE
 from osteon.films.manifest import write_manifest
-from osteon.films.prepared.array import FILMS
+from osteon.films.prepared.array import FILMS, PIXELS, open_pixels
 from osteon.params import PreparationParams
 from tests.making import encoded, manifest_of, phantom_films, write
 
@@ -96,6 +96,19 @@ def test_the_evidence_names_the_films(planted: Planted) -> None:
     assert mirrored["mirrored"].tolist() == [True]
     assert (planted.leaks / PICTURE).exists()
     assert not partial_path(planted.leaks).exists()
+
+
+@pytest.mark.parametrize("size", [64, 384])
+def test_groups_do_not_depend_on_the_size_of_the_images(planted: Planted, tmp_path: Path, size: int) -> None:
+    """Nor does what is said of the pairs, nor, therefore, the test set."""
+    params = PARAMS.model_copy(update={"image_size": size})
+    dataset, leaks = tmp_path / "prepared", tmp_path / "leaks"
+    assert prepare(planted.source, planted.trusted, dataset, leaks, params) == planted.summary
+    films, others = (pd.read_parquet(folder / FILMS).drop(columns="boxes") for folder in (planted.dataset, dataset))
+    pd.testing.assert_frame_equal(others, films)
+    assert dvc_hash(leaks) == dvc_hash(planted.leaks)
+    assert sorted(path.name for path in dataset.iterdir()) == [FILMS, PIXELS]
+    assert open_pixels(dataset / PIXELS).shape == (len(films), size, size)
 
 
 def test_killed_between_the_evidence_and_the_dataset_it_goes_on_to_the_same_end(

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from components.augmentation.step import augment
 from components.preparation import squares
-from components.preparation.squares import FACTS, standardise_films
+from components.preparation.squares import COMPARED, FACTS, standardise_films
 from components.preparation.step import prepare
 from osteon import fingerprint
 from osteon.errors import OsteonError
@@ -122,14 +122,14 @@ def _small_blocks() -> Iterator[None]:
         yield
 
 
-Whole = tuple[pd.DataFrame, bytes, bytes]
+Whole = tuple[pd.DataFrame, bytes, bytes, bytes]
 
 
 def whole(films: pd.DataFrame, source: Path, folder: Path, side: int = SIDE) -> Whole:
     """What an undisturbed call returns and writes."""
     folder.mkdir()
     seen = standardise_films(films, source, folder, side, 2)
-    return seen, (folder / PIXELS).read_bytes(), (folder / FACTS).read_bytes()
+    return seen, *((folder / name).read_bytes() for name in (PIXELS, COMPARED, FACTS))
 
 
 @pytest.fixture(scope="module")
@@ -138,12 +138,13 @@ def undisturbed(films: pd.DataFrame, source: Path, tmp_path_factory: pytest.Temp
 
 
 def test_what_is_seen_of_a_film(films: pd.DataFrame, undisturbed: Whole) -> None:
-    seen, pixels, facts = undisturbed
+    seen, pixels, compared, facts = undisturbed
     assert seen.index.equals(films.index)
     assert list(seen["shown_width"]) == list(range(30, 30 + COUNT))
     assert set(seen["shown_height"]) == {40}
     assert seen["pixel_sha256"].is_unique
     assert len(pixels) == 128 + COUNT * SIDE**2
+    assert len(compared) == 128 + COUNT * 256**2
     assert facts.count(b"\n") == 1 + 6  # 22 films in blocks of 4
 
 
@@ -153,6 +154,7 @@ def test_what_is_seen_of_a_film(films: pd.DataFrame, undisturbed: Whole) -> None
     st.floats(0, 1),
     st.sampled_from([b"", b"\0" * 99, b"[[", b'[["a", 1, 2]]', b'"\xff\n']),
     st.none() | st.integers(0, SIDE**2),
+    st.floats(0, 1) | st.just(1.0),
 )
 def test_wherever_the_files_were_cut_off_the_end_is_the_same(
     films: pd.DataFrame,
@@ -163,12 +165,13 @@ def test_wherever_the_files_were_cut_off_the_end_is_the_same(
     pixels_share: float,
     after_facts: bytes,
     zeros: int | None,
+    compared_share: float,
 ) -> None:
     """And no film is decoded twice whose square and facts were whole.
 
     After a power cut a file may end in zeros; squares come to the disk before their facts do.
     """
-    seen, pixels, facts = undisturbed
+    seen, pixels, compared, facts = undisturbed
     left = tmp_path_factory.mktemp("left")
     cut_facts = facts[: round(facts_share * len(facts))]
     noted = min(BLOCK * max(0, cut_facts.count(b"\n") - 1), COUNT)
@@ -176,18 +179,21 @@ def test_wherever_the_files_were_cut_off_the_end_is_the_same(
         cut_pixels = pixels[: round(pixels_share * len(pixels))]
     else:
         cut_pixels = pixels[: 128 + noted * SIDE**2] + bytes(zeros)
+    cut_compared = compared[: round(compared_share * len(compared))]
     (left / PIXELS).write_bytes(cut_pixels)
+    (left / COMPARED).write_bytes(cut_compared)
     (left / FACTS).write_bytes(cut_facts + after_facts)
     (left / "stray").touch()
-    whole_films = max(0, (len(cut_pixels) - 128) // SIDE**2)
+    whole_films = max(0, min((len(cut_pixels) - 128) // SIDE**2, (len(cut_compared) - 128) // 256**2))
     done = noted if noted <= whole_films else whole_films // BLOCK * BLOCK
     decoded: list[Path] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(squares, "_standardise", lambda path, side: decoded.append(path) or standardise(path, side))
         again = standardise_films(films, source, left, SIDE, 2)
     assert (left / PIXELS).read_bytes() == pixels
+    assert (left / COMPARED).read_bytes() == compared
     assert (left / FACTS).read_bytes() == facts
-    assert sorted(path.name for path in left.iterdir()) == [FACTS, PIXELS]
+    assert sorted(path.name for path in left.iterdir()) == sorted([COMPARED, FACTS, PIXELS])
     pd.testing.assert_frame_equal(again, seen)
     assert len(decoded) == COUNT - done
     shutil.rmtree(left)
@@ -234,9 +240,20 @@ def test_squares_of_other_films_or_of_another_decoding_are_not_continued(
             "library": "versions changed: ",
         }.get(what, f"code changed: osteon/films/reading/{what}.py")
         assert output.startswith(f"prepare begins anew: {reason}")
-    _, pixels, facts = whole(films, source, tmp_path / "whole", side)
+    _, pixels, compared, facts = whole(films, source, tmp_path / "whole", side)
     assert (left / PIXELS).read_bytes() == pixels
+    assert (left / COMPARED).read_bytes() == compared
     assert (left / FACTS).read_bytes() == facts
+
+
+def test_squares_of_the_size_that_copies_are_searched_at_are_written_once(
+    films: pd.DataFrame, source: Path, tmp_path: Path, undisturbed: Whole
+) -> None:
+    left = tmp_path / "left"
+    left.mkdir()
+    standardise_films(films, source, left, 256, 2)
+    assert sorted(path.name for path in left.iterdir()) == [FACTS, PIXELS]
+    assert (left / PIXELS).read_bytes() == undisturbed[2]
 
 
 # ---------------------------------------------------------------- a full disk
@@ -260,11 +277,11 @@ def test_augment_says_it_before_it_writes(pipeline: Pipeline, tmp_path: Path, mo
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 400 kB."""
+    """A file system of 6 MB."""
     place = tmp_path / "disk"
     place.mkdir()
     made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(place)], capture_output=True, text=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(place)], capture_output=True, text=True, check=False
     )
     if made.returncode:
         pytest.skip(f"a small file system cannot be made here: {made.stderr.strip()}")
@@ -273,9 +290,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_prepare_says_it_before_it_decodes(pipeline: Pipeline, small_disk: Path, tmp_path: Path) -> None:
-    """120 films of 64 pixels need 540 kB. The folder of films is not even looked into: there is none."""
+    """120 films need 8 MB at 64 pixels and at the size that copies are searched at.
+
+    The folder of films is not even looked into: there is none.
+    """
     params = PreparationParams(image_size=64, folds=3)
-    with pytest.raises(OsteonError, match=r"disk: 0\.00 GB will be written here and its disk has 0\.00 GB free"):
+    with pytest.raises(OsteonError, match=r"disk: 0\.01 GB will be written here and its disk has 0\.01 GB free"):
         prepare(tmp_path / "nowhere", pipeline.trusted, small_disk / "prepared", small_disk / "leaks", params)
 
 
@@ -289,7 +309,7 @@ def test_a_disk_that_becomes_full_is_said_in_one_line_and_what_was_done_is_kept(
         with pytest.raises(OsteonError, match=r"prepared: its disk is full; .* it continues where it was$"):
             prepare(pipeline.source, pipeline.trusted, dataset, dataset.with_name("leaks"), params)
     assert not dataset.exists()
-    subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
+    subprocess.run(["mount", "-o", "remount,size=16m", str(small_disk)], check=True)
     with caplog.at_level(logging.INFO):
         prepare(pipeline.source, pipeline.trusted, dataset, dataset.with_name("leaks"), params)
     done = int(caplog.messages[0].split("continues after ")[1].split(" of 120 films")[0])
