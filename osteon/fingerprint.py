@@ -118,6 +118,10 @@ def code_of(module: str, root: Path = ROOT) -> Mapping[str, str]:
         root: folder with our packages.
 
     """
+    return _hashes_by_path(module, root)
+
+
+def _hashes_by_path(module: str, root: Path) -> Mapping[str, str]:
     waiting, hashes = [module], {}
     visited: set[str] = set()
     while waiting:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,9 @@ from osteon.films.reading.film import Film, letterbox
 from osteon.params import ClassicalName, ClassicalParams, SearchSpace, TrainingParams
 from osteon.statistics.calibration import Calibration
 from osteon.statistics.operating_points import OperatingPoint, OperatingPoints
+
+if TYPE_CHECKING:
+    from osteon.models.package.package import PackageInfo
 
 
 def ramp(height: int = 80, width: int = 100, top: int = 255) -> NDArray[Any]:
@@ -122,6 +125,41 @@ def points_at(rule_out: float, rule_in: float) -> OperatingPoints:
     )
 
 
+def package_info(**changes: Any) -> "PackageInfo":
+    """What a packaged model of one network for films of 64 pixels says of itself."""
+    from osteon.models.package.package import PackageInfo
+
+    usual: dict[str, Any] = {
+        "finding": "fractured",
+        "model": "network",
+        "network": "compact",
+        "networks": 1,
+        "classical": [],
+        "types": [],
+        "map_learnt": False,
+        "image_size": 64,
+        "feature_size": 64,
+        "prevalence": 0.4,
+        "calibration": Calibration(),
+        "points": points_at(0.3, 0.7),
+        "threshold": 0.5,
+        "films": 80,
+        "copies": 0,
+        "epochs": [3],
+        "out_of_fold_auroc": 0.5,
+        "fingerprint": "none",
+        "precision": "float32",
+        "backend": "tensorflow",
+        "versions": {},
+        "regions": ["hand", "wrist"],
+        "limits": {"min_side": 1, "max_megapixels": 80, "max_aspect": 6, "min_contrast": 0, "max_chroma": 255},
+        "max_ood_distance": None,
+        "parity": {"films": 80, "largest": 1e-6, "changed": 0},
+        "files": {},
+    }
+    return PackageInfo(**{**usual, **changes})
+
+
 def packaged(
     folder: Path, seed: int = 5, networks: int = 1, classical: Sequence[ClassicalName] = (), **info: Any
 ) -> Path:
@@ -134,35 +172,8 @@ def packaged(
     keras = load_keras()
     from osteon.models.classical.classifiers import fit_classical, save_classical
     from osteon.models.classical.film_features import features_of
-    from osteon.models.package.package import INFO, PackageInfo, classical_file, hashes_of
+    from osteon.models.package.package import INFO, classical_file, hashes_of
 
-    usual: dict[str, Any] = {
-        "finding": "fractured",
-        "model": "soft_vote" if networks and classical else classical[0] if classical else "network",
-        "network": "compact",
-        "networks": networks,
-        "classical": list(classical),
-        "types": [],
-        "map_learnt": False,
-        "image_size": 64,
-        "feature_size": 64,
-        "prevalence": 0.4,
-        "calibration": Calibration(),
-        "points": points_at(0.3, 0.7),
-        "threshold": 0.5,
-        "films": 80,
-        "copies": 0,
-        "epochs": [3] * networks,
-        "out_of_fold_auroc": 0.5,
-        "fingerprint": "none",
-        "precision": "float32",
-        "backend": keras.backend.backend(),
-        "versions": {"keras": keras.__version__},
-        "regions": ["hand", "wrist"],
-        "limits": {"min_side": 1, "max_megapixels": 80, "max_aspect": 6, "min_contrast": 0, "max_chroma": 255},
-        "max_ood_distance": None,
-        "parity": {"films": 80, "largest": 1e-6, "changed": 0} if networks else None,
-    }
     folder.mkdir(parents=True)
     for name, data in _network_files(seed, networks).items():
         (folder / name).write_bytes(data)
@@ -171,8 +182,17 @@ def packaged(
     for name in classical:
         estimator = fit_classical(name, features_of(noise, 64), number % 2, number, ClassicalParams(components=8))
         save_classical(folder / classical_file(name), estimator)
-    usual["files"] = hashes_of(folder)
-    (folder / INFO).write_text(PackageInfo(**{**usual, **info}).model_dump_json(indent=2), encoding="utf-8")
+    about: dict[str, Any] = {
+        "model": "soft_vote" if networks and classical else classical[0] if classical else "network",
+        "networks": networks,
+        "classical": list(classical),
+        "epochs": [3] * networks,
+        "backend": keras.backend.backend(),
+        "versions": {"keras": keras.__version__},
+        "parity": {"films": 80, "largest": 1e-6, "changed": 0} if networks else None,
+        "files": hashes_of(folder),
+    }
+    (folder / INFO).write_text(package_info(**{**about, **info}).model_dump_json(indent=2), encoding="utf-8")
     return folder
 
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from scipy.optimize import brentq
 from scipy.special import expit, logit
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
@@ -19,6 +20,7 @@ from osteon.statistics.calibration import (
     cross_fitted,
     fit_calibration,
     log_loss,
+    probabilities_of,
 )
 
 SETTINGS = settings(deadline=None, max_examples=60)
@@ -122,6 +124,14 @@ def test_temperature_finds_by_how_much_a_model_is_too_sure() -> None:
     np.testing.assert_allclose(result.apply(inner), expit(logit(inner) / result.temperature), rtol=1e-9)
 
 
+def test_the_temperature_is_where_the_loss_rises_neither_way() -> None:
+    """The derivative of the mean loss by 1/T is 0, to six digits."""
+    scores, labels, folds = simulated(500, 1.7)
+    turned = np.where(labels == 1, -logit(scores), logit(scores))
+    slope = brentq(lambda slope: float((turned * expit(turned * slope)).sum()), 0.1, 10, xtol=1e-14)
+    assert fit_calibration(scores, labels, folds, "temperature").temperature == pytest.approx(1 / slope, rel=5e-7)
+
+
 def test_a_half_stays_a_half_and_certainty_is_not_believed() -> None:
     result = Calibration(method="temperature", temperature=2.0)
     assert result.apply(np.array([0.0, 0.5, 0.8, 1.0])) == pytest.approx([1e-3, 0.5, 2 / 3, 1 - 1e-3], rel=1e-2)
@@ -185,6 +195,13 @@ def test_auto_takes_isotonic_where_no_temperature_helps() -> None:
     np.testing.assert_allclose(result.apply(grid**4), grid, atol=0.06)
 
 
+def test_auto_takes_temperature_where_both_are_as_good() -> None:
+    """A model that says a half of every film, and is right: ln 2 either way."""
+    result = fit_calibration(np.full(8, 0.5), np.arange(8) % 2, np.arange(8) // 4, "auto")
+    assert result.log_loss["temperature"] == result.log_loss["isotonic"] == pytest.approx(np.log(2))
+    assert result.method == "temperature"
+
+
 def test_auto_is_not_taken_in_by_a_good_fit_to_the_films_it_was_fitted_on() -> None:
     """On its own films isotonic always has the smaller loss than on others: 40 films, 20 draws."""
     for seed in range(20):
@@ -210,14 +227,44 @@ def test_none_changes_nothing() -> None:
     np.testing.assert_array_equal(Calibration().apply(np.array([0.0, 1.0])), [0.0, 1.0])
 
 
+# ---------------------------------------------------------------- from logits to probabilities
+
+
+@pytest.mark.parametrize("prevalence", [0.01, 0.3, 0.5, 0.9])
+def test_a_film_that_speaks_for_neither_class_has_the_prevalence(prevalence: float) -> None:
+    assert probabilities_of(np.zeros(1), prevalence) == pytest.approx([prevalence])
+
+
+def test_probabilities_by_bayes_rule() -> None:
+    """Logit ln 4 is 4:1 where half are positive; among 1:3 it is 4:3. Logit −ln 4 is 1:12."""
+    assert probabilities_of(np.log([4, 1 / 4]), 0.25) == pytest.approx([4 / 7, 1 / 13])
+
+
+@pytest.mark.filterwarnings("error")
+def test_extreme_logits() -> None:
+    result = probabilities_of(np.array([-1e9, -800.0, -30.0, 30.0, 800.0, 1e9]), 0.5)
+    assert result[[0, -1]].tolist() == [0.0, 1.0]
+    assert result[2] == pytest.approx(np.exp(-30), rel=1e-6)
+    assert np.isfinite(result).all()
+
+
+@SETTINGS
+@given(st.lists(st.floats(-30, 30), min_size=2, max_size=20), st.floats(0.01, 0.99), st.floats(0.01, 0.99))
+def test_probabilities_rise_with_the_logit_and_with_the_prevalence(logits: list[float], one: float, two: float) -> None:
+    low, high = sorted((one, two))
+    result = probabilities_of(np.sort(logits), low)
+    assert (np.diff(result) >= 0).all()
+    assert (probabilities_of(np.sort(logits), high) >= result).all()
+
+
 # ---------------------------------------------------------------- errors
 
 
 def test_one_fold_or_one_class_cannot_be_cross_fitted() -> None:
     scores = np.array([0.1, 0.2, 0.3, 0.4])
-    with pytest.raises(ValueError, match="two folds"):
+    with pytest.raises(ValueError, match=r"^cross-fitting needs two folds or more$"):
         fit_calibration(scores, np.array([0, 1, 0, 1]), np.zeros(4, np.int64), "auto")
-    with pytest.raises(ValueError, match="both classes"):
+    with pytest.raises(ValueError, match=r"^both classes are needed$"):
         fit_calibration(scores, np.array([0, 1, 0, 0]), np.array([0, 0, 1, 1]), "auto")
 
 

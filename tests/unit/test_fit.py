@@ -1,4 +1,4 @@
-"""Batches, loss, fitting, checkpoints: one small training each."""
+"""Loss, fitting, checkpoints: one small training each."""
 
 import logging
 import shutil
@@ -53,75 +53,6 @@ def batches_of(
 ) -> TrainingBatches:
     rows = rows_outside(prepared.films, 0)
     return TrainingBatches([(prepared, rows)], params.batch_size, augmentation, params.seed, first_epoch)
-
-
-# ---------------------------------------------------------------- batches
-
-
-def test_batches_are_half_positive_and_a_round_shows_every_film(prepared: PreparedFilms) -> None:
-    batches = batches_of(prepared)
-    rows = rows_outside(prepared.films, 0)
-    seen: dict[int, int] = {}
-    batches.on_epoch_begin()
-    for number in range(2 * len(batches)):
-        films, targets, _ = batches[number]
-        assert targets["finding"].mean() == 0.5
-        for film in films[..., 0]:
-            (row,) = (row for row in rows if (prepared.pixels[row] == film).all())
-            seen[row] = seen.get(row, 0) + 1
-    assert set(seen) == set(rows)
-    for label in (0, 1):
-        counts = [count for row, count in seen.items() if prepared.films["label"][row] == label]
-        assert max(counts) - min(counts) <= 1
-
-
-def test_a_batch_depends_on_seed_epoch_and_number_only(prepared: PreparedFilms) -> None:
-    straight, later = (
-        batches_of(prepared, AugmentationParams()),
-        batches_of(prepared, AugmentationParams(), first_epoch=2),
-    )
-    for _ in range(3):
-        straight.on_epoch_begin()
-    later.on_epoch_begin()
-    _ = straight[0]
-    np.testing.assert_array_equal(straight[4][0], later[4][0])
-    before = later[4][0]
-    later.on_epoch_begin()
-    assert (later[4][0] != before).any()
-
-
-def test_a_fractured_film_without_boxes_does_not_teach_the_map(prepared: PreparedFilms) -> None:
-    known = prepared.films["label"].to_numpy(bool) & (np.arange(len(prepared.films)) % 2 == 0)
-    some = PreparedFilms(prepared.pixels, prepared.films.assign(boxes=np.where(known, "[[1, 1, 9, 9]]", "[]")))
-    _, targets, weights = batches_of(some)[0]
-    shown = targets["map"].any(axis=(1, 2, 3))
-    np.testing.assert_array_equal(weights["map"], (1 - targets["finding"][:, 0]) + shown)
-    assert 0 < shown.sum() < targets["finding"].sum()
-    _, _, weights = batches_of(prepared)[0]
-    assert (weights["map"] == 1).all()
-
-
-def test_a_set_without_boxes_does_not_teach_the_map_at_all(prepared: PreparedFilms) -> None:
-    _, _, weights = batches_of(PreparedFilms(prepared.pixels, prepared.films.assign(boxes="[]")))[0]
-    assert (weights["map"] == 0).all()
-    assert (weights["finding"] == 1).all()
-
-
-def test_the_map_has_the_cells_a_box_touches() -> None:
-    cells = map_of([(0, 0, 16, 16), (33.5, 20, 20, 12)], 64)
-    expected = np.zeros((4, 4))
-    expected[0, 0] = 1
-    expected[1, 2:4] = 1
-    np.testing.assert_array_equal(cells, expected)
-    assert map_of([], 64).sum() == 0
-
-
-def test_films_to_measure_on_come_as_they_are_and_in_order(prepared: PreparedFilms) -> None:
-    rows = np.array([5, 3, 8])
-    batches = FilmBatches(prepared, rows, batch_size=2)
-    assert len(batches) == 2
-    films = np.concatenate([batches[number][0][..., 0] for number in range(2)])
-    np.testing.assert_array_equal(films, prepared.pixels[rows])
 
 
 # ---------------------------------------------------------------- losses and threshold

@@ -552,8 +552,19 @@ def test_one_group_of_a_class_says_little_about_a_difference_either() -> None:
     labels = np.array([1, 0, 0, 0, 0])
     scores, others = np.array([9.0, 1, 2, 3, 4]), np.array([2.5, 1, 2, 3, 4])
     half = 1.959963985 * np.sqrt(0.25 + np.var([0, 0, 1, 1], ddof=1) / 4)
-    value, low, high = numbers(compared(labels, scores, others).auroc)
-    assert (value, low, high) == pytest.approx((0.5, 0.5 - half, 1.0))
+    assert numbers(compared(labels, scores, others).auroc) == pytest.approx((0.5, 0.5 - half, 1.0))
+    assert numbers(compared(1 - labels, -scores, -others).auroc) == pytest.approx((0.5, 0.5 - half, 1.0))
+
+
+def test_a_difference_of_two_films_in_800_has_an_error_of_its_own() -> None:
+    """The worst of each 400 swap their scores: each loses a pair of 400, and its class' variance is 1/400³."""
+    labels, scores = np.repeat([1, 0], 400), np.arange(800.0)[::-1]
+    others = scores.copy()
+    others[[399, 400]] = scores[[400, 399]]
+    result = compared(labels, scores, others)
+    half = 1.959963985 * np.sqrt(2 * np.var(np.arange(400) == 0, ddof=1) / 400**3)
+    assert numbers(result.auroc) == pytest.approx((400**-2, 400**-2 - half, 400**-2 + half))
+    assert result.p == pytest.approx(2 * stats.norm.sf(400**-2 * 1.959963985 / half))
 
 
 def test_without_both_classes_in_a_stratum_there_is_nothing_to_compare() -> None:
@@ -650,14 +661,16 @@ def test_a_seed_gives_its_samples_again() -> None:
 
 def test_samples_of_one_class_are_drawn_again() -> None:
     """One positive film in 30 groups: a third of all draws lack it."""
-    weights = group_weights(np.arange(30), (np.arange(30) == 0).astype(np.int64), 500, 0)
-    assert len(weights) == 500
-    assert (weights[:, 0] >= 1).all()
+    for labels in (np.arange(30) == 0, np.arange(30) != 0):
+        weights = group_weights(np.arange(30), labels.astype(np.int64), 500, 0)
+        assert weights.shape == (500, 30)
+        assert weights.dtype == np.int32
+        assert weights[:, 0].min() == 1
 
 
 @pytest.mark.parametrize("label", [0, 1])
 def test_one_class_has_no_samples(label: int) -> None:
-    with pytest.raises(ValueError, match="both classes"):
+    with pytest.raises(ValueError, match=r"^both classes are needed$"):
         group_weights(np.arange(5), np.full(5, label), 10, 0)
 
 

@@ -11,18 +11,15 @@ from typing import Any, get_args
 
 import h5py
 import numpy as np
-import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
 from osteon.errors import OsteonError
-from osteon.films.prepared.array import PreparedFilms
 from osteon.models.networks.backend import load_keras
 from osteon.params import NetworkName, TrainingParams
 
 keras = load_keras()
 
-from osteon.models.fitting.batches import FilmBatches, TrainingBatches, type_targets, types_to_learn  # noqa: E402
 from osteon.models.fitting.fit import compile_network  # noqa: E402
 from osteon.models.fitting.fused_normalisation import with_fused_normalisation  # noqa: E402
 from osteon.models.networks.applications import APPLICATIONS  # noqa: E402
@@ -465,52 +462,6 @@ def test_first_the_heads_learn_alone_then_all() -> None:
 # ---------------------------------------------------------------- types
 
 
-def typed(labels: list[int], types: list[str | None]) -> pd.DataFrame:
-    table = pd.DataFrame({"label": pd.array(labels, dtype="Int8"), "fracture_type": pd.array(types, dtype="string")})
-    return table.assign(boxes="[]", finding="fractured")
-
-
-FILMS = typed([1, 1, 1, 1, 0, 0], ["oblique", "hairline", None, "spiral", None, "oblique"])
-
-
-def test_films_that_say_nothing_about_types_are_rows_of_zeros() -> None:
-    """A missing type, one that is not in the list, no fracture; the last whatever its type says."""
-    result = type_targets(FILMS, ["hairline", "oblique"])
-    np.testing.assert_array_equal(result, [[0, 1], [1, 0], [0, 0], [0, 0], [0, 0], [0, 0]])
-    assert result.dtype == np.float32
-    assert type_targets(FILMS, ()).shape == (6, 0)
-
-
-def test_batches_carry_the_type_and_its_weight() -> None:
-    prepared = PreparedFilms(films_of(6, 32)[..., 0], FILMS)
-    types, rows = ["hairline", "oblique"], np.array([5, 1, 3, 0])
-    batches = FilmBatches(prepared, rows, 3, types)
-    targets, weights = ([batches[number][part] for number in range(2)] for part in (1, 2))
-    np.testing.assert_array_equal(np.concatenate([item["type"] for item in targets]), [[0, 0], [1, 0], [0, 0], [0, 1]])
-    np.testing.assert_array_equal(np.concatenate([item["type"] for item in weights]), [0, 1, 0, 1])
-    assert (np.concatenate([item["finding"] for item in weights]) == 1).all()
-
-    # Two sets, as films and copies are; each film is known by its pixels.
-    seen, copies = set(), PreparedFilms(255 - np.asarray(prepared.pixels), FILMS)
-    pixels = np.concatenate([prepared.pixels, copies.pixels])
-    learnt = TrainingBatches([(prepared, np.array([0, 4])), (copies, np.array([2, 1, 5]))], 2, None, 0, types=types)
-    for number in range(2 * len(learnt)):
-        films, targets, weights = learnt[number]
-        for film, target, weight in zip(films[..., 0], targets["type"], weights["type"], strict=True):
-            (row,) = np.flatnonzero((pixels == film).all(axis=(1, 2)))
-            np.testing.assert_array_equal(target, type_targets(FILMS, types)[row % 6])
-            assert weight == target.sum()
-            seen.add(int(row))
-    assert seen == {0, 4, 6 + 1, 6 + 2, 6 + 5}
-
-
-def test_without_types_there_is_no_such_target() -> None:
-    prepared = PreparedFilms(films_of(6, 32)[..., 0], FILMS)
-    rows = np.arange(6)
-    for batches in (FilmBatches(prepared, rows), TrainingBatches([(prepared, rows)], 2, None, 0)):
-        assert set(batches[0][1]) == set(batches[0][2]) == {"finding", "map"}
-
-
 def test_the_loss_of_the_type_counts_the_films_that_have_one() -> None:
     """Four films of which two have a type: cross-entropy of these two, over four, times type_weight."""
     params = params_of("compact", task="fracture_type", type_weight=0.3, map_weight=0.0)
@@ -524,18 +475,6 @@ def test_the_loss_of_the_type_counts_the_films_that_have_one() -> None:
     logits = answers_of(network, films)["type"].astype(np.float64)
     entropy = np.log(np.exp(logits).sum(axis=1)) - (logits * types).sum(axis=1)
     assert float(result["loss"]) == pytest.approx(0.3 * (entropy[0] + entropy[2]) / 4, rel=1e-4)
-
-
-def test_the_types_to_learn_are_in_order_and_frequent_enough(caplog: pytest.LogCaptureFixture) -> None:
-    films = typed([1] * 9 + [0] * 3, ["spiral"] * 3 + ["oblique"] * 4 + ["hairline", None] + ["hairline"] * 3)
-    with caplog.at_level(logging.INFO):
-        assert types_to_learn(films, fewest=3) == ["oblique", "spiral"]
-    assert caplog.messages == ["types: oblique (4), spiral (3) · too rare to train: hairline (1)"]
-    counts = r"at least 4 training films .* there is hairline \(1\), oblique \(4\), spiral \(3\);"
-    with pytest.raises(OsteonError, match=counts):
-        types_to_learn(films, fewest=4)
-    with pytest.raises(OsteonError, match="there is no type at all"):
-        types_to_learn(typed([1, 0], [None, None]))
 
 
 def test_a_network_for_types_is_told_which() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy import stats
 
+from osteon.statistics.bootstrap import group_weights
 from osteon.statistics.calibration import fit_calibration
 from osteon.statistics.estimate import Floats, Labels
 from osteon.statistics.operating_points import (
@@ -318,6 +319,31 @@ def test_measured_by_hand() -> None:
     assert (result.sensitivity.target, result.sensitivity.guaranteed, result.sensitivity.groups) == (0.9, True, 4)
 
 
+def test_a_target_at_the_very_end_of_the_interval_is_not_refuted() -> None:
+    labels, scores = np.repeat([1, 0], [20, 5]), np.concatenate([np.repeat([0.9, 0.1], [12, 8]), np.zeros(5)])
+    end = mean_share(np.repeat([1.0, 0.0], [12, 8]), 0.95, binary=True).high
+    for target, refuted in ((end, False), (np.nextafter(end, 1), True)):
+        points = pair(0.5, 0.5)
+        at = points.model_copy(update={"rule_out": points.rule_out.model_copy(update={"target": target})})
+        result = measure_operating_points(labels, scores, alone(labels), at, 0.95, 100, 1).sensitivity
+        assert (result.met, result.refuted) == (False, refuted)
+
+
+def test_films_of_one_class_cannot_be_measured() -> None:
+    for label in (0, 1):
+        with pytest.raises(ValueError, match=r"^both classes are needed$"):
+            measure_operating_points(np.full(3, label), np.arange(3.0), np.arange(3), pair(0.5, 0.5), 0.95, 100, 1)
+
+
+def test_the_interval_of_uncertain_answers_is_that_of_groups_drawn() -> None:
+    labels, groups = np.arange(30) % 2, np.arange(30) // 3
+    scores = np.random.default_rng(1).random(30)
+    weights = group_weights(groups, labels, 150, 5)
+    between = [np.average((scores >= 0.3) & (scores < 0.6), weights=row) for row in weights]
+    result = measure_operating_points(labels, scores, groups, pair(0.3, 0.6), 0.9, 150, 5).uncertain
+    assert (result.low, result.high) == pytest.approx(tuple(np.percentile(between, [5, 95])))
+
+
 def test_the_same_seed_gives_the_same_interval_of_uncertain_answers() -> None:
     labels = np.arange(40) % 2
     scores = np.random.default_rng(0).random(40)
@@ -344,12 +370,12 @@ def test_met_open_and_refuted() -> None:
 @pytest.mark.parametrize("targets", [(1.0, 0.9, 0.9), (0.9, 0.0, 0.9), (0.9, 0.9, 1.0)])
 def test_certainty_cannot_be_asked_for(targets: tuple[float, float, float]) -> None:
     labels, scores = mixed(30, 30)
-    with pytest.raises(ValueError, match="inside"):
+    with pytest.raises(ValueError, match=r"^targets and confidence must lie inside \(0, 1\)$"):
         find_operating_points(labels, scores, alone(labels), *targets)
 
 
 def test_both_classes_are_needed() -> None:
-    with pytest.raises(ValueError, match="both classes"):
+    with pytest.raises(ValueError, match=r"^both classes are needed$"):
         find_operating_points(np.ones(3, np.int64), np.arange(3.0), np.arange(3), 0.9, 0.9, 0.9)
 
 
@@ -361,5 +387,7 @@ def test_youden_by_hand() -> None:
     assert youden_threshold(labels, np.array([0.1, 0.2, 0.3, 0.5, 0.8, 0.9])) == 0.5
     # A network that says the same of every film still has a threshold that a package can hold.
     assert youden_threshold(labels, np.full(6, 0.3)) == pytest.approx(0.3)
+    # Of thresholds that are all as good it is the highest, though they lie on one line of the ROC curve.
+    assert youden_threshold(np.array([1, 0, 1, 0]), np.array([0.9, 0.9, 0.5, 0.5])) == 0.9
     # Scores that are worse than chance have a threshold too, one that a package can store.
     assert youden_threshold(labels, np.array([0.9, 0.8, 0.5, 0.3, 0.2, 0.1])) == 0.1

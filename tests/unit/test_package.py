@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from osteon.errors import OsteonError
@@ -78,36 +76,6 @@ def films(count: int) -> NDArray[np.uint8]:
 
 def with_info(package: Package, **changes: Any) -> Package:
     return dataclasses.replace(package, info=package.info.model_copy(update=changes))
-
-
-# ---------------------------------------------------------------- probabilities
-
-
-@pytest.mark.parametrize("prevalence", [0.01, 0.3, 0.5, 0.9])
-def test_a_film_that_speaks_for_neither_class_has_the_prevalence(prevalence: float) -> None:
-    assert probabilities_of(np.zeros(1), prevalence) == pytest.approx([prevalence])
-
-
-def test_probabilities_by_bayes_rule() -> None:
-    """Logit ln 4 is 4:1 where half are positive; among 1:3 it is 4:3. Logit −ln 4 is 1:12."""
-    assert probabilities_of(np.log([4, 1 / 4]), 0.25) == pytest.approx([4 / 7, 1 / 13])
-
-
-@pytest.mark.filterwarnings("error")
-def test_extreme_logits() -> None:
-    result = probabilities_of(np.array([-1e9, -800.0, -30.0, 30.0, 800.0, 1e9]), 0.5)
-    assert result[[0, -1]].tolist() == [0.0, 1.0]
-    assert result[2] == pytest.approx(np.exp(-30), rel=1e-6)
-    assert np.isfinite(result).all()
-
-
-@settings(deadline=None)
-@given(st.lists(st.floats(-30, 30), min_size=2, max_size=20), st.floats(0.01, 0.99), st.floats(0.01, 0.99))
-def test_probabilities_rise_with_the_logit_and_with_the_prevalence(logits: list[float], one: float, two: float) -> None:
-    low, high = sorted((one, two))
-    result = probabilities_of(np.sort(logits), low)
-    assert (np.diff(result) >= 0).all()
-    assert (probabilities_of(np.sort(logits), high) >= result).all()
 
 
 # ---------------------------------------------------------------- logits

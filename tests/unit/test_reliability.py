@@ -10,6 +10,7 @@ from PIL import Image
 from sklearn.calibration import calibration_curve
 
 from components.evaluation.figures import draw_reliability
+from osteon.statistics.bootstrap import group_weights
 from osteon.statistics.calibration import cross_fitted
 from osteon.statistics.estimate import Floats, Labels
 from osteon.statistics.proportions import wilson
@@ -98,6 +99,23 @@ def test_the_interval_knows_of_the_groups() -> None:
     by_film = found(labels, probabilities, bins=3).ece
     assert by_group.value == by_film.value
     assert (by_group.high - by_group.low) > 1.8 * (by_film.high - by_film.low)
+
+
+def test_the_interval_is_that_of_groups_drawn() -> None:
+    """Each sample's error by hand: in each of three bins of four films, the weighted mean less the weighted share."""
+    rng = np.random.default_rng(2)
+    probabilities, groups = np.sort(rng.random(12)), np.arange(12) % 6
+    labels = (rng.random(12) < probabilities).astype(np.int64)
+    errors = []
+    for weights in group_weights(groups, labels, 150, 4):
+        parts = (weights * (probabilities - labels)).reshape(3, 4).sum(axis=1)
+        errors.append(np.abs(parts).sum() / weights.sum())
+    result = reliability(labels, probabilities, groups, 0.9, 150, 4, 3)
+    assert [part.films for part in result.bins] == [4, 4, 4]
+    value = np.abs((probabilities - labels).reshape(3, 4).sum(axis=1)).sum() / 12
+    low, high = np.percentile(errors, [5, 95])
+    expected = value, min(low, value), max(high, value)
+    assert (result.ece.value, result.ece.low, result.ece.high) == pytest.approx(expected)
 
 
 def test_calibration_lowers_the_error_on_films_it_was_not_fitted_on() -> None:
