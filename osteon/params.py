@@ -79,6 +79,14 @@ class DataParams(Section):
     classes: ClassNames = ClassNames()
     label_file: Annotated[str, Field(min_length=1, description="label file of the layout dicom")] = "labels.csv"
     columns: Columns = Columns()
+    empty_annotation: Annotated[
+        Literal["negative", "doubt"],
+        Field(description="layouts yolo, coco and voc: what a film is whose annotation has no box"),
+    ] = "negative"
+    missing_annotation: Annotated[
+        Literal["negative", "doubt"],
+        Field(description="layouts yolo, coco and voc: what a film is that has no annotation"),
+    ] = "doubt"
     cores: Cores = 0
 
     @field_validator("layout")

@@ -10,7 +10,7 @@ from osteon.errors import OsteonError
 from osteon.films.identity import keyed_hash
 from osteon.films.layouts import label_of, read_layout
 from osteon.films.manifest import COLUMNS
-from osteon.params import ClassNames, Columns, DataParams
+from osteon.params import ClassNames, Columns, DataParams, layout_names
 from tests.making import dicom, dicom_bytes, encoded, ramp, write
 
 PNG = encoded(ramp(), "PNG")
@@ -31,7 +31,7 @@ def ids(patient: str, study: str) -> tuple[str, str]:
     return keyed_hash(key, "patient", patient), keyed_hash(key, "study", study)
 
 
-@pytest.mark.parametrize("layout", ["annotations", "dicom", "folders", "fracatlas", "manifest", "mura"])
+@pytest.mark.parametrize("layout", layout_names())
 def test_a_missing_folder_and_an_empty_one_say_so(tmp_path: Path, layout: str) -> None:
     with pytest.raises(OsteonError, match=r"nowhere: no such folder; set data\.root"):
         by_id(tmp_path / "nowhere", layout)
