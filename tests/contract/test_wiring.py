@@ -178,7 +178,18 @@ def test_the_lock_belongs_to_this_pipeline() -> None:
 def test_a_layout_is_one_file_with_one_function() -> None:
     import importlib
 
-    assert set(layout_names()) == {"annotations", "dicom", "folders", "fracatlas", "manifest", "mura"}
+    assert {
+        "annotations",
+        "coco",
+        "dicom",
+        "folders",
+        "fracatlas",
+        "grazpedwri",
+        "manifest",
+        "mura",
+        "voc",
+        "yolo",
+    } <= set(layout_names())
     for name in layout_names():
         assert callable(importlib.import_module(f"osteon.films.layouts.{name}").read)
 
