@@ -14,6 +14,8 @@ from osteon.errors import OsteonError
 from osteon.hash_cache import md5_of_files
 
 IGNORED_NAMES = frozenset({".git", ".hg", ".dvc", ".dvcignore", ".osteon", "__pycache__", ".DS_Store", "Thumbs.db"})
+CHECKSUMS = "checksums.json"
+SYNCS_AT_ONCE = 8
 
 
 def partial_path(path: Path) -> Path:
@@ -31,15 +33,22 @@ def atomic_dir(path: Path, *, keep: bool = False) -> Iterator[Path]:
     if not keep:
         remove(partial)
     partial.mkdir(parents=True, exist_ok=True)
-    with _full_disk_explained(path, "run again; it continues where it was" if keep else "run again"):
+    with full_disk_explained(path, "run again; it continues where it was" if keep else "run again"):
         yield partial
+        sync(partial)
+    replace_dir(partial, path)
+    remove(old_path(path))
+
+
+def replace_dir(partial: Path, path: Path) -> None:
+    """Give a folder that is whole its name; what had the name before is old_path(path) from then on."""
     # To delete a folder takes time: a kill in the middle must not leave half of the old one under its name.
-    old = _old_path(path)
+    old = old_path(path)
     remove(old)
     if path.exists():
         path.rename(old)
     partial.rename(path)
-    remove(old)
+    _sync_one(path.parent)
 
 
 @contextmanager
@@ -48,15 +57,75 @@ def atomic_file(path: Path) -> Iterator[Path]:
     partial = partial_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     remove(partial)
-    with _full_disk_explained(path, "run again"):
+    with full_disk_explained(path, "run again"):
         yield partial
+        sync(partial)
     if path.is_dir():
         remove(path)
     partial.replace(path)
+    _sync_one(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Return when a file, or a folder with all in it, is on the disk.
+
+    A file that is renamed before may be empty under its new name after a power cut.
+    """
+    if not path.is_dir():
+        _sync_one(path)
+        return
+    inside = [Path(folder, name) for folder, _, names in os.walk(path) for name in names]
+    # Several at once: a file system's journal takes them together.
+    with ThreadPoolExecutor(SYNCS_AT_ONCE) as pool:
+        list(pool.map(_sync_one, (file for file in inside if not file.is_symlink())))
+    for folder, _, _ in os.walk(path, topdown=False):
+        _sync_one(Path(folder))
+
+
+def _sync_one(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that cannot: nothing is to be done
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def write_checksums(folder: Path) -> None:
+    """Write the SHA-256 of every file of a folder into it, so that a later start sees whether all of it is there."""
+    sums = {path.relative_to(folder).as_posix(): _sha256(path) for path in _checked_files(folder)}
+    # The last character is the closing brace, so that no shorter text is JSON.
+    (folder / CHECKSUMS).write_text(json.dumps(sums, indent=2, sort_keys=True), encoding="utf-8")
+
+
+def damage_of(folder: Path) -> str | None:
+    """What is wrong with a folder that write_checksums was called for, in words; None where it is whole."""
+    try:
+        sums = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
+        for name, sha256 in sums.items():
+            if _sha256(folder / name) != sha256:
+                return f"{name} is not as it was written"
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).relative_to(folder).as_posix()} is missing"
+    except (OSError, ValueError, AttributeError):
+        return f"{CHECKSUMS} cannot be read"
+    return None
+
+
+def _checked_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != CHECKSUMS)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
-def _full_disk_explained(path: Path, then: str) -> Iterator[None]:
+def full_disk_explained(path: Path, then: str) -> Iterator[None]:
+    """Say, where the disk becomes full, which one and what to do then."""
     try:
         yield
     except OSError as error:
@@ -85,19 +154,20 @@ def _gigabytes(size: int) -> str:
     return f"{size / 1e9:,.2f} GB"
 
 
-def _old_path(path: Path) -> Path:
+def old_path(path: Path) -> Path:
+    """Where a folder is that another one takes the place of."""
     return partial_path(path.with_name(f"{path.name}.old"))
 
 
 def remove_traces(path: Path) -> None:
     """Delete an output and what interrupted calls of atomic_dir left beside it."""
-    for trace in (path, partial_path(path), _old_path(path)):
+    for trace in (path, partial_path(path), old_path(path)):
         remove(trace)
 
 
 def remove_all_but(folder: Path, names: Iterable[str]) -> None:
     """Delete what an interrupted call left in a folder, except what a new call can go on with."""
-    kept = {entry for name in names for entry in (name, partial_path(Path(name)).name)}
+    kept = {entry for name in names for entry in (name, partial_path(Path(name)).name, old_path(Path(name)).name)}
     for path in folder.iterdir():
         if path.name not in kept:
             remove(path)

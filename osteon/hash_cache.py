@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 
+from osteon.sqlite_size import is_cut_short
+
 FOLDER = Path(".dvc")
 FILE = FOLDER / "tmp" / "osteon-hashes.db"
 FINE_NS = 50_000_000  # a timestamp is at most so old when it is given, on file systems that count nanoseconds
@@ -102,6 +104,8 @@ def _read(paths: list[bytes]) -> dict[bytes, tuple[str, str]]:
     if not FILE.is_file():
         return {}
     try:
+        if is_cut_short(FILE):
+            raise sqlite3.DatabaseError(f"{FILE} is cut short")
         with closing(_connect()) as cache:
             rows = (
                 row
@@ -109,7 +113,7 @@ def _read(paths: list[bytes]) -> dict[bytes, tuple[str, str]]:
                 for row in cache.execute("SELECT path, state, md5 FROM md5 WHERE path = ?", (path,))
             )
             return {bytes(path): (str(state), str(md5)) for path, state, md5 in rows}
-    except sqlite3.OperationalError:  # another process holds it, or the disk does not let it be read
+    except (sqlite3.OperationalError, OSError):  # another process holds it, or the disk does not let it be read
         return {}
     except sqlite3.DatabaseError:  # damaged: begun anew
         FILE.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ Nothing heavy is imported here, so that `osteon --help` is fast: each command im
 """
 
 import os
+import signal
 import sys
 import traceback
 from typing import Annotated
@@ -89,7 +90,29 @@ def _end_with_traceback() -> None:
 
 
 def main() -> None:
-    """Run the command; an error the user can mend is one line and exit code 2."""
+    """Run the command; an error the user can mend is one line and exit code 2.
+
+    SIGTERM and SIGHUP end it as Ctrl-C does: what is under way is taken back, and no temporary folder is left.
+    """
+    received: list[int] = []
+
+    def interrupt(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a second one must not interrupt the end
+        received.append(number)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` sets it
+            signal.signal(number, interrupt)
+    try:
+        _run()
+    except SystemExit:
+        if received:
+            sys.exit(128 + received[0])
+        raise
+
+
+def _run() -> None:
     collect_garbage_rarely()
     configure_logging()
     try:

@@ -1,11 +1,12 @@
 """A study in a database: opened, continued, and worked on by one process or by several that come and go."""
 
 import logging
+import sqlite3
 import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import cast
 
@@ -19,6 +20,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from osteon.errors import OsteonError
 from osteon.fingerprint import what_changed
 from osteon.redaction import redact, redact_url
+from osteon.sqlite_size import is_cut_short
 
 log = logging.getLogger(__name__)
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # the steps speak for themselves
@@ -43,16 +45,33 @@ class _NotNeededError(Exception):
 def local_database(file: Path) -> Iterator[RDBStorage]:
     """The studies of one process, in an SQLite file that is made where it is missing.
 
-    It needs no signs of life: what is under way when the file is opened was killed, see open_study.
+    It needs no signs of life: what is under way when the file is opened was killed, see open_study. A damaged file is
+    logged and begun anew.
 
     Raises:
         OsteonError: the file cannot be written, now or later.
 
     """
+    if file.is_file() and (damage := _damage_of_sqlite(file)):
+        log.warning("%s is damaged (%s); the search begins anew", file.name, damage)
+        for left in file.parent.glob(f"{file.name}*"):  # SQLite's journal belongs to what is gone
+            left.unlink()
     with _disposed(
         lambda: RDBStorage(f"sqlite:///{file.resolve()}"), lambda error: _unwritable(file, error)
     ) as storage:
         yield storage
+
+
+def _damage_of_sqlite(file: Path) -> str | None:
+    """What SQLite finds wrong with a file; None where it is whole."""
+    if is_cut_short(file):
+        return "it is cut short"
+    try:
+        with closing(sqlite3.connect(file)) as database:
+            verdict = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    return None if verdict == "ok" else verdict.splitlines()[0]
 
 
 @contextmanager

@@ -69,12 +69,14 @@ def lay_folds(folds: Path, computed: list[Path]) -> None:
         OsteonError: one is damaged.
 
     """
-    from osteon.files import partial_path, remove
+    from osteon.files import damage_of, partial_path, remove
     from osteon.models.heldout.predictions import FOLD, INFO, FoldInfo
 
     partial = partial_path(folds)
     remove(partial)
     for path in computed:
+        if damage := damage_of(path):
+            raise OsteonError(f"{path}: no whole fold there ({damage}); compute it again")
         try:
             info = FoldInfo.model_validate_json((path / INFO).read_bytes())
         except (OSError, ValueError) as error:

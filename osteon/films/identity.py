@@ -106,10 +106,18 @@ def _kept_key(path: Path) -> str:
         try:
             with os.fdopen(descriptor, "w", encoding="ascii") as file:
                 file.write(secrets.token_hex(32) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
             # A link, unlike a renamed file, never replaces the key that another process has put there meanwhile.
             os.link(name, path)
         except FileExistsError:
             pass
         finally:
             Path(name).unlink()
-    return path.read_text(encoding="utf-8").strip()
+    text = path.read_text(encoding="utf-8")
+    if not text.endswith("\n"):  # with half a key every patient would get another id, and nobody would notice
+        raise OsteonError(
+            f"{path}: cut short: a key ends with a newline; put back the whole file, or delete it to get a new key, "
+            "and with it new ids"
+        )
+    return text.strip()

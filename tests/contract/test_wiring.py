@@ -19,7 +19,7 @@ from osteon.params import Params, Section, flatten, layout_names, load_params, s
 ROOT = Path(__file__).parents[2]
 LOCKS = ("requirements.lock", "infra/requirements-cpu.lock", "infra/requirements-gpu.lock")
 SPINE = {
-    *("errors", "hash_cache", "redaction", "params", "contract", "environment", "files", "progress"),
+    *("errors", "hash_cache", "sqlite_size", "redaction", "params", "contract", "environment", "files", "progress"),
     *(
         "records",
         "records.store",

@@ -20,7 +20,7 @@ from components.cross_validation.side_by_side import processes
 from components.cross_validation.step import cross_validate
 from components.cross_validation.table import table_of
 from osteon.errors import OsteonError
-from osteon.files import dvc_hash
+from osteon.files import dvc_hash, write_checksums
 from osteon.films.prepared.array import open_prepared
 from osteon.films.prepared.folds import rows_in, rows_outside
 from osteon.models.best_hyperparameters import read_best_hyperparameters
@@ -292,6 +292,7 @@ def test_a_fold_of_other_parameters_is_computed_again_and_nothing_that_was_read_
     fingerprint = {**content["fingerprint"], "backend": "another"}
     other = {**content, "epochs": 77, "fingerprint": fingerprint}
     (tmp_path / ".folds.partial" / "fold-0" / "fold.json").write_text(json.dumps(other))
+    write_checksums(tmp_path / ".folds.partial" / "fold-0")
     run(experiment, tmp_path)
     infos = read_folds(tmp_path / "folds")
     assert infos[0].model_dump(exclude={"seconds"}) == {

@@ -339,12 +339,14 @@ def test_a_step_that_fails_is_no_verdict(project: Project, monkeypatch: pytest.M
         reproduce(version, None)
 
 
-def test_interrupted_it_leaves_nothing_behind(project: Project, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interrupted_it_leaves_nothing_behind(project: Project, tmp_path: Path, number: signal.Signals) -> None:
     version, began = project.version(), tmp_path / "began"
     before = project.state()
     environment = {**os.environ, "PYTHONPATH": str(Path(runs.__file__).parents[2]), "WAIT": str(began)}
     # Where the tests run in the background, a shell has told them to ignore what a person's Ctrl-C sends.
     heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    heard += "; signal.signal(signal.SIGHUP, signal.SIG_DFL)"
     code = f"{heard}; import sys; from components.cli import main as cli; sys.argv[0] = 'osteon'; cli.main()"
     process = subprocess.Popen(
         [sys.executable, "-P", "-c", code, "reproduce", version],
@@ -358,9 +360,9 @@ def test_interrupted_it_leaves_nothing_behind(project: Project, tmp_path: Path) 
         assert process.poll() is None, process.stderr
         assert time.monotonic() - since < 180
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)  # to this one alone
+    process.send_signal(number)  # to this one alone
     _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert b"Traceback" not in stderr
     with pytest.raises(ProcessLookupError):
         os.kill(int(began.read_text()), 0)

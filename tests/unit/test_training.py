@@ -18,7 +18,7 @@ from sklearn.metrics import roc_auc_score
 
 from components.training.step import TrainingSummary, train
 from osteon.errors import OsteonError
-from osteon.files import dvc_hash
+from osteon.files import dvc_hash, write_checksums
 from osteon.films.prepared.array import PreparedFilms, open_prepared
 from osteon.fingerprint import Fingerprint
 from osteon.models.networks.backend import load_keras
@@ -145,6 +145,7 @@ def folds_122(experiment: Experiment, tmp_path_factory: pytest.TempPathFactory) 
     shutil.copytree(experiment.folds, folder)
     path = folder / "fold-0" / "fold.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "epochs": 1}))
+    write_checksums(path.parent)
     return folder
 
 

@@ -93,7 +93,7 @@ def open_prepared(folder: Path) -> PreparedFilms:
     try:
         films = pd.read_parquet(folder / FILMS)
         pixels = open_pixels(folder / PIXELS)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise OsteonError(f"{folder}: no prepared films ({error}); run the steps prepare and augment first") from None
     if missing := [column for column in (*KEPT_COLUMNS, *ROW_COLUMNS) if column not in films]:
         raise OsteonError(f"{folder}: {FILMS} has no column {', '.join(missing)}; run prepare and augment again")

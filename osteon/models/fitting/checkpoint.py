@@ -1,6 +1,5 @@
 """A checkpoint an epoch: all that a killed training needs to end as one that was not killed."""
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,17 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from osteon.files import atomic_dir, partial_path
+from osteon.errors import OsteonError
+from osteon.files import (
+    damage_of,
+    full_disk_explained,
+    old_path,
+    partial_path,
+    remove,
+    replace_dir,
+    sync,
+    write_checksums,
+)
 from osteon.fingerprint import Fingerprint
 
 log = logging.getLogger(__name__)
@@ -60,27 +69,54 @@ def variables_of(network: Any) -> list[Any]:
 
 
 def save_checkpoint(folder: Path, network: Any, kept: Weights, state: TrainingState) -> None:
-    """Write all that a training is so that a kill at any moment leaves this checkpoint or the last one."""
-    with atomic_dir(folder) as partial:
-        values = [np.asarray(variable) for variable in variables_of(network)]
+    """Write all that a training is so that a kill at any moment leaves this checkpoint or the last one.
+
+    The last one is kept beside it, for a disk may lose what it took.
+
+    Raises:
+        OsteonError: what was written does not read back.
+
+    """
+    partial = partial_path(folder)
+    remove(partial)
+    partial.mkdir(parents=True)
+    values = [np.asarray(variable) for variable in variables_of(network)]
+    with full_disk_explained(folder, "run again; it continues where it was"):
         np.savez(partial / VARIABLES, *values)
         np.savez(partial / KEPT, *kept)
         (partial / STATE).write_text(state.model_dump_json(), encoding="utf-8")
+        write_checksums(partial)
+        sync(partial)
+    if damage := damage_of(partial):
+        raise OsteonError(f"{folder}: {damage}; check the disk, then run the command again")
+    replace_dir(partial, folder)
 
 
 def read_state(folder: Path, fingerprint: Fingerprint) -> TrainingState | None:
-    """The state of a checkpoint of this very training; None where there is none. What changed is logged."""
-    newest = partial_path(folder)
-    if not folder.exists() and (newest / STATE).exists():  # killed between the two renames of save_checkpoint
-        newest.rename(folder)
-    try:
-        state = TrainingState.model_validate(json.loads((folder / STATE).read_text(encoding="utf-8")))
-    except (FileNotFoundError, ValueError):
-        return None
-    if state.fingerprint != fingerprint:
-        log.info("training begins anew after %d epochs: %s", state.epochs, fingerprint.changes(state.fingerprint))
-        return None
-    return state
+    """The state of the newest whole checkpoint of this very training; None where there is none.
+
+    A damaged one is logged and deleted, and so is what changed since one of another training.
+    """
+    # A kill between the two renames of save_checkpoint leaves the newest one under its first name.
+    for place in (folder, partial_path(folder), old_path(folder)):
+        if not place.exists() or (place == partial_path(folder) and folder.exists()):
+            continue
+        if damage := damage_of(place):
+            log.warning("the checkpoint %s is damaged (%s) and is not used", folder.name, damage)
+            remove(place)
+            continue
+        try:
+            state = TrainingState.model_validate_json((place / STATE).read_bytes())
+        except ValueError:  # of another version
+            return None
+        if state.fingerprint != fingerprint:
+            log.info("training begins anew after %d epochs: %s", state.epochs, fingerprint.changes(state.fingerprint))
+            return None
+        if place != folder:
+            place.rename(folder)
+            log.info("training goes on from the checkpoint after epoch %d", state.epochs)
+        return state
+    return None
 
 
 def restore_checkpoint(folder: Path, network: Any) -> Weights:

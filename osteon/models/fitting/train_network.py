@@ -97,7 +97,11 @@ def open_training_data(
     prepared, copies = open_prepared(dataset), open_prepared(augmented)
     if prepared.side != copies.side:
         raise OsteonError(f"{dataset} has films of {prepared.side} pixels, {augmented} of {copies.side}; run augment")
-    limits = AugmentationParams.model_validate_json((augmented / "augmentation.json").read_text(encoding="utf-8"))
+    try:
+        limits = AugmentationParams.model_validate_json((augmented / "augmentation.json").read_bytes())
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise OsteonError(f"{augmented}: no limits of variation ({reason}); run the step augment again") from None
     learnt = prepared.films.iloc[development_rows(prepared.films)]
     log.info(
         "%s · %d films and %d copies of %d×%d pixels",

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from osteon.files import atomic_dir, remove_traces
+from osteon.files import atomic_dir, damage_of, remove_traces, write_checksums
 from osteon.films.prepared.folds import rows_in, rows_outside, set_aside
 from osteon.fingerprint import Fingerprint, fingerprint
 from osteon.models.classical.classifiers import fit_reduced, probabilities, reduce_features, soft_vote
@@ -111,6 +111,7 @@ def compute_fold(
             seconds=seconds,
         )
         (partial / INFO).write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        write_checksums(partial)
     return info
 
 
@@ -121,10 +122,15 @@ def _scores_table(films: "pd.DataFrame", rows: NDArray[np.int64], fold: int, sco
 
 
 def _read(folder: Path, made_from: Fingerprint) -> FoldInfo | None:
-    """A fold that was computed from the same, if there is one. What changed is logged."""
+    """A fold that was computed from the same, if there is one. What changed, or is damaged, is logged."""
+    if not folder.exists():
+        return None
+    if damage := damage_of(folder):
+        log.warning("%s is damaged (%s) and is computed anew", folder.name, damage)
+        return None
     try:
         info = FoldInfo.model_validate_json((folder / INFO).read_bytes())
-    except (FileNotFoundError, ValueError):
+    except ValueError:  # of another version
         return None
     if info.fingerprint != made_from:
         log.info("fold %d begins anew: %s", info.fold, made_from.changes(info.fingerprint))

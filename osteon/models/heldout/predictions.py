@@ -8,6 +8,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from osteon.errors import OsteonError
+from osteon.files import damage_of
 from osteon.fingerprint import Fingerprint
 from osteon.params import ClassicalName
 
@@ -42,6 +43,9 @@ def read_folds(folder: Path) -> list[FoldInfo]:
         OsteonError: there is none, or one is damaged.
 
     """
+    for path in sorted(folder.glob(FOLD.format("*"))):
+        if damage := damage_of(path):
+            raise OsteonError(f"{path}: damaged ({damage}); run the step cross_validate again")
     try:
         infos = [FoldInfo.model_validate_json(path.read_bytes()) for path in folder.glob(f"{FOLD.format('*')}/{INFO}")]
     except ValidationError as error:
@@ -57,10 +61,15 @@ def read_predictions(folder: Path, model: str) -> "pd.DataFrame":
     """Out-of-fold scores of one model: film_id, group, label, fold, score.
 
     Raises:
-        OsteonError: it was not among the models of the cross-validation.
+        OsteonError: missing, damaged, or the model was not among those of the cross-validation.
 
     """
-    scores = pd.read_parquet(folder / PREDICTIONS)
+    try:
+        scores = pd.read_parquet(folder / PREDICTIONS)
+    except (OSError, ValueError) as error:
+        raise OsteonError(
+            f"{folder / PREDICTIONS}: no scores there ({str(error).splitlines()[0]}); run the step cross_validate again"
+        ) from None
     chosen = scores[scores["model"] == model].drop(columns="model").reset_index(drop=True)
     if chosen.empty:
         models = ", ".join(scores["model"].unique())
@@ -77,5 +86,5 @@ def read_distances(folder: Path) -> "NDArray[np.float64]":
     """
     try:
         return np.concatenate([np.load(path) for path in sorted(folder.glob(f"{FOLD.format('*')}/{DISTANCES}"))])
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise OsteonError(f"{folder}: no distances of films ({error}); run the step cross_validate again") from None
