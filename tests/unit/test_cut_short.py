@@ -1,4 +1,4 @@
-"""Files that a later start trusts, cut at ten places each: it goes on from what is whole or begins anew, and says so."""
+"""Files that a later start trusts, each cut at ten places: it goes on from what is whole or begins anew and says so."""
 
 import json
 import logging
