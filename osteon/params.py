@@ -7,6 +7,7 @@ the file, the key, the value and what is allowed.
 import difflib
 import json
 import pkgutil
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -60,13 +61,19 @@ class ClassNames(Section):
 
 
 class Columns(Section):
-    """Names of the columns in a label file (layouts annotations and dicom)."""
+    """Names of the columns in a table of labels."""
 
     film: Annotated[str, Field(description="file name, path, or SOPInstanceUID")] = "filename"
     label: Annotated[str, Field(description="column with yes or no")] = "fractured"
     fracture_type: Annotated[str, Field(description="column with the fracture type; optional")] = "fracture_type"
     region: Annotated[str, Field(description="column with the body region; optional")] = "region"
     view: Annotated[str, Field(description="column with the view; optional")] = "view"
+    patient: Annotated[
+        str, Field(description="column with the patient's id, in any table; empty: patient_id, PatientID, pat_id, …")
+    ] = ""
+    study: Annotated[
+        str, Field(description="column with the study's id, in any table; empty: study_id, accession, exam_id, …")
+    ] = ""
 
 
 class DataParams(Section):
@@ -87,7 +94,29 @@ class DataParams(Section):
         Literal["negative", "doubt"],
         Field(description="layouts yolo, coco and voc: what a film is that has no annotation"),
     ] = "doubt"
+    patient_pattern: Annotated[
+        str,
+        Field(
+            description="regular expression on a film's path; its first group, or the group named patient, is the "
+            "patient; empty: none"
+        ),
+    ] = ""
     cores: Cores = 0
+
+    @field_validator("patient_pattern")
+    @classmethod
+    def _has_a_group(cls, pattern: str) -> str:
+        if not pattern:
+            return pattern
+        try:
+            groups = re.compile(pattern).groups
+        except (re.error, OverflowError, RecursionError) as error:
+            raise ValueError(f"is no regular expression ({error})") from None
+        if not groups:
+            raise ValueError(
+                "has no group: put brackets around the part of the path that names the patient, as in '(P[0-9]+)-'"
+            )
+        return pattern
 
     @field_validator("layout")
     @classmethod

@@ -40,6 +40,10 @@ def print_summary(report: Path) -> None:
             )
     console.print()
     console.print(figures)
+    if metrics["patients"]["known"] < metrics["patients"]["films"]:
+        console.print()
+        text = f"patients {metrics['patients']['line']}: one may be in training and test"
+        console.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
     if worst:
         console.print()
         text = f"worse than the rest: {worst['text']}"

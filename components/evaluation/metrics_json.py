@@ -10,6 +10,7 @@ from components.evaluation.explain import Explanations
 from components.evaluation.measurements import Measurements
 from components.evaluation.metrics import confusion
 from components.evaluation.subgroups import Subgroup, Worst
+from osteon.films.known_patients import KnownPatients
 from osteon.films.shortcut_audit import ShortcutAudit
 from osteon.models.heldout.comparison import Comparison
 from osteon.params import EvaluationParams
@@ -18,11 +19,17 @@ from osteon.statistics.estimate import Estimate
 
 
 def metrics_as_json(
-    measured: Measurements, comparison: Comparison, audit: ShortcutAudit, params: EvaluationParams
+    measured: Measurements,
+    comparison: Comparison,
+    audit: ShortcutAudit,
+    patients: KnownPatients,
+    params: EvaluationParams,
 ) -> dict[str, Any]:
     """The content of metrics.json."""
     return {
         "test": _test(measured, params),
+        # Of all prepared films: what is not known of them makes every figure above less sure.
+        "patients": {"films": patients.films, "known": patients.known, "line": patients.line, "group": patients.group},
         "operating_points": dataclasses.asdict(measured.certainty.points),
         # Real films that would be taken for something else, and get no answer.
         "refused": dataclasses.asdict(measured.refused) if measured.refused else None,

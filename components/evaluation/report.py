@@ -12,6 +12,7 @@ from components.evaluation.measurements import Measurements
 from components.evaluation.metrics import NAMES
 from components.evaluation.studies import HOW
 from components.evaluation.subgroups import LEAST
+from osteon.films.known_patients import count_patients
 from osteon.films.shortcut_audit import ShortcutAudit
 from osteon.models.best_hyperparameters import SearchReport
 from osteon.models.heldout.comparison import Comparison
@@ -75,6 +76,7 @@ def render_report(figures_folder: Path, metrics: dict[str, Any], measured: Measu
         "components.evaluation",
         info=info,
         test=test,
+        patients=count_patients(origin.films),
         figures=measured.figures,
         rows=[
             (

@@ -17,6 +17,7 @@ from components.evaluation.step import METRICS, PREDICTIONS, REPORT, EvaluationS
 from osteon.errors import OsteonError
 from osteon.files import atomic_dir, dvc_hash
 from osteon.films.copies.leaks import count_joined
+from osteon.films.known_patients import count_patients
 from osteon.films.prepared.array import PreparedFilms, open_prepared
 from osteon.films.shortcut_audit import ShortcutAudit, read_shortcut_audit
 from osteon.models.best_hyperparameters import read_search
@@ -44,7 +45,7 @@ def run_evaluate(
     films = score_test_films(package, prepared, model, dataset)
     out_of_fold = read_predictions(folds, package.info.model)
     measured = measure_model(package, model, prepared, films, out_of_fold, params)
-    metrics = metrics_as_json(measured, comparison, audit, params)
+    metrics = metrics_as_json(measured, comparison, audit, count_patients(prepared.films), params)
     origin = Origin(
         films=prepared.films,
         audit=audit,

@@ -1,12 +1,14 @@
 """Read a folder by its layout, each file's header and tags, and write the manifest."""
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from components.ingestion.step import IngestSummary
 from osteon.errors import UnreadableFilmError
+from osteon.films.known_patients import count_patients
 from osteon.films.layouts import read_layout
 from osteon.films.manifest import COLUMNS, typed_frame, write_manifest
 from osteon.films.reading.decoding import read_header
@@ -14,6 +16,8 @@ from osteon.films.reading.dicom_tags import read_tags
 from osteon.params import DataParams
 from osteon.progress import progress
 from osteon.threads import over_cores
+
+log = logging.getLogger(__name__)
 
 
 def run_ingest(source: Path, manifest: Path, params: DataParams) -> IngestSummary:
@@ -32,11 +36,15 @@ def run_ingest(source: Path, manifest: Path, params: DataParams) -> IngestSummar
     facts["doubt"] = doubts.fillna(rows["doubt"]).fillna(facts["doubt"])
     rows = rows.assign(**{str(column): facts[column] for column in facts})
     write_manifest(rows, manifest)
+    patients = count_patients(rows)
+    if patients.warning:
+        log.warning("warning: %s", patients.warning)
     return IngestSummary(
         films=len(rows),
         positive=int((rows["label"] == 1).sum()),
         unlabelled=int(rows["label"].isna().sum()),
         unreadable=int(facts["width"].isna().sum()),
+        patients=patients.line,
     )
 
 

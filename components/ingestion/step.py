@@ -14,6 +14,7 @@ class IngestSummary(Summary):
     positive: int
     unlabelled: int
     unreadable: int
+    patients: str  # of how many films they are known
 
 
 def ingest(

@@ -1,5 +1,6 @@
 """Decode the trusted films, group and split them, and write the prepared folder and the report of copies."""
 
+import logging
 from pathlib import Path
 
 import pandas as pd
@@ -11,10 +12,13 @@ from osteon.files import atomic_dir, remove
 from osteon.films.copies.alignment import FilmStack
 from osteon.films.copies.pairs import find_pairs, joined_rows, write_pairs
 from osteon.films.groups import connected_components, group_films
+from osteon.films.known_patients import count_patients
 from osteon.films.manifest import boxes_to_text, read_manifest, text_to_boxes
 from osteon.films.prepared.array import FILMS, open_pixels, write_rows
 from osteon.films.reading.film import fit_into_square
 from osteon.params import PreparationParams
+
+log = logging.getLogger(__name__)
 
 
 def run_prepare(
@@ -40,6 +44,9 @@ def run_prepare(
         write_rows(folder / FILMS, films)
         for scratch in (FACTS, COMPARED):
             remove(folder / scratch)
+    patients = count_patients(films)
+    if patients.warning:
+        log.warning("warning: %s", patients.warning)
     return PreparationSummary(
         films=len(films),
         groups=int(films["group"].nunique()),
@@ -47,6 +54,7 @@ def run_prepare(
         test_positive=int(films.loc[films["test"], "label"].sum()),
         copies=len(films) - len(set(connected_components(len(films), joined).tolist())),
         largest_group=int(films["group"].value_counts().max()),
+        patients=patients.line,
     )
 
 

@@ -16,6 +16,7 @@ class PreparationSummary(Summary):
     test_positive: int
     copies: int
     largest_group: int
+    patients: str  # of how many films they are known
 
 
 def prepare(

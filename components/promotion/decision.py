@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from components.promotion.policy import Policy
+from osteon.films.known_patients import KnownPatients
 from osteon.statistics.auroc import auroc_in_strata
 from osteon.statistics.bootstrap import bootstrap, group_weights
 from osteon.statistics.estimate import Estimate, Floats, Labels, shown
 from osteon.statistics.proportions import mean_share
 from osteon.statistics.ranking import WeightedRanking
+
+GROUPS_IN_BOTH = "groups_in_both"  # a number of the rule leaks
 
 Verdict = Literal["pass", "fail", "not applicable"]
 
@@ -70,8 +73,9 @@ class Evidence:
 
     evaluation: metrics.json of a report whose scores are those of now. parity: whether the exported networks say what
     the trained ones say, with the reason. latency: milliseconds. lineage: what is missing in it. clean: made from a
-    commit with nothing changed beside it. leaks: groups in test and development films. champion_fault: why the model in
-    use could not be asked; None where it could, or there is none.
+    commit with nothing changed beside it. leaks: groups in test and development films. patients: of how many of
+    these films the patient is known. champion_fault: why the model in use could not be asked; None where it could, or
+    there is none.
     """
 
     evaluation: dict[str, Any] | None = None
@@ -80,6 +84,7 @@ class Evidence:
     lineage: list[str] | None = None
     clean: bool | None = None
     leaks: list[str] | None = None
+    patients: KnownPatients | None = None
     champion_fault: str | None = None
 
 
@@ -126,7 +131,7 @@ def _rules(candidate: Scored, champion: Scored | None, evidence: Evidence, polic
     yield _at_most("latency", evidence.latency, policy.latency, "{:.1f} ms for one film")
     yield _known("lineage", evidence.lineage, policy.lineage, "every run and the data's hash are known", "not known: ")
     yield _clean(evidence.clean, policy.clean)
-    yield _known("leaks", evidence.leaks, policy.leaks, "no group lies in test and development films", "in both: ")
+    yield _leaks(evidence, policy)
     yield _parity(evidence.parity, policy.parity)
 
 
@@ -309,6 +314,29 @@ def _known(name: str, missing: list[str] | None, required: bool, well: str, ill:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         return Rule(rule=name, verdict="fail", reason=f"{ill}{', '.join(missing[:3])}{more}")
     return Rule(rule=name, verdict="pass", reason=well)
+
+
+def _leaks(evidence: Evidence, policy: Policy) -> Rule:
+    """No group on both sides. That says something of patients only where they are known."""
+    rule = _known("leaks", evidence.leaks, policy.leaks, "no group lies in test and development films", "in both: ")
+    if rule.verdict == "not applicable":
+        return rule
+    patients, verdict, reason = evidence.patients, rule.verdict, rule.reason
+    reason += f"; patients {patients.line if patients else 'unknown'}"
+    if (patients is None or patients.unknown) and policy.unknown_patients == "allowed":
+        reason += ", which the policy allows (unknown_patients)"
+    elif patients is None or patients.unknown:
+        verdict = "fail"
+        reason += (
+            ": a patient may be in both. Say who they are (data.columns.patient, data.patient_pattern) and run again, "
+            "or allow it in the policy (unknown_patients: allowed)"
+        )
+    numbers: dict[str, float | None] = {
+        GROUPS_IN_BOTH: None if evidence.leaks is None else len(evidence.leaks),
+        "films": patients.films if patients else None,
+        "films_of_unknown_patients": patients.unknown if patients else None,
+    }
+    return Rule(rule=rule.rule, verdict=verdict, reason=reason, numbers=numbers)
 
 
 def _clean(clean: bool | None, required: bool) -> Rule:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from components.promotion.decision import Evidence, Scored
 from osteon.films.copies.leaks import TABLE
+from osteon.films.known_patients import count_patients
 from osteon.films.prepared.array import PreparedFilms
 from osteon.models.package.package import Package, example_film
 from osteon.records.lineage import DIRTY, Lineage
@@ -58,6 +59,7 @@ def collect_evidence(
         lineage=_missing(made),
         clean=_clean(made),
         leaks=_leaking(prepared, leaks),
+        patients=count_patients(prepared.films),
         champion_fault=champion_fault,
     )
 

@@ -15,8 +15,9 @@ from jinja2.exceptions import TemplateSyntaxError
 from markupsafe import escape
 
 from components.promotion.checklists import CHECKLISTS, CLAIM, STARD, TRIPOD
-from components.promotion.decision import Decision
+from components.promotion.decision import GROUPS_IN_BOTH, Decision
 from osteon.errors import OsteonError
+from osteon.films.known_patients import count_patients
 from osteon.models.package.package import PackageInfo
 from osteon.redaction import redact
 from osteon.statistics.estimate import Estimate, shown
@@ -130,8 +131,9 @@ def render_card(template: Path, content: CardContent) -> str:
             sources=sorted({str(source) for source in films["source"].dropna()}),
             development=_counts(films[~test]),
             test=_counts(films[test]),
+            patients=count_patients(films),
             # What is not known counts as not so, as in the decision.
-            apart=any(rule.rule == "leaks" and rule.verdict == "pass" for rule in content.decision.rules),
+            apart=any(rule.numbers.get(GROUPS_IN_BOTH) == 0 for rule in content.decision.rules),
             steps=content.steps,
             origin=content.origin,
             params=content.params,

@@ -25,7 +25,10 @@ class Subgroups(Section):
 
 
 class Policy(Section):
-    """Every rule; none has a default, so that none is forgotten."""
+    """Every rule; none that can be left out has a default, so that none is forgotten.
+
+    unknown_patients has one, the strict one: a file of before that key still means what it says.
+    """
 
     mode: Annotated[Mode, Field(description="off, dry_run (judged, nothing changed) or enforce")]
     confidence: Annotated[float, Field(gt=0.5, lt=1, description="of every interval")]
@@ -42,6 +45,10 @@ class Policy(Section):
     lineage: Annotated[bool, Field(description="every run and the data's hash must be known")]
     clean: Annotated[bool, Field(description="made from a commit, nothing changed beside it")]
     leaks: Annotated[bool, Field(description="copies were searched for, no group in test and development films")]
+    unknown_patients: Annotated[
+        Literal["refused", "allowed"],
+        Field(description="of the rule leaks: whether films may be in it whose patient is unknown"),
+    ] = "refused"
     parity: Annotated[bool, Field(description="exported networks say what the trained ones say")]
 
 

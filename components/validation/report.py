@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from osteon.films.known_patients import count_patients
 from osteon.films.shortcut_audit import ShortcutAudit
 from osteon.pages.page import render_page
 
@@ -61,6 +62,7 @@ def render_report(verdict: Verdict) -> str:
         faults=verdict.faults,
         notes=verdict.notes,
         audit=verdict.audit,
+        patients=count_patients(usable),
         detailed=detailed,
         lowest=LOWEST,
         widest=max([*highest_shares, 0.01]),

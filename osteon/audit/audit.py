@@ -18,6 +18,7 @@ from osteon.films.copies.alignment import FilmStack
 from osteon.films.copies.leaks import TABLE
 from osteon.films.copies.pairs import PICTURE, find_pairs, joined_rows, write_pairs
 from osteon.films.groups import group_films
+from osteon.films.known_patients import count_patients
 from osteon.films.prepared.array import PIXELS, open_pixels
 from osteon.params import DataParams
 
@@ -91,7 +92,7 @@ def _judge(
     labelled = np.flatnonzero(sure)
     labels = readable["label"].iloc[labelled].to_numpy(np.int64)
     sizes = split_sizes(readable)
-    known = readable["patient_id"].dropna()
+    known = count_patients(readable)
     return Audit(
         folder=folder,
         layout=layout,
@@ -106,7 +107,9 @@ def _judge(
         sources=len(np.unique(source)),
         most_copies=int(np.bincount(source).max()),
         groups=len(np.unique(groups)),
-        patients=known.nunique() if len(known) else None,
+        patients=known.patients or None,
+        patients_known=known.known,
+        known=known.count,
         signs=signs(copies),
         splits=sizes,
         without_split=int(readable["given_split"].isna().sum()),

@@ -77,6 +77,8 @@ class Audit(Record):
     most_copies: int  # films that show one source
     groups: int  # of films that share a source, patient or study
     patients: int | None  # null: no patient is known
+    patients_known: int  # readable films whose patient is known
+    known: str  # the same in words, and what is known of studies
     signs: list[Sign]
     splits: dict[str, int]  # readable films
     without_split: int
@@ -98,8 +100,15 @@ class Audit(Record):
         films = "1 source film" if self.sources == 1 else f"{self.sources:,} source films"
         what = f"{films} behind {self.readable:,} images"
         if self.leaks:
-            patients = "copy" if self.patients is None else "copy or a patient"
-            return f"No leak found: no two of the splits {', '.join(self.splits)} share a {patients}; {what}."
+            splits = f"no two of the splits {', '.join(self.splits)} share"
+            if self.patients is None:
+                return f"No copy found; patients unknown: {splits} a copy, but they may share patients; {what}."
+            if self.patients_known < self.readable:
+                unknown = f"the patient of {self.readable - self.patients_known:,} films is unknown"
+                return (
+                    f"No leak found among the {self.patients_known:,} films whose patient is known; {unknown}; {what}."
+                )
+            return f"No leak found: {splits} a copy or a patient; {what}."
         given = f"All films are in one split ({next(iter(self.splits))})" if self.splits else "No splits are given"
         return f"{given}, so none can leak; {what}."
 

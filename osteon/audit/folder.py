@@ -13,9 +13,10 @@ from osteon.files import files_under
 from osteon.films.identity import pseudonymised
 from osteon.films.layouts import EXTENSIONS, film_files, mura, read_layout
 from osteon.films.layouts.annotations import TABLE
-from osteon.films.layouts.dicom import identifying_tags, may_be_dicom
+from osteon.films.layouts.dicom import may_be_dicom
 from osteon.films.layouts.folders import split_of
 from osteon.films.manifest import as_manifest
+from osteon.films.patient_ids import with_ids
 from osteon.params import DataParams
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ def read_folder(root: Path, layout: str | None, params: DataParams) -> Folder:
     rows = _plain(root)
     if rows.empty:
         raise OsteonError(f"{root}: no film there; files count by extension ({', '.join(sorted(EXTENSIONS))})")
-    return Folder(None, _with_splits(as_manifest(pseudonymised(rows, key))))
+    return Folder(None, _with_splits(as_manifest(pseudonymised(with_ids(rows, root, params), key))))
 
 
 def _fitting(root: Path, params: DataParams) -> Iterator[str]:
@@ -77,22 +78,13 @@ def _fitting(root: Path, params: DataParams) -> Iterator[str]:
 
 
 def _plain(root: Path) -> pd.DataFrame:
-    """One row a film, without labels; patients and studies from DICOM's tags."""
+    """One row a film, without labels."""
     rows = []
     for path in files_under(root):
-        dicom = may_be_dicom(path)
-        if not dicom and path.suffix.lower() not in EXTENSIONS:
+        if not may_be_dicom(path) and path.suffix.lower() not in EXTENSIONS:
             continue
-        tags = identifying_tags(path) if dicom else {}
         name = path.relative_to(root).as_posix()
-        rows.append(
-            {
-                "film_id": name,
-                "path": name,
-                "patient_id": tags.get("PatientID"),
-                "study_id": tags.get("StudyInstanceUID"),
-            }
-        )
+        rows.append({"film_id": name, "path": name})
     return pd.DataFrame(rows)
 
 

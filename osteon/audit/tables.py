@@ -12,6 +12,8 @@ NAMED, REASONS = 5, 5  # contradictions, reasons shown; audit.json has all
 def print_audit(audit: Audit) -> None:
     """Print what was found; the verdict is the last line."""
     console = Console(highlight=False, markup=False)
+    console.print(f"patients: {audit.known}", soft_wrap=True, style="" if audit.patients else "bold")
+    console.print()
     for table in (_films(audit), _copies(audit), _leaks(audit), _gap(audit)):
         if table is not None:
             console.print(table)

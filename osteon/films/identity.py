@@ -28,32 +28,25 @@ def pseudonymised(rows: pd.DataFrame, key: bytes | None = None) -> pd.DataFrame:
     """Replace a layout's ids of patients and studies by ids that may be written down.
 
     Args:
-        rows: a layout's frame. patient_id and study_id are the source's own ids and become keyed hashes;
-            patient_pseudonym and study_pseudonym name nobody already and become patient_id and study_id as they are.
-            A set without ids of its own needs no key and makes none.
+        rows: patient_id and study_id are the source's own ids and become keyed hashes; patient_pseudonym and
+            study_pseudonym name nobody already, become patient_id and study_id as they are, and go before an own id of
+            the same film. A set without ids of its own needs no key and makes none.
         key: of the hashes; None takes the one that is kept.
 
     Raises:
-        OsteonError: both forms of one id in one set, or no key can be had.
+        OsteonError: no key can be had.
 
     """
-    own: dict[str, pd.Series[str]] = {}
-    for kind in KINDS:
-        hashed, kept = f"{kind}_id", f"{kind}_pseudonym"
-        if hashed in rows and kept in rows:
-            raise OsteonError(
-                f"the films have both {hashed}, which is hashed, and {kept}, which is kept as it is; leave one out"
-            )
-        if kept in rows:
-            rows = rows.rename(columns={kept: hashed})
-            rows[hashed] = _bare(rows[hashed])
-        elif hashed in rows:
-            own[kind] = _bare(rows[hashed])
+    own = {kind: _bare(rows[f"{kind}_id"]) for kind in KINDS if f"{kind}_id" in rows}
+    kept = {kind: _bare(rows[f"{kind}_pseudonym"]) for kind in KINDS if f"{kind}_pseudonym" in rows}
+    rows = rows.drop(columns=[f"{kind}_pseudonym" for kind in kept])
     if key is None:
         key = identity_key() if any(ids.notna().any() for ids in own.values()) else b""
-    for kind, ids in own.items():
+    for kind in {**own, **kept}:
+        ids = own.get(kind, pd.Series(pd.NA, index=rows.index, dtype="string"))
         hashes = {identity: keyed_hash(key, kind, identity) for identity in ids.dropna().unique()}
-        rows = rows.assign(**{f"{kind}_id": ids.map(hashes).astype("string")})
+        hashed = ids.map(hashes).astype("string")
+        rows = rows.assign(**{f"{kind}_id": kept[kind].fillna(hashed) if kind in kept else hashed})
     return rows
 
 

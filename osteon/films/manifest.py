@@ -27,6 +27,8 @@ COLUMNS = {
     "view": "string",  # frontal, lateral, …
     "patient_id": "string",  # a keyed hash of the source's, or a pseudonym (osteon/films/identity.py)
     "study_id": "string",
+    "patient_source": "string",  # how the patient is known (osteon/films/known_patients.py); null: unknown
+    "study_source": "string",
     "hardware": "boolean",  # metal in the film
     "boxes": "string",  # JSON [[x, y, width, height], …], pixels of the film as it is shown (EXIF orientation applied)
     "pixel_spacing": "string",  # JSON [row, column], mm from one pixel's centre to the next, of DICOM only

@@ -99,8 +99,10 @@ def test_a_clean_split_ends_with_0(clean: Path, tmp_path: Path) -> None:
     done = audited(tmp_path, str(clean))
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == (
-        "No leak found: no two of the splits train, test share a copy; 32 source films behind 32 images."
+        "No copy found; patients unknown: no two of the splits train, test share a copy, but they may share patients; "
+        "32 source films behind 32 images."
     )
+    assert done.stdout.splitlines()[0] == "patients: known for 0 of 32 films; studies are unknown too"
     assert "layout folders" in done.stdout
     assert list(tmp_path.iterdir()) == []  # nothing was written
 
@@ -367,6 +369,19 @@ def test_patients_of_unlabelled_dicom_are_told_from_its_tags(drawn: list[Film], 
     audit = audit_folder(tmp_path, None, DataParams(), None)
     assert (audit.layout, audit.patients, audit.groups, audit.sources) == (None, 2, 2, 3)
     assert audit.verdict == "The given splits leak: 1 patient is in both train and test."
+    assert audit.known == "known for 3 of 3 films (2 patients)"
+
+    nothing = {"copies": 0, "other_copies": 0, "patients": 0, "studies": 0, "patient_films": 0}
+    clean = audit.model_copy(update={"leaks": [audit.leaks[0].model_copy(update=nothing)]})
+    assert clean.verdict == (
+        "No leak found: no two of the splits train, test share a copy or a patient; 3 source films behind 3 images."
+    )
+    partly = clean.model_copy(update={"patients_known": 2})
+    assert partly.verdict == (
+        "No copy found, and no leak among the 2 of 3 films whose patient is known; 3 source films behind 3 images."
+    )
+    unknown = clean.model_copy(update={"patients_known": 0, "patients": None})
+    assert unknown.verdict.startswith("No copy found; patients unknown: ")
 
 
 # ---------------------------------------------------------------- the gap

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from components.promotion.decision import Decision, Evidence, Rule, Scored, decide
 from components.promotion.policy import Policy, read_policy
 from osteon.errors import OsteonError
+from osteon.films.known_patients import KnownPatients
 from osteon.statistics.auroc import auroc_in_strata
 from osteon.statistics.proportions import mean_share
 
@@ -61,6 +62,12 @@ def evaluated() -> dict[str, Any]:
     }
 
 
+def known(films: int, of: int = 200, **changes: Any) -> KnownPatients:
+    """The patient of so many of all films is known, of two films each; nothing of studies."""
+    nothing = {"pseudonyms": 0, "in_studies": 0, "studies": 0, "guessed": 0}
+    return KnownPatients(**({"films": of, "known": films, "patients": films // 2, **nothing} | changes))
+
+
 def evidence(**changes: Any) -> Evidence:
     usual = {
         "evaluation": evaluated(),
@@ -69,6 +76,7 @@ def evidence(**changes: Any) -> Evidence:
         "lineage": [],
         "clean": True,
         "leaks": [],
+        "patients": known(200),
     }
     return Evidence(**(usual | changes))
 
@@ -288,6 +296,61 @@ def test_a_model_that_refuses_nothing_by_its_kind(policy: Policy) -> None:
     decision = decide(scored(), None, evidence(evaluation=evaluated() | {"refused": None}, parity=None), policy)
     assert decision.promote
     assert rule(decision, "refused").verdict == rule(decision, "parity").verdict == "not applicable"
+
+
+@pytest.mark.parametrize(
+    ("patients", "said"),
+    [
+        (None, "patients unknown: a patient may be in both"),
+        (known(0), "patients unknown, known for 0 of 200 films; studies are unknown too: a patient may be in both"),
+        (
+            known(0, in_studies=200, studies=90, guessed=200),
+            "patients unknown, known for 0 of 200 films; studies are guessed from file numbers"
+            ": a patient may be in both",
+        ),
+        (
+            known(199),
+            "patients known for 199 of 200 films (99 patients); studies are unknown too: a patient may be in both",
+        ),
+    ],
+)
+def test_unknown_patients_are_a_leak_unless_the_policy_allows_them(
+    policy: Policy, patients: KnownPatients | None, said: str
+) -> None:
+    judged = decide(scored(), None, evidence(patients=patients), policy)
+    leaks = rule(judged, "leaks")
+    assert (leaks.verdict, judged.promote) == ("fail", False)
+    assert said in leaks.reason
+    assert "unknown_patients: allowed" in leaks.reason
+
+    lenient = policy.model_copy(update={"unknown_patients": "allowed"})
+    judged = decide(scored(), None, evidence(patients=patients), lenient)
+    leaks = rule(judged, "leaks")
+    assert (leaks.verdict, judged.promote) == ("pass", True)
+    assert leaks.reason == (
+        f"no group lies in test and development films; {said.split(': a patient')[0]}, "
+        "which the policy allows (unknown_patients)"
+    )
+    # What is allowed is not knowing, not a leak.
+    torn = rule(decide(scored(), None, evidence(patients=patients, leaks=["g1"]), lenient), "leaks")
+    assert torn.verdict == "fail"
+    assert torn.numbers["groups_in_both"] == 1
+
+
+def test_known_patients_are_counted_in_the_decision(policy: Policy) -> None:
+    leaks = rule(decide(scored(), None, evidence(), policy), "leaks")
+    assert leaks.reason == (
+        "no group lies in test and development films; patients known for 200 of 200 films (100 patients)"
+    )
+    assert leaks.numbers == {"groups_in_both": 0, "films": 200, "films_of_unknown_patients": 0}
+
+
+def test_a_policy_without_a_word_on_unknown_patients_refuses_them(tmp_path: Path) -> None:
+    text = SHIPPED.read_text(encoding="utf-8")
+    assert read_policy(SHIPPED).unknown_patients == "refused"
+    lines = [line for line in text.splitlines() if not line.startswith("unknown_patients")]
+    (tmp_path / "policy.yaml").write_text("\n".join(lines), encoding="utf-8")
+    assert read_policy(tmp_path / "policy.yaml").unknown_patients == "refused"
 
 
 @pytest.mark.parametrize("name", ["lineage", "clean", "leaks", "parity"])

@@ -32,6 +32,9 @@ def films(**changed: list[Any]) -> pd.DataFrame:
         "label": [1, 1, 0, 0, 1, 0],
         "group": ["a", "a", "b", "c", "d", "e"],
         "patient_id": ["p1", "p1", "p2", None, "p4", "p5"],
+        "study_id": [None] * 6,
+        "patient_source": ["column", "column", "column", None, "column", "column"],
+        "study_source": [None] * 6,
         "source": ["clinic"] * 6,
         "region": ["hand", "hand", "wrist", None, "hand", "wrist"],
         "view": ["frontal"] * 6,
@@ -133,12 +136,69 @@ def test_a_dry_run_promises_nothing(info: PackageInfo) -> None:
     assert "**Would be promoted** on" in card(info, decision=dry)
 
 
+KNOWN = {"patient_id": ["p1", "p1", "p2", "p3", "p4", "p5"], "patient_source": ["column"] * 6}
+NONE = {"patient_id": [None] * 6, "patient_source": [None] * 6}
+
+
+def leaks(groups_in_both: int | None) -> Decision:
+    rule = Rule(rule="leaks", verdict="fail", reason="so it is", numbers={"groups_in_both": groups_in_both})
+    return decision().model_copy(update={"rules": [rule]})
+
+
 def test_that_no_patient_is_on_both_sides_is_said_only_where_it_was_found_so(info: PackageInfo) -> None:
     kept = "No patient, study or copy of a film is on both sides"
-    assert kept not in card(info)
-    for verdict, claimed in (("pass", True), ("fail", False), ("not applicable", False)):
-        rule = Rule.model_validate({"rule": "leaks", "verdict": verdict, "reason": "so it is"})
-        assert (kept in card(info, decision=decision().model_copy(update={"rules": [rule]}))) is claimed
+    not_looked_for = "**Whether a patient, study or copy of a film is on both sides was not looked for, or one is**"
+    assert not_looked_for in card(info, films=films(**KNOWN))
+    for groups, claimed in ((0, True), (1, False), (None, False)):
+        text = card(info, films=films(**KNOWN), decision=leaks(groups))
+        assert (kept in text, not_looked_for in text) == (claimed, not claimed)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (
+            {},
+            "Patients: known for 5 of 6 films (4 patients); studies are unknown too. No copy of a film is on both "
+            "sides. **Whether a patient is, nobody knows: the patient of 1 of 6 films is unknown**",
+        ),
+        (
+            NONE,
+            "Patients: unknown, known for 0 of 6 films; studies are unknown too. No copy of a film is on both sides. "
+            "**Whether a patient is, nobody knows: patients are unknown**",
+        ),
+        (
+            NONE | {"study_id": list("aabbcd"), "study_source": ["DICOM tag"] * 6},
+            "Patients: unknown, known for 0 of 6 films; the study is known for 6 (4 studies). No study or copy of a "
+            "film is on both sides. **Whether a patient is, nobody knows: patients are unknown**",
+        ),
+        (
+            NONE | {"study_id": list("aabbcd"), "study_source": ["guess"] * 6},
+            "Patients: unknown, known for 0 of 6 films; studies are guessed from file numbers. No copy of a film is on "
+            "both sides, nor is a study as it was guessed from file numbers. **Whether a patient is, nobody knows: "
+            "patients are unknown**",
+        ),
+    ],
+)
+def test_what_is_not_known_of_patients_is_said(info: PackageInfo, changed: dict[str, Any], said: str) -> None:
+    text = card(info, films=films(**changed), decision=leaks(0))
+    assert said in text
+    assert "No patient, study" not in text
+    assert "so one may be in several groups" in text
+
+
+def test_what_became_of_ids_is_said_of_the_ids_there_were(info: PackageInfo) -> None:
+    hashed = "Patients' ids were replaced by a keyed hash before anything was kept"
+    kept = "The source's pseudonyms of patients were kept as they are"
+    came_without = "The films came without ids of patients"
+    for changed, said in (
+        (KNOWN, [hashed]),
+        (KNOWN | {"patient_source": ["pseudonym"] * 6}, [kept]),
+        (KNOWN | {"patient_source": ["pseudonym"] * 3 + ["DICOM tag"] * 3}, [hashed, kept]),
+        (NONE, [came_without]),
+    ):
+        text = card(info, films=films(**changed))
+        assert [sentence for sentence in (hashed, kept, came_without) if sentence in text] == said
 
 
 def test_what_was_not_searched_or_calibrated_is_not_said_to_be(info: PackageInfo) -> None:

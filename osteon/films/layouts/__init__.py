@@ -5,8 +5,9 @@ A layout is a module with
     def read(root: Path, params: DataParams) -> pd.DataFrame
 
 that gives one row for each film with at least film_id and path (below root, with '/'), and whatever else of
-the manifest's columns the set has. Its patient_id and study_id are the source's own: read_layout hashes them. An
-id that names nobody goes into patient_pseudonym or study_pseudonym and is kept as it is. A row the layout itself
+the manifest's columns the set has. Its patient_id and study_id are the source's own: read_layout joins them with
+DICOM's tags and hashes them. An id that names nobody goes into patient_pseudonym or study_pseudonym and is kept as it
+is. An id that is no column of a table says what it is in patient_source or study_source. A row the layout itself
 cannot trust gets a reason in `doubt` and goes to quarantine in the step validate; no film is left out silently.
 Adding a layout is adding one file.
 """
@@ -21,6 +22,7 @@ from osteon.errors import OsteonError
 from osteon.files import files_under
 from osteon.films.identity import pseudonymised
 from osteon.films.manifest import as_manifest
+from osteon.films.patient_ids import with_ids
 from osteon.params import ClassNames, DataParams
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".gif", ".bmp", ".dcm", ".dicom"})
@@ -45,7 +47,8 @@ def read_layout(root: Path, params: DataParams, key: bytes | None = None) -> pd.
     if rows.empty:
         raise OsteonError(f"{root}: the layout {params.layout} found no film there; check data.root and data.layout")
     # Here and not in the layouts, so that none can forget it.
-    rows = as_manifest(pseudonymised(rows, key).assign(source=root.resolve().name))
+    rows = pseudonymised(with_ids(rows, root, params), key)
+    rows = as_manifest(rows.assign(source=root.resolve().name))
     return rows.sort_values("film_id", kind="stable", ignore_index=True)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from osteon.errors import OsteonError
+from osteon.films.known_patients import GUESS
 from osteon.films.layouts import film_files, read_table
 from osteon.films.manifest import Box, boxes_to_text
 from osteon.params import DataParams
@@ -70,6 +71,7 @@ def read(root: Path, params: DataParams) -> pd.DataFrame:  # noqa: ARG001 – th
         rows.append(row)
     frame = pd.DataFrame(rows)
     frame["study_pseudonym"] = _runs([Path(path).name for path in frame["path"]], regions) if len(frame) else []
+    frame["study_source"] = GUESS
     return frame
 
 

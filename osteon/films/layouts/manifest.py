@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from osteon.errors import OsteonError
+from osteon.films.id_columns import id_columns
 from osteon.films.layouts import film_files, label_of, no_class, read_table
 from osteon.films.manifest import LAYOUT_COLUMNS
 from osteon.params import DataParams
@@ -23,6 +24,9 @@ def read(root: Path, params: DataParams) -> pd.DataFrame:
             raise OsteonError(f"{root / 'manifest.parquet'}: no column {', '.join(missing)}")
     else:
         rows = read_table(root / "manifest.csv", ("path", "label"))
+    ids = id_columns(rows, "the manifest", params.columns)
+    rows = rows.drop(columns=[key for key, column in ids.items() if key in rows and key != column])
+    rows = rows.rename(columns={column: key for key, column in ids.items()})
     rows = rows[[column for column in rows if column in LAYOUT_COLUMNS]].copy()
     rows["film_id"] = rows["film_id"].fillna(rows["path"]) if "film_id" in rows else rows["path"]
     rows["finding"] = rows["finding"].fillna("fractured") if "finding" in rows else "fractured"

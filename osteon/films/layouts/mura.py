@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from osteon.films.known_patients import PATH
 from osteon.films.layouts import film_files
 from osteon.params import DataParams
 
@@ -29,6 +30,7 @@ def read(root: Path, params: DataParams) -> pd.DataFrame:  # noqa: ARG001 – th
             row["region"] = parts["region"].lower()
             row["patient_id"] = parts["patient"]
             row["study_id"] = f"{parts['patient']}/{parts['region'].lower()}/{parts['study']}"
+            row["patient_source"] = row["study_source"] = PATH
             row["given_split"] = {"train": "train", "valid": "val"}[parts["split"]]
         else:
             row["doubt"] = "path is not <split>/XR_<REGION>/patient<n>/study<n>_<positive|negative>/<film>"

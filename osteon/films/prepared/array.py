@@ -37,6 +37,8 @@ KEPT_COLUMNS = (
     "view",
     "patient_id",
     "study_id",
+    "patient_source",
+    "study_source",
     "hardware",
     "boxes",  # in pixels of the prepared square
     "shown_width",  # pixels of the decoded film, EXIF applied, before it was fitted into the square

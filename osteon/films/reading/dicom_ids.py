@@ -1,0 +1,29 @@
+"""The tags of a DICOM file that say whose film it is. They go to identity.py, which hashes them, and nowhere else."""
+
+from pathlib import Path
+
+from pydicom import dcmread
+
+from osteon.errors import UnreadableFilmError
+from osteon.films.reading.dicom_pixels import is_dicom, reading_dicom
+
+PATIENT, STUDY, OBJECT = "PatientID", "StudyInstanceUID", "SOPInstanceUID"
+TAGS = (PATIENT, STUDY, OBJECT)
+HEAD = 1024  # bytes that tell whether a file is DICOM
+
+
+def identifying_tags(path: Path) -> dict[str, str]:
+    """The TAGS of a file that has them; none of a file of another kind, or one that cannot be read (validate says why).
+
+    The name does not matter: an export calls its files 1.dcm, 1.IMA, IM0001 or 1.2.840.113619.
+    """
+    try:
+        with path.open("rb") as file:
+            if not is_dicom(file.read(HEAD)):
+                return {}
+            file.seek(0)
+            with reading_dicom("damaged DICOM"):
+                dataset = dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS))
+                return {tag: str(dataset.get(tag)) for tag in TAGS if dataset.get(tag)}
+    except (OSError, UnreadableFilmError):
+        return {}
