@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from osteon.errors import OsteonError
+from osteon.folding import class_word
 from osteon.redaction import redact, redact_url
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -41,20 +42,26 @@ class ClassNames(Section):
     fractured: Annotated[list[str], Field(min_length=1, description="words that mean fractured")] = [
         "fractured",
         "fracture",
+        "positive",
         "yes",
+        "true",
         "1",
     ]
     not_fractured: Annotated[list[str], Field(min_length=1, description="words that mean not fractured")] = [
         "not fractured",
-        "not_fractured",
+        "non fractured",
+        "nonfractured",
+        "no fracture",
         "normal",
+        "negative",
         "no",
+        "false",
         "0",
     ]
 
     @model_validator(mode="after")
     def _apart(self) -> "ClassNames":
-        both = {name.casefold() for name in self.fractured} & {name.casefold() for name in self.not_fractured}
+        both = {class_word(name) for name in self.fractured} & {class_word(name) for name in self.not_fractured}
         if both:
             raise ValueError(f"{sorted(both)} cannot mean both fractured and not fractured")
         return self
@@ -85,6 +92,10 @@ class DataParams(Section):
     ] = "manifest"
     classes: ClassNames = ClassNames()
     label_file: Annotated[str, Field(min_length=1, description="label file of the layout dicom")] = "labels.csv"
+    label_unit: Annotated[
+        Literal["film", "study"],
+        Field(description="what a row of a label file labels: a film, or all films of a study, as a report does"),
+    ] = "film"
     columns: Columns = Columns()
     empty_annotation: Annotated[
         Literal["negative", "doubt"],

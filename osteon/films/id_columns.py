@@ -3,7 +3,7 @@
 import logging
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
@@ -132,7 +132,7 @@ def _plain(column: object) -> str:
     return "".join(letter for letter in letters if letter.isalnum())
 
 
-def agreed_ids(rows: Iterable["pd.Series[str]"], taken: dict[str, str]) -> dict[str, str | None]:
+def agreed_ids(rows: Iterable[Mapping[str, object]], taken: dict[str, str]) -> dict[str, str | None]:
     """The ids of one film from its rows of a table; null where they name several, or none.
 
     Args:
@@ -143,6 +143,6 @@ def agreed_ids(rows: Iterable["pd.Series[str]"], taken: dict[str, str]) -> dict[
     rows = list(rows)
     ids: dict[str, str | None] = {}
     for key, column in taken.items():
-        values = {str(row[column]).strip() for row in rows if pd.notna(row[column])} - {""}
+        values = {text.strip() for row in rows if isinstance(text := row[column], str)} - {""}
         ids[key] = values.pop() if len(values) == 1 else None
     return ids

@@ -483,9 +483,9 @@ def test_all_of_it_is_printed(found: Audit, capsys: pytest.CaptureFixture[str], 
 
 def test_class_words_that_are_not_known_are_said(drawn: list[Film], tmp_path: Path) -> None:
     png(tmp_path / "Fractured" / "a.png", drawn[0])
-    png(tmp_path / "Non_fractured" / "b.png", drawn[1])
+    png(tmp_path / "Ohne_Bruch" / "b.png", drawn[1])
     audit = audit_folder(tmp_path, None, DataParams(classes=ClassNames()), None)
     assert (audit.positive, audit.negative) == (1, 0)
     assert list(audit.doubts) == [
-        "folder 'Non_fractured' is neither in data.classes.fractured nor in data.classes.not_fractured"
+        "folder 'Ohne_Bruch' is neither in data.classes.fractured nor in data.classes.not_fractured"
     ]

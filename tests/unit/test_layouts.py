@@ -8,7 +8,8 @@ import pytest
 
 from osteon.errors import OsteonError
 from osteon.films.identity import keyed_hash
-from osteon.films.layouts import label_of, read_layout
+from osteon.films.labels.class_labels import label_of
+from osteon.films.layouts import read_layout
 from osteon.films.manifest import COLUMNS
 from osteon.params import ClassNames, Columns, DataParams, layout_names
 from tests.making import dicom, dicom_bytes, encoded, ramp, write
@@ -120,7 +121,7 @@ def test_annotations_beside_each_split(tmp_path: Path) -> None:
 def test_an_annotation_file_at_the_top_with_other_columns(tmp_path: Path) -> None:
     write(tmp_path / "images" / "a.png", PNG)
     write(tmp_path / "annotations.csv", b"img;x\n")
-    with pytest.raises(OsteonError, match=r"annotations\.csv: no column filename, fractured; it has img;x"):
+    with pytest.raises(OsteonError, match=r"annotations\.csv: no column filename, fractured; it has img, x"):
         by_id(tmp_path, "annotations")
     write(tmp_path / "annotations.csv", b"img,broken\na.png,1\n")
     films = by_id(tmp_path, "annotations", columns=Columns(film="img", label="broken"))

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from osteon.errors import OsteonError
 from osteon.films.boxes.film_size import boxes_as_shown, film_size
 from osteon.films.class_words import meaning_of
-from osteon.films.layouts import label_of
+from osteon.films.labels.class_labels import label_of
 from osteon.films.manifest import Box, boxes_to_text
 from osteon.params import ClassNames, DataParams
 

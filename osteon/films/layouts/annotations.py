@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from osteon.errors import OsteonError
-from osteon.films.layouts import film_files, label_from_rows, read_table
+from osteon.films.labels.label_rows import read_label_table, with_labels
+from osteon.films.layouts import film_files
 from osteon.films.layouts.folders import split_of
 from osteon.params import DataParams
 
@@ -18,30 +19,19 @@ TABLE = "annotations.csv"
 
 def read(root: Path, params: DataParams) -> pd.DataFrame:
     """One row a film, and one for each entry whose film is not there."""
-    tables = sorted(path.relative_to(root) for path in root.rglob(TABLE))
-    if not tables:
-        raise OsteonError(f"{root}: no {TABLE} there or below; the layout annotations needs one")
-    columns = params.columns
-    entries: dict[str, list[pd.Series]] = {}
-    for place in tables:
-        table = read_table(root / place, (columns.film, columns.label))
-        for _, entry in table.iterrows():
-            name = str(entry[columns.film]).replace("\\", "/")
-            entries.setdefault((place.parent / Path(name).name).as_posix(), []).append(entry)
-
-    rows = []
-    for path in film_files(root):
-        key = next(
-            (key for key in ((parent / path.name).as_posix() for parent in path.parents) if key in entries),
-            None,
-        )
-        row = {
-            "film_id": path.as_posix(),
-            "path": path.as_posix(),
+    places = sorted(path for path in root.rglob("*") if path.name.casefold() == TABLE)
+    if not places:
+        others = sorted(path.relative_to(root).as_posix() for path in root.rglob("annotations.*"))
+        there = f"; save {others[0]} as {TABLE}" if others else ""
+        raise OsteonError(f"{root}: no {TABLE} there or below; the layout annotations needs one{there}")
+    paths = list(film_files(root))
+    films = pd.DataFrame(
+        {
+            "film_id": [path.as_posix() for path in paths],
+            "path": [path.as_posix() for path in paths],
             "finding": "fractured",
-            "given_split": split_of(path),
+            "given_split": [split_of(path) for path in paths],
         }
-        rows.append(row | label_from_rows(entries.pop(key) if key else [], TABLE, params))
-    for key, left in entries.items():
-        rows.append({"film_id": key, "path": key, "finding": "fractured"} | label_from_rows(left, TABLE, params))
-    return pd.DataFrame(rows)
+    )
+    tables = [read_label_table(path, films, params) for path in places]
+    return with_labels(films, tables, root, params)

@@ -18,7 +18,8 @@ import pandas as pd
 
 from osteon.errors import OsteonError
 from osteon.films.known_patients import GUESS
-from osteon.films.layouts import film_files, read_table
+from osteon.films.labels.label_table import read_table
+from osteon.films.layouts import film_files
 from osteon.films.manifest import Box, boxes_to_text
 from osteon.params import DataParams
 
@@ -31,7 +32,8 @@ FOLDERS = {"Fractured": 1, "Non_fractured": 0}
 
 def read(root: Path, params: DataParams) -> pd.DataFrame:  # noqa: ARG001 – the form of a layout
     """One row a film in images/ or dataset.csv."""
-    table = read_table(root / "dataset.csv", ("image_id", *REGIONS, "mixed", "hardware", "fractured", *VIEWS))
+    columns = ("image_id", *REGIONS, "mixed", "hardware", "fractured", *VIEWS)
+    table = read_table(root / "dataset.csv", columns).rows
     table = table.drop_duplicates()  # a row twice is one row; two rows that disagree are a doubt
     contradicted = set(table.loc[table["image_id"].duplicated(), "image_id"])
     table = table.drop_duplicates("image_id").set_index("image_id")

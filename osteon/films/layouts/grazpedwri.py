@@ -20,7 +20,8 @@ from osteon.films.boxes.drawing import Drawing, Meaning, labelled
 from osteon.films.boxes.film_names import folded
 from osteon.films.boxes.voc_xml import read_voc
 from osteon.films.boxes.yolo_text import read_text
-from osteon.films.layouts import film_files, read_table
+from osteon.films.labels.label_table import read_table
+from osteon.films.layouts import film_files
 from osteon.films.layouts.folders import split_of
 from osteon.params import DataParams
 
@@ -47,7 +48,7 @@ def read(root: Path, params: DataParams) -> pd.DataFrame:
     place = _table(root)
     if place is None:
         raise OsteonError(f"{root}: no {TABLE} with a column filestem there or below; the layout grazpedwri needs it")
-    table = read_table(place, ("filestem", "fracture_visible")).drop_duplicates()
+    table = read_table(place, ("filestem", "fracture_visible")).rows.drop_duplicates()
     entries: dict[str, list[dict[Hashable, object]]] = {}
     for entry in table.to_dict("records"):
         stem = PurePath(str(entry["filestem"]).replace("\\", "/")).name

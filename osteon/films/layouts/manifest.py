@@ -10,7 +10,9 @@ import pandas as pd
 
 from osteon.errors import OsteonError
 from osteon.films.id_columns import id_columns
-from osteon.films.layouts import film_files, label_of, no_class, read_table
+from osteon.films.labels.class_labels import label_of, no_class
+from osteon.films.labels.label_table import read_table
+from osteon.films.layouts import film_files
 from osteon.films.manifest import LAYOUT_COLUMNS
 from osteon.params import DataParams
 
@@ -23,7 +25,7 @@ def read(root: Path, params: DataParams) -> pd.DataFrame:
         if missing:
             raise OsteonError(f"{root / 'manifest.parquet'}: no column {', '.join(missing)}")
     else:
-        rows = read_table(root / "manifest.csv", ("path", "label"))
+        rows = read_table(root / "manifest.csv", ("path", "label"), sorted(LAYOUT_COLUMNS)).rows.reset_index(drop=True)
     ids = id_columns(rows, "the manifest", params.columns)
     rows = rows.drop(columns=[key for key, column in ids.items() if key in rows and key != column])
     rows = rows.rename(columns={column: key for key, column in ids.items()})
