@@ -1,5 +1,6 @@
 """Commands on films outside the project: fetch a public set, audit any folder."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,13 @@ def fetch(
 
     for line in public_sets.fetch(name) if name else public_sets.list_sources():
         typer.echo(line)
+
+
+def preview_films(paths: Mapping[str, Path], params: Params) -> list[str]:
+    """What `osteon ingest --dry-run` prints."""
+    from components.ingestion.preview import preview
+
+    return preview(paths.get("source", Path(params.data.root)), params.data)
 
 
 def audit(

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import osteon
-from components.cli.film_commands import audit, fetch
+from components.cli.film_commands import audit, fetch, preview_films
 from components.cli.look_commands import lineage, show_history, show_params, summary
 from components.cli.step_commands import add_step
 from components.cli.storage_commands import check_storage, init_storage
@@ -57,7 +57,7 @@ def _options(
 
 # In the order of the help.
 for _step in STEPS.values():
-    add_step(app, _step)
+    add_step(app, _step, preview=preview_films if _step.name == "ingest" else None)
 app.command(name="params")(show_params)
 app.command()(summary)
 app.command()(lineage)

@@ -1,7 +1,7 @@
 """A command for each step, made from the step's signature: an option for each path, and the parameter file."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,8 +12,19 @@ from osteon.contract import Output, Step
 from osteon.params import Params, describe_keys, flatten, load_params
 from osteon.records.retries import Retries
 
+# Gives the lines that --dry-run prints, from the paths that were given and the parameters.
+Preview = Callable[[Mapping[str, Path], Params], list[str]]
+DRY_RUN = "dry_run"
 
-def add_step(app: typer.Typer, step: Step, *, description: str = "", retries: Retries = Retries.LONG) -> None:
+
+def add_step(
+    app: typer.Typer,
+    step: Step,
+    *,
+    description: str = "",
+    retries: Retries = Retries.LONG,
+    preview: Preview | None = None,
+) -> None:
     """Add the command of a step.
 
     Args:
@@ -21,19 +32,30 @@ def add_step(app: typer.Typer, step: Step, *, description: str = "", retries: Re
         step: whose signature makes the command.
         description: for the command's help; empty: the step's first line.
         retries: how long the step waits for MLflow's server.
+        preview: gives the command an option --dry-run, with which neither the step nor a run is started, and no path
+            need be given.
 
     """
     epilog = _keys_help(step) if step.sections else None
-    app.command(name=step.name, help=description or step.help, epilog=epilog)(_command(step, retries=retries))
+    app.command(name=step.name, help=description or step.help, epilog=epilog)(
+        _command(step, retries=retries, preview=preview)
+    )
 
 
-def _command(step: Step, *, retries: Retries) -> Callable[..., None]:
+def _command(step: Step, *, retries: Retries, preview: Preview | None) -> Callable[..., None]:
     by_param = {name: mark.param for name, mark in step.inputs.items() if mark.param}
 
     def run(**paths: Any) -> None:
         from osteon.records.runs import run_step
 
         params = load_params(paths.pop("params"))
+        if preview:
+            dry_run, given = paths.pop(DRY_RUN), {name: path for name, path in paths.items() if path is not None}
+            if dry_run:
+                typer.echo("\n".join(preview(given, params)))
+                return
+            if missing := [f"--{name}" for name in paths if name not in given]:
+                raise typer.BadParameter("it must be given", param_hint=missing[0])
         values = flatten(params)
         paths |= {name: Path(str(values[key])) for name, key in by_param.items()}
         summary = run_step(step, paths, params, retries=retries)
@@ -41,7 +63,8 @@ def _command(step: Step, *, retries: Retries) -> Callable[..., None]:
         if code := summary.exit_code():
             raise typer.Exit(code)
 
-    options = [_option(name, step) for name in step.paths if name not in by_param]
+    options = [_option(name, step, required=preview is None) for name in step.paths if name not in by_param]
+    options += [_dry_run()] if preview else []
     file = inspect.Parameter("params", inspect.Parameter.KEYWORD_ONLY, annotation=ParamsFile, default=PARAMS_FILE)
     run.__signature__ = inspect.Signature([*options, file])  # type: ignore[attr-defined]
     run.__annotations__ = {option.name: option.annotation for option in (*options, file)}
@@ -49,14 +72,23 @@ def _command(step: Step, *, retries: Retries) -> Callable[..., None]:
     return run
 
 
-def _option(name: str, step: Step) -> inspect.Parameter:
+def _dry_run() -> inspect.Parameter:
+    return inspect.Parameter(
+        DRY_RUN,
+        inspect.Parameter.KEYWORD_ONLY,
+        annotation=Annotated[bool, typer.Option("--dry-run", help="show what comes of it, and write nothing")],
+        default=False,
+    )
+
+
+def _option(name: str, step: Step, *, required: bool) -> inspect.Parameter:
     mark = step.paths[name]
     text = f"{'writes' if isinstance(mark, Output) else 'reads'}: {mark.help}"
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,
-        annotation=Annotated[Path, typer.Option(f"--{name}", help=text)],
-        default=Path(mark.default) if mark.default else inspect.Parameter.empty,
+        annotation=Annotated[Path if required else Path | None, typer.Option(f"--{name}", help=text)],
+        default=Path(mark.default) if mark.default else inspect.Parameter.empty if required else None,
     )
 
 

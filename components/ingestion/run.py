@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from components.ingestion.preview import suggestion_for
 from components.ingestion.step import IngestSummary
 from osteon.errors import UnreadableFilmError
 from osteon.films.known_patients import count_patients
@@ -39,6 +40,8 @@ def run_ingest(source: Path, manifest: Path, params: DataParams) -> IngestSummar
     patients = count_patients(rows)
     if patients.warning:
         log.warning("warning: %s", patients.warning)
+        if suggestion := suggestion_for(rows, params):
+            log.warning("%s", suggestion)
     return IngestSummary(
         films=len(rows),
         positive=int((rows["label"] == 1).sum()),

@@ -16,6 +16,7 @@ import pandas as pd
 from osteon.films.groups import connected_components, with_first_of_its_kind
 from osteon.films.id_columns import KINDS
 from osteon.films.known_patients import COLUMN, GUESS, PATTERN, PSEUDONYM, TAG
+from osteon.films.path_patterns import patients_by_pattern
 from osteon.films.reading.dicom_ids import PATIENT, STUDY, identifying_tags
 from osteon.params import DataParams
 from osteon.progress import progress
@@ -95,18 +96,6 @@ def read_tags_of(paths: "pd.Series[str]", root: Path, cores: int) -> pd.DataFram
     tags = list(progress(over_cores(read_block, range(len(paths)), cores), "patients", total=len(paths)))
     columns = {tag: pd.array([_bare(of_film.get(tag)) for of_film in tags], dtype="string") for tag in (PATIENT, STUDY)}
     return pd.DataFrame(columns, index=paths.index)
-
-
-def patients_by_pattern(paths: "pd.Series[str]", pattern: str) -> "pd.Series[str]":
-    """The patient that each path names by data.patient_pattern; null where it does not match."""
-    form = re.compile(pattern)
-    group: str | int = "patient" if "patient" in form.groupindex else 1
-
-    def patient(path: str) -> str | None:
-        match = form.search(path)
-        return _bare(match[group]) if match else None
-
-    return pd.Series([patient(str(path)) for path in paths], index=paths.index, dtype="string")
 
 
 def _bare(identity: object) -> str | None:
