@@ -1,4 +1,4 @@
-"""A set whose patients are only in its file names: without a pattern all places say so, with it none is on two sides."""
+"""Patients who are only in file names: without a pattern all places say so, with it none is on two sides."""
 
 import dataclasses
 import shutil
@@ -52,7 +52,7 @@ def run(films: Path, folder: Path, pattern: str) -> Run:
         folder / name for name in ("manifest.parquet", "trusted.parquet", "report", "dataset", "leaks")
     )
     ingest(films, manifest, DataParams(root=str(films), layout="folders", patient_pattern=pattern))
-    validate(films, manifest, trusted, report, ValidationParams())
+    validate(films, manifest, trusted, report, ValidationParams(min_side=16))
     summary = prepare(films, trusted, dataset, leaks, PreparationParams(image_size=64, folds=3))
     assert isinstance(summary, PreparationSummary)
     return Run(summary, open_prepared(dataset), (report / "report.html").read_text(encoding="utf-8"), leaks)

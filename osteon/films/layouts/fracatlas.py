@@ -17,6 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from osteon.errors import OsteonError
+from osteon.films.id_columns import id_columns
 from osteon.films.known_patients import GUESS
 from osteon.films.labels.label_table import read_table
 from osteon.films.layouts import film_files
@@ -30,12 +31,13 @@ OUTLINES = Path("Annotations") / "COCO JSON" / "COCO_fracture_masks.json"
 FOLDERS = {"Fractured": 1, "Non_fractured": 0}
 
 
-def read(root: Path, params: DataParams) -> pd.DataFrame:  # noqa: ARG001 – the form of a layout
+def read(root: Path, params: DataParams) -> pd.DataFrame:
     """One row a film in images/ or dataset.csv."""
     columns = ("image_id", *REGIONS, "mixed", "hardware", "fractured", *VIEWS)
     table = read_table(root / "dataset.csv", columns).rows
     table = table.drop_duplicates()  # a row twice is one row; two rows that disagree are a doubt
     contradicted = set(table.loc[table["image_id"].duplicated(), "image_id"])
+    ids = id_columns(table, "dataset.csv", params.columns)  # the published table has none
     table = table.drop_duplicates("image_id").set_index("image_id")
     boxes = _boxes(root / OUTLINES)
     entries = {str(name): entry for name, entry in table.to_dict("index").items()}
@@ -58,6 +60,7 @@ def read(root: Path, params: DataParams) -> pd.DataFrame:  # noqa: ARG001 – th
             row["region"] = "mixed" if flags["mixed"] or len(regions[name]) != 1 else regions[name][0]
             row["view"] = "+".join(view for view in VIEWS if flags[view]) or None
             row["hardware"] = flags["hardware"]
+            row |= {key: entry[column] for key, column in ids.items()}
             row["label"] = int(entry["fractured"]) if entry["fractured"] in ("0", "1") else None
             if row["label"] is None:
                 doubts.append(f"dataset.csv: fractured is {entry['fractured']!r}, neither 0 nor 1")
@@ -72,8 +75,9 @@ def read(root: Path, params: DataParams) -> pd.DataFrame:  # noqa: ARG001 – th
         row["doubt"] = "; ".join(doubts) or None
         rows.append(row)
     frame = pd.DataFrame(rows)
-    frame["study_pseudonym"] = _runs([Path(path).name for path in frame["path"]], regions) if len(frame) else []
-    frame["study_source"] = GUESS
+    if not ids:
+        frame["study_pseudonym"] = _runs([Path(path).name for path in frame["path"]], regions) if len(frame) else []
+        frame["study_source"] = GUESS
     return frame
 
 

@@ -20,6 +20,7 @@ from osteon.films.boxes.drawing import Drawing, Meaning, labelled
 from osteon.films.boxes.film_names import folded
 from osteon.films.boxes.voc_xml import read_voc
 from osteon.films.boxes.yolo_text import read_text
+from osteon.films.id_columns import id_columns
 from osteon.films.labels.label_table import read_table
 from osteon.films.layouts import film_files
 from osteon.films.layouts.folders import split_of
@@ -49,6 +50,7 @@ def read(root: Path, params: DataParams) -> pd.DataFrame:
     if place is None:
         raise OsteonError(f"{root}: no {TABLE} with a column filestem there or below; the layout grazpedwri needs it")
     table = read_table(place, ("filestem", "fracture_visible")).rows.drop_duplicates()
+    patient = id_columns(table, TABLE, params.columns).get("patient_id", "")
     entries: dict[str, list[dict[Hashable, object]]] = {}
     for entry in table.to_dict("records"):
         stem = PurePath(str(entry["filestem"]).replace("\\", "/")).name
@@ -65,7 +67,7 @@ def read(root: Path, params: DataParams) -> pd.DataFrame:
         if stem not in entries:
             rows.append(row | {"label": None, "doubt": f"not in {TABLE}"})
             continue
-        row |= _from_table(entries[stem][0])
+        row |= _from_table(entries[stem][0], patient)
         doubts = [str(row["doubt"])] if row["doubt"] else []
         if len(entries[stem]) > 1:
             doubts.append(f"in {TABLE} twice, with different values")
@@ -91,15 +93,15 @@ def _table(root: Path) -> Path | None:
     return None
 
 
-def _from_table(entry: dict[Hashable, object]) -> dict[str, object]:
-    """What one row of the table says of its film."""
+def _from_table(entry: dict[Hashable, object], patient_column: str) -> dict[str, object]:
+    """What one row of the table says of its film, the patient in a column of its own or in the name."""
     seen = _text(entry, "fracture_visible")
     label = {"": 0, "0": 0, "0.0": 0, "1": 1, "1.0": 1}.get(seen)
     doubts = [f"{TABLE}: fracture_visible is {seen!r}, neither 1 nor empty"] if label is None else []
     if _text(entry, "diagnosis_uncertain").startswith("1"):
         doubts.append(f"{TABLE}: diagnosis_uncertain")
     parts = STEM.match(str(entry["filestem"]))
-    patient = _text(entry, "patient_id") or (parts["patient"] if parts else "")
+    patient = _text(entry, patient_column) or (parts["patient"] if parts else "")
     study = _text(entry, "study_number") or (parts["study"] if parts else "")
     return {
         "label": None if doubts else label,
