@@ -182,16 +182,55 @@ def remove(path: Path) -> None:
 
 
 def files_under(folder: Path) -> Iterator[Path]:
-    """Every file below a folder in the order of its path; what .dvcignore names is no file, nor are git's."""
+    """Every file below a folder in the order of its path, as DVC sees it.
+
+    What .dvcignore names is no file, nor are git's; links to folders are not followed. Links to nothing and pipes, at
+    which DVC stops or hangs, are left out.
+    """
     _, folders, names = next(os.walk(folder), ("", [], []))
     below = set(folders)
     for name in sorted(folders + names):
-        if name in IGNORED_NAMES or (name.startswith(".") and name.endswith(".partial")):
+        if is_ignored(name):
             continue
         if name not in below:
-            yield folder / name
+            if (folder / name).is_file():
+                yield folder / name
         elif not (folder / name).is_symlink():
             yield from files_under(folder / name)
+
+
+def is_ignored(name: str) -> bool:
+    """Whether DVC and Osteon look past a file or folder of this name."""
+    return name in IGNORED_NAMES or (name.startswith(".") and name.endswith(".partial"))
+
+
+def check_names(folder: Path, paths: Iterable[str]) -> None:
+    """Stop where the path of a file, below a folder, is no UTF-8: neither DVC nor a manifest could name it.
+
+    Raises:
+        OsteonError: it names some of the files, their odd bytes escaped, and what mends them.
+
+    """
+    odd = [path for path in paths if not _is_utf8(path)]
+    if odd:
+        some = ", ".join(_escaped(path) for path in odd[:5]) + (", …" if len(odd) > 5 else "")
+        raise OsteonError(
+            f"{_escaped(str(folder))}: {len(odd):,} file name{'s are' if len(odd) > 1 else ' is'} not UTF-8: {some}; "
+            "rename them, such as with `convmv -r --notest -f CODE -t utf8 FOLDER`, CODE being what they were written "
+            "in (cp1252 in Western Europe, cp1254 in Turkey, cp1250 in Poland)"
+        )
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _escaped(path: str) -> str:
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def dvc_hash(path: Path) -> str:
@@ -204,6 +243,7 @@ def dvc_hash(path: Path) -> str:
     if path.is_file():
         return md5_of_files([path], _md5_at_once)[0]
     files = list(files_under(path))
+    check_names(path, (file.relative_to(path).as_posix() for file in files))
     entries = [
         {"md5": md5, "relpath": file.relative_to(path).as_posix()}
         for md5, file in zip(md5_of_files(files, _md5_at_once), files, strict=True)

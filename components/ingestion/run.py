@@ -9,8 +9,10 @@ from typing import NamedTuple
 from components.ingestion.preview import suggestion_for
 from components.ingestion.step import IngestSummary
 from osteon.errors import UnreadableFilmError
+from osteon.films.film_files import look_through
 from osteon.films.known_patients import count_patients
 from osteon.films.layouts import read_layout
+from osteon.films.left_out import LeftOut, skipped_line, warning_of
 from osteon.films.manifest import COLUMNS, typed_frame, write_manifest
 from osteon.films.reading.decoding import read_header
 from osteon.films.reading.dicom_tags import read_tags
@@ -24,6 +26,7 @@ log = logging.getLogger(__name__)
 def run_ingest(source: Path, manifest: Path, params: DataParams) -> IngestSummary:
     """Read the folder; arguments as of the step `ingest`."""
     rows = read_layout(source, params)
+    left_out = _left_out(source, set(rows["path"]), params.layout)
 
     def read_block(numbers: Sequence[int]) -> list[FileFacts]:
         return [_read_facts(source / path) for path in rows["path"].iloc[numbers[0] : numbers[-1] + 1]]
@@ -36,7 +39,7 @@ def run_ingest(source: Path, manifest: Path, params: DataParams) -> IngestSummar
     doubts = rows["doubt"].str.cat(facts["doubt"], sep="; ")
     facts["doubt"] = doubts.fillna(rows["doubt"]).fillna(facts["doubt"])
     rows = rows.assign(**{str(column): facts[column] for column in facts})
-    write_manifest(rows, manifest)
+    write_manifest(rows, manifest, left_out)
     patients = count_patients(rows)
     if patients.warning:
         log.warning("warning: %s", patients.warning)
@@ -48,7 +51,24 @@ def run_ingest(source: Path, manifest: Path, params: DataParams) -> IngestSummar
         unlabelled=int(rows["label"].isna().sum()),
         unreadable=int(facts["width"].isna().sum()),
         patients=patients.line,
+        not_read=sum(bool(file.advice) for file in left_out),
+        skipped=sum(not file.advice for file in left_out),
     )
+
+
+def _left_out(source: Path, paths: set[str], layout: str) -> list[LeftOut]:
+    """The files that are not among the films of the rows; their kinds are said."""
+    content = look_through(source)
+    elsewhere = [path for film in content.films if (path := film.as_posix()) not in paths]
+    advice = "move it, or change data.layout"
+    left_out = content.left_out + [
+        LeftOut(path, f"film where the layout {layout} looks for none", advice) for path in elsewhere
+    ]
+    if warning := warning_of(left_out):
+        log.warning("warning: %s", warning)
+    if line := skipped_line(left_out):
+        log.info(line)
+    return left_out
 
 
 class FileFacts(NamedTuple):

@@ -8,13 +8,19 @@ from osteon.params import DataParams
 
 
 class IngestSummary(Summary):
-    """How many films the folder has."""
+    """How many films the folder has, and how many files look like films and are not read, or are none."""
 
     films: int
     positive: int
     unlabelled: int
     unreadable: int
     patients: str  # of how many films they are known
+    not_read: int = 0
+    skipped: int = 0
+
+    def line(self) -> str:
+        """The line of any summary, without the files that are not read or skipped where there are none."""
+        return super().line().removesuffix(" · skipped 0").removesuffix(" · not read 0")
 
 
 def ingest(

@@ -9,11 +9,10 @@ from typing import NamedTuple
 import pandas as pd
 
 from osteon.errors import OsteonError
-from osteon.files import files_under
+from osteon.films.film_files import EXTENSIONS, film_files, is_dicom_file, plain_files
 from osteon.films.identity import pseudonymised
-from osteon.films.layouts import EXTENSIONS, film_files, mura, read_layout
+from osteon.films.layouts import mura, read_layout
 from osteon.films.layouts.annotations import TABLE
-from osteon.films.layouts.dicom import may_be_dicom
 from osteon.films.layouts.folders import split_of
 from osteon.films.manifest import as_manifest
 from osteon.films.patient_ids import with_ids
@@ -67,9 +66,9 @@ def _fitting(root: Path, params: DataParams) -> Iterator[str]:
         yield "fracatlas"
     if any((root / name).exists() for name in ("manifest.parquet", "manifest.csv")):
         yield "manifest"
-    if any(root.rglob(TABLE)):
+    if any(path.name.casefold() == TABLE for path in plain_files(root)):
         yield "annotations"
-    if (root / params.label_file).exists() and any(may_be_dicom(path) for path in files_under(root)):
+    if (root / params.label_file).exists() and any(is_dicom_file(root / path) for path in film_files(root)):
         yield "dicom"
     if any(mura.FORM.match(path.as_posix()) for path in film_files(root)):
         yield "mura"
@@ -80,10 +79,8 @@ def _fitting(root: Path, params: DataParams) -> Iterator[str]:
 def _plain(root: Path) -> pd.DataFrame:
     """One row a film, without labels."""
     rows = []
-    for path in files_under(root):
-        if not may_be_dicom(path) and path.suffix.lower() not in EXTENSIONS:
-            continue
-        name = path.relative_to(root).as_posix()
+    for path in film_files(root):
+        name = path.as_posix()
         rows.append({"film_id": name, "path": name})
     return pd.DataFrame(rows)
 

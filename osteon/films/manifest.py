@@ -1,7 +1,7 @@
 """The manifest: one row a film, the record that travels from the source folder to the answer."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from osteon.errors import OsteonError
 from osteon.files import atomic_file
+from osteon.films.left_out import LeftOut
 
 Box = tuple[float, float, float, float]
 
@@ -40,6 +41,7 @@ COLUMNS = {
     "doubt": "string",  # why the layout itself does not trust the row
 }
 
+LEFT_OUT = b"osteon.left_out"  # key of the file's metadata
 PART = 4096  # rows that are turned into columns, written or read together
 
 # What a layout may tell, beside path; the rest is what ingest finds in the files.
@@ -82,10 +84,25 @@ def typed_frame(rows: Iterable[tuple[object, ...]], types: dict[str, str]) -> pd
     return pd.concat(parts, ignore_index=True)
 
 
-def write_manifest(manifest: pd.DataFrame, path: Path) -> None:
-    """Write a manifest as parquet, whole or not at all."""
+def write_manifest(manifest: pd.DataFrame, path: Path, left_out: Sequence[LeftOut] = ()) -> None:
+    """Write a manifest as parquet, whole or not at all.
+
+    Args:
+        manifest: one row a film.
+        path: of the file.
+        left_out: the files of the folder that are not among the films; they go into the file's metadata.
+
+    """
+    table = pa.Table.from_pandas(as_manifest(manifest), preserve_index=False)
+    kept = {LEFT_OUT: json.dumps(left_out)} if left_out else {}
     with atomic_file(path) as partial:
-        as_manifest(manifest).to_parquet(partial, index=False, row_group_size=PART)
+        pq.write_table(table.replace_schema_metadata({**table.schema.metadata, **kept}), partial, row_group_size=PART)
+
+
+def read_left_out(path: Path) -> list[LeftOut]:
+    """The files that are not among a manifest's films, as write_manifest was given them."""
+    kept = pq.read_schema(path).metadata.get(LEFT_OUT)
+    return [LeftOut(*file) for file in json.loads(kept)] if kept else []
 
 
 def read_manifest(path: Path) -> pd.DataFrame:

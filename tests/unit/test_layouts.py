@@ -94,6 +94,12 @@ def test_files_that_are_no_films_are_not_listed(tmp_path: Path) -> None:
     assert list(by_id(tmp_path, "folders")) == ["fractured/x.png"]
 
 
+def test_a_folder_that_is_still_zipped_says_so(tmp_path: Path) -> None:
+    write(tmp_path / "films.zip", b"PK\x03\x04")
+    with pytest.raises(OsteonError, match=r"found no film there; 1 file .*: 1 × zip \(unpack\), as films\.zip"):
+        by_id(tmp_path, "folders")
+
+
 # ---------------------------------------------------------------- annotations
 
 

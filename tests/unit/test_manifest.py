@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from osteon.errors import OsteonError
 from osteon.files import dvc_hash
-from osteon.films.manifest import COLUMNS, as_manifest, boxes_to_text, read_manifest, text_to_boxes, write_manifest
+from osteon.films.left_out import LeftOut
+from osteon.films.manifest import (
+    COLUMNS,
+    as_manifest,
+    boxes_to_text,
+    read_left_out,
+    read_manifest,
+    text_to_boxes,
+    write_manifest,
+)
 from osteon.films.prepared.array import open_prepared
 from tests.conftest import Pipeline
 from tests.making import manifest_of
@@ -69,3 +78,12 @@ def test_a_films_hashes_are_those_of_its_file_and_travel_on(pipeline: Pipeline) 
         films = open_prepared(folder).films
         assert len(films)
         assert known.loc[films["film_id"]].to_numpy().tolist() == films[["sha256", "md5"]].to_numpy().tolist()
+
+
+def test_what_is_left_out_travels_with_the_manifest(tmp_path: Path) -> None:
+    left_out = [LeftOut("a ü.heic", "heic", "convert to PNG"), LeftOut("._b", "left by macOS")]
+    write_manifest(manifest_of([{}]), tmp_path / "m.parquet", left_out)
+    assert read_left_out(tmp_path / "m.parquet") == left_out
+    assert len(read_manifest(tmp_path / "m.parquet")) == 1
+    write_manifest(manifest_of([{}]), tmp_path / "m.parquet")
+    assert read_left_out(tmp_path / "m.parquet") == []

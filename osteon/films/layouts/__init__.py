@@ -13,19 +13,17 @@ Adding a layout is adding one file. Tables of labels are read and matched with f
 """
 
 import importlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
 from osteon.errors import OsteonError
-from osteon.files import files_under
+from osteon.films.film_files import look_through
 from osteon.films.identity import pseudonymised
+from osteon.films.left_out import warning_of
 from osteon.films.manifest import as_manifest
 from osteon.films.patient_ids import with_ids
 from osteon.params import DataParams
-
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".gif", ".bmp", ".dcm", ".dicom"})
 
 
 def read_layout(root: Path, params: DataParams, key: bytes | None = None) -> pd.DataFrame:
@@ -45,13 +43,13 @@ def read_layout(root: Path, params: DataParams, key: bytes | None = None) -> pd.
     layout = importlib.import_module(f"{__name__}.{params.layout}")
     rows = layout.read(root, params)
     if rows.empty:
-        raise OsteonError(f"{root}: the layout {params.layout} found no film there; check data.root and data.layout")
+        not_read = warning_of(look_through(root).left_out)
+        raise OsteonError(
+            f"{root}: the layout {params.layout} found no film there; "
+            + (f"{not_read}; or check" if not_read else "check")
+            + " data.root and data.layout"
+        )
     # Here and not in the layouts, so that none can forget it.
     rows = pseudonymised(with_ids(rows, root, params), key)
     rows = as_manifest(rows.assign(source=root.resolve().name))
     return rows.sort_values("film_id", kind="stable", ignore_index=True)
-
-
-def film_files(folder: Path) -> Iterator[Path]:
-    """Every file below a folder that has a film's extension, in order, as a path relative to the folder."""
-    return (path.relative_to(folder) for path in files_under(folder) if path.suffix.lower() in EXTENSIONS)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from osteon.errors import OsteonError
+from osteon.films.film_files import film_files, plain_files
 from osteon.films.labels.label_rows import read_label_table, with_labels
-from osteon.films.layouts import film_files
 from osteon.films.layouts.folders import split_of
 from osteon.params import DataParams
 
@@ -19,9 +19,9 @@ TABLE = "annotations.csv"
 
 def read(root: Path, params: DataParams) -> pd.DataFrame:
     """One row a film, and one for each entry whose film is not there."""
-    places = sorted(path for path in root.rglob("*") if path.name.casefold() == TABLE)
+    places = sorted(path for path in plain_files(root) if path.name.casefold() == TABLE)
     if not places:
-        others = sorted(path.relative_to(root).as_posix() for path in root.rglob("annotations.*"))
+        others = sorted(path.relative_to(root).as_posix() for path in plain_files(root) if path.stem == "annotations")
         there = f"; save {others[0]} as {TABLE}" if others else ""
         raise OsteonError(f"{root}: no {TABLE} there or below; the layout annotations needs one{there}")
     paths = list(film_files(root))

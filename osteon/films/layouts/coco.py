@@ -15,11 +15,10 @@ from pathlib import Path, PurePath
 import pandas as pd
 
 from osteon.errors import OsteonError
-from osteon.files import files_under
 from osteon.films.boxes.coco_json import CocoFile, CocoImage, read_coco
 from osteon.films.boxes.drawing import Drawing, labelled, meanings, say_other_classes
 from osteon.films.boxes.film_names import FilmNames, name_parts
-from osteon.films.layouts import film_files
+from osteon.films.film_files import film_files, plain_files
 from osteon.films.layouts.folders import SPLITS, split_of
 from osteon.params import DataParams
 
@@ -76,7 +75,7 @@ def class_words(root: Path, params: DataParams) -> Counter[str] | None:  # noqa:
 
 def _coco_files(root: Path) -> Iterator[tuple[Path, CocoFile]]:
     """Each COCO file with its path relative to the folder."""
-    for path in files_under(root):
+    for path in plain_files(root):
         if path.suffix.lower() == ".json" and (content := read_coco(path)) is not None:
             yield path.relative_to(root), content
 

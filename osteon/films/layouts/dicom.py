@@ -7,28 +7,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from osteon.files import files_under
+from osteon.films.film_files import film_files
 from osteon.films.labels.label_rows import read_label_table, with_labels
 from osteon.films.reading.dicom_ids import TAGS, identifying_tags
 from osteon.params import DataParams
 
 
 def read(root: Path, params: DataParams) -> pd.DataFrame:
-    """One row a DICOM file, and one for each label whose file is not there."""
+    """One row a film, and one for each label whose file is not there."""
     rows = []
-    for path in files_under(root):
-        if may_be_dicom(path):
-            name = path.relative_to(root).as_posix()
-            rows.append({"film_id": name, "path": name, "finding": "fractured"} | identifying_tags(path))
+    for path in film_files(root):
+        name = path.as_posix()
+        rows.append({"film_id": name, "path": name, "finding": "fractured"} | identifying_tags(root / path))
     films = pd.DataFrame(rows, columns=["film_id", "path", "finding", *TAGS])
     return with_labels(films, [read_label_table(root / params.label_file, films, params)], root, params)
-
-
-def may_be_dicom(path: Path) -> bool:
-    """By its extension, or, as PACS exports have none, by the mark at byte 128."""
-    if path.suffix.lower() in (".dcm", ".dicom"):
-        return True
-    if path.suffix and not path.suffix[1:].isdigit():
-        return False
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"

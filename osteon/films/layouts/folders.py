@@ -9,8 +9,8 @@ from pathlib import Path, PurePath
 import pandas as pd
 
 from osteon.errors import OsteonError
+from osteon.films.film_files import film_files
 from osteon.films.labels.class_labels import label_of, no_class
-from osteon.films.layouts import film_files
 from osteon.params import DataParams
 
 SPLITS = {

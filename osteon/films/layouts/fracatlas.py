@@ -17,10 +17,10 @@ from pathlib import Path
 import pandas as pd
 
 from osteon.errors import OsteonError
+from osteon.films.film_files import film_files
 from osteon.films.id_columns import id_columns
 from osteon.films.known_patients import GUESS
 from osteon.films.labels.label_table import read_table
-from osteon.films.layouts import film_files
 from osteon.films.manifest import Box, boxes_to_text
 from osteon.params import DataParams
 

@@ -15,14 +15,13 @@ from pathlib import Path, PurePath
 import pandas as pd
 
 from osteon.errors import OsteonError
-from osteon.files import files_under
 from osteon.films.boxes.drawing import Drawing, Meaning, labelled
 from osteon.films.boxes.film_names import folded
 from osteon.films.boxes.voc_xml import read_voc
 from osteon.films.boxes.yolo_text import read_text
+from osteon.films.film_files import film_files, plain_files
 from osteon.films.id_columns import id_columns
 from osteon.films.labels.label_table import read_table
-from osteon.films.layouts import film_files
 from osteon.films.layouts.folders import split_of
 from osteon.params import DataParams
 
@@ -85,7 +84,7 @@ def class_words(root: Path, params: DataParams) -> Counter[str] | None:  # noqa:
 
 def _table(root: Path) -> Path | None:
     """dataset.csv with the set's columns; FracAtlas and others call theirs so too."""
-    for path in files_under(root):
+    for path in plain_files(root):
         if path.name.lower() == TABLE:
             with path.open("rb") as file:
                 if b"filestem" in file.readline(4096).replace(b"\0", b""):
@@ -137,7 +136,7 @@ def _drawings(root: Path, stems: set[str]) -> dict[str, Drawing]:
     """What is drawn on each film, by its folded name; of YOLO's text and VOC's XML for one film, the text."""
     drawings: dict[str, Drawing] = {}
     names = dict(enumerate(CLASSES))
-    for path in files_under(root):
+    for path in plain_files(root):
         stem = folded(path.stem)
         if stem not in stems:
             continue

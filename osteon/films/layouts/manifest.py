@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 
 from osteon.errors import OsteonError
+from osteon.films.film_files import film_files
 from osteon.films.id_columns import id_columns
 from osteon.films.labels.class_labels import label_of, no_class
 from osteon.films.labels.label_table import read_table
-from osteon.films.layouts import film_files
 from osteon.films.manifest import LAYOUT_COLUMNS
 from osteon.params import DataParams
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from osteon.films.film_files import film_files
 from osteon.films.known_patients import PATH
-from osteon.films.layouts import film_files
 from osteon.params import DataParams
 
 FORM = re.compile(

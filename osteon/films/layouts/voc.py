@@ -13,11 +13,10 @@ from pathlib import Path, PurePath
 import pandas as pd
 
 from osteon.errors import OsteonError
-from osteon.files import files_under
 from osteon.films.boxes.drawing import Drawing, labelled, meanings, say_other_classes
 from osteon.films.boxes.film_names import FilmNames, folded
 from osteon.films.boxes.voc_xml import VocFile, read_voc
-from osteon.films.layouts import film_files
+from osteon.films.film_files import film_files, plain_files
 from osteon.films.layouts.folders import SPLITS, split_of
 from osteon.params import DataParams
 
@@ -71,7 +70,7 @@ def class_words(root: Path, params: DataParams) -> Counter[str] | None:  # noqa:
 
 def _voc_files(root: Path) -> Iterator[tuple[Path, VocFile]]:
     """Each XML with its path relative to the folder."""
-    for path in files_under(root):
+    for path in plain_files(root):
         if path.suffix.lower() == ".xml" and (content := read_voc(path)) is not None:
             yield path.relative_to(root), content
 
@@ -95,7 +94,7 @@ def _where_it_would_be(place: Path, content: VocFile) -> PurePath:
 def _splits(root: Path) -> dict[str, set[str]]:
     """The splits of each film's folded name, from ImageSets/Main; trainval.txt says nothing new."""
     given: dict[str, set[str]] = {}
-    for path in files_under(root):
+    for path in plain_files(root):
         if path.suffix.lower() != ".txt" or path.parent.name.casefold() != "main":
             continue
         split = SPLITS.get(path.stem.casefold())

@@ -16,11 +16,10 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from osteon.errors import OsteonError
-from osteon.files import files_under
 from osteon.films.boxes.drawing import Drawing, labelled, meanings, say_other_classes
 from osteon.films.boxes.film_names import FilmNames, folded, name_parts
 from osteon.films.boxes.yolo_text import read_text
-from osteon.films.layouts import film_files
+from osteon.films.film_files import film_files, plain_files
 from osteon.films.layouts.folders import SPLITS, split_of
 from osteon.params import DataParams
 
@@ -83,7 +82,7 @@ def class_words(root: Path, params: DataParams) -> Counter[str] | None:  # noqa:
 
 def _settings(root: Path) -> tuple[Path, dict[str, Any]] | None:
     """The file that names the classes, and what it says; the outermost, where there are several."""
-    files = sorted(files_under(root), key=lambda path: (len(path.parts), path.name != "data.yaml", path))
+    files = sorted(plain_files(root), key=lambda path: (len(path.parts), path.name != "data.yaml", path))
     for path in files:
         if path.suffix.lower() in SETTINGS:
             try:
@@ -123,7 +122,7 @@ def _keypoint_values(settings: dict[str, Any]) -> int:
 def _texts(root: Path) -> dict[tuple[str, ...], Path]:
     """Text files that may be a film's, by their folded path without extension."""
     texts = {}
-    for path in files_under(root):
+    for path in plain_files(root):
         relative = path.relative_to(root)
         if path.suffix.lower() == ".txt" and path.name.lower() not in LISTS:
             texts[_key(relative)] = relative

@@ -1,0 +1,54 @@
+"""What ingest says of the files that it leaves out."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from components.ingestion.step import IngestSummary, ingest
+from osteon.films.left_out import LeftOut
+from osteon.films.manifest import read_left_out
+from osteon.params import DataParams
+from tests.making import encoded, ramp, write
+
+PNG = encoded(ramp(), "PNG")
+
+
+def test_what_is_left_out_is_said_counted_and_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    films = tmp_path / "films"
+    for name in ("fractured/a.png", "normal/b.png"):
+        write(films / name, PNG)
+    for name in ("fractured/c.heic", "films.zip", "__MACOSX/._a.png", "notes.txt"):
+        write(films / name, b"\0")
+    with caplog.at_level(logging.INFO):
+        summary = ingest(films, tmp_path / "m.parquet", DataParams(layout="folders"))
+    assert (summary.films, summary.not_read, summary.skipped) == (2, 2, 1)
+    assert summary.line().endswith(" · not read 2 · skipped 1")
+    assert [record.getMessage() for record in caplog.records if "patients" not in record.getMessage()] == [
+        "warning: 2 files that look like films, or may hold some, are not read: 1 × heic (convert to PNG), as "
+        "fractured/c.heic; 1 × zip (unpack), as films.zip",
+        "1 file is no film, and skipped: 1 × left by macOS",
+    ]
+    assert [file.path for file in read_left_out(tmp_path / "m.parquet")] == [
+        "__MACOSX/._a.png",
+        "films.zip",
+        "fractured/c.heic",
+    ]
+
+
+def test_a_film_where_the_layout_looks_for_none_is_left_out_and_said(tmp_path: Path) -> None:
+    films = tmp_path / "films"
+    header = "image_id,hand,leg,hip,shoulder,mixed,hardware,frontal,lateral,oblique,fractured"
+    write(films / "dataset.csv", f"{header}\na.png,1,0,0,0,0,0,1,0,0,1\n".encode())
+    write(films / "images" / "Fractured" / "a.png", PNG)
+    write(films / "more" / "b.png", PNG)
+    summary = ingest(films, tmp_path / "m.parquet", DataParams(layout="fracatlas"))
+    assert (summary.films, summary.not_read) == (1, 1)
+    assert read_left_out(tmp_path / "m.parquet") == [
+        LeftOut("more/b.png", "film where the layout fracatlas looks for none", "move it, or change data.layout")
+    ]
+
+
+def test_a_summary_of_films_alone_is_as_short_as_before() -> None:
+    summary = IngestSummary(films=2, positive=1, unlabelled=0, unreadable=0, patients="unknown")
+    assert summary.line() == "films 2 · positive 1 · unlabelled 0 · unreadable 0 · patients unknown"
