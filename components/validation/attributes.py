@@ -19,8 +19,8 @@ from PIL.ExifTags import Base
 from PIL.JpegImagePlugin import get_sampling
 from pydicom import dcmread
 
-from osteon.films.reading.decoding import PILLOW_FORMATS
 from osteon.films.reading.dicom_pixels import is_dicom, reading_dicom
+from osteon.films.reading.pictures import exif_of, open_picture, reading_picture
 
 
 class Attributes(NamedTuple):
@@ -80,6 +80,9 @@ def attributes_of(data: bytes, grey: NDArray[np.uint8]) -> Attributes:
     Args:
         data: the file.
         grey: its pixels as grey levels 0 … 255; every nth row and column are enough.
+
+    Raises:
+        UnreadableFilmError: it decodes, but its other tags are damaged.
 
     """
     height, width = grey.shape
@@ -146,8 +149,8 @@ def marker_corner(grey: NDArray[np.uint8]) -> str | None:
 
 
 def _of_picture(data: bytes) -> dict[str, Any]:
-    with Image.open(io.BytesIO(data), formats=PILLOW_FORMATS) as picture:  # the header alone
-        exif = picture.getexif()
+    with open_picture(data) as picture, reading_picture("damaged header"):  # the header alone
+        exif = exif_of(picture)
         progressive = ", progressive" if "progressive" in picture.info else ""
         dpi = picture.info.get("dpi")
         attributes: dict[str, Any] = {
@@ -195,10 +198,10 @@ HASHED = {"StationName": "station", "DetectorID": "detector", "InstitutionName":
 def _of_dicom(data: bytes) -> dict[str, Any]:
     keywords = list((CATEGORIES | NUMBERS | HASHED).keys())
     with reading_dicom("damaged DICOM: the tags of its scanner make no sense"):
-        dataset = dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=keywords)
-        syntax = dataset.file_meta.TransferSyntaxUID
+        dataset = dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=keywords, force=True)
+        syntax = dataset.file_meta.get("TransferSyntaxUID")
         return {
-            "encoding": f"DICOM, {syntax.name}",
+            "encoding": f"DICOM, {syntax.name}" if syntax else "DICOM",
             **{name: _text(dataset.get(keyword)) for keyword, name in CATEGORIES.items()},
             **{name: _number(dataset.get(keyword)) for keyword, name in NUMBERS.items()},
             **{name: _hashed(_text(dataset.get(keyword))) for keyword, name in HASHED.items()},

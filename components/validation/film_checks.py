@@ -9,7 +9,7 @@ import pandas as pd
 
 from components.validation.attributes import ATTRIBUTE_TYPES, Attributes, attributes_of, numbered
 from osteon.errors import UnreadableFilmError
-from osteon.films.manifest import text_to_boxes, typed_frame
+from osteon.films.manifest import depth_or_none, text_to_boxes, typed_frame
 from osteon.films.reading.decoding import decode
 from osteon.films.reading.film import grey_sample, pixel_hash
 from osteon.films.reading.limits import contrast_of
@@ -27,11 +27,14 @@ def check_films(manifest: pd.DataFrame, source: Path, params: ValidationParams) 
         (number of boxes that are not wholly on the film), pixel_sha256, and what attributes.py measures.
 
     """
-    needed = manifest[["path", "sha256", "boxes"]]
+    needed = manifest[["path", "sha256", "boxes", "depth"]]
 
     def check_block(rows: Sequence[int]) -> list[tuple[object, ...]]:
         part = needed.iloc[rows[0] : rows[-1] + 1].itertuples(index=False, name=None)
-        checks = (_check_film(source / path, sha256, boxes, params.max_megapixels) for path, sha256, boxes in part)
+        checks = (
+            _check_film(source / path, sha256, boxes, params.max_megapixels, depth_or_none(depth))
+            for path, sha256, boxes, depth in part
+        )
         return [(*check[:-1], *check.attributes) for check in checks]
 
     checked = progress(over_cores(check_block, range(len(manifest)), params.cores), "validate", total=len(manifest))
@@ -64,7 +67,9 @@ CHECK_TYPES = {
 }
 
 
-def _check_film(path: Path, sha256: object, boxes: object, max_megapixels: float) -> FilmCheck:
+def _check_film(
+    path: Path, sha256: object, boxes: object, max_megapixels: float, depth: int | None
+) -> FilmCheck:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -74,7 +79,9 @@ def _check_film(path: Path, sha256: object, boxes: object, max_megapixels: float
     if hashlib.sha256(data).hexdigest() != sha256:
         return FilmCheck("file changed after ingest looked at it")
     try:
-        film = decode(data, max_megapixels=max_megapixels, colour=True)
+        film = decode(data, max_megapixels=max_megapixels, colour=True, depth=depth)
+        grey = grey_sample(film)
+        attributes = attributes_of(data, grey)
     except UnreadableFilmError as error:
         return FilmCheck(str(error))
     try:
@@ -82,11 +89,12 @@ def _check_film(path: Path, sha256: object, boxes: object, max_megapixels: float
     except ValueError:
         return FilmCheck("its boxes are not a list of [x, y, width, height]")
     height, width = film.pixels.shape
+    # Boxes are in the pixels of the file, which may have become more.
+    right, bottom = width / film.stretch[0] + BOX_SLACK, height / film.stretch[1] + BOX_SLACK
     outside = sum(
-        x < -BOX_SLACK or y < -BOX_SLACK or x + w > width + BOX_SLACK or y + h > height + BOX_SLACK or w <= 0 or h <= 0
+        x < -BOX_SLACK or y < -BOX_SLACK or x + w > right or y + h > bottom or w <= 0 or h <= 0
         for x, y, w, h in marks
     )
-    grey = grey_sample(film)
     return FilmCheck(
         short_side=min(height, width),
         aspect=max(height, width) / min(height, width),
@@ -95,7 +103,7 @@ def _check_film(path: Path, sha256: object, boxes: object, max_megapixels: float
         bits=film.bits,
         boxes_outside=outside,
         pixel_sha256=pixel_hash(film),
-        attributes=attributes_of(data, grey),
+        attributes=attributes,
     )
 
 

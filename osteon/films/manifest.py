@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -36,6 +37,7 @@ COLUMNS = {
     "width": "Int32",  # as the file's header says, before EXIF turns the film
     "height": "Int32",
     "mode": "string",  # pixel format as the file says it
+    "depth": "Int8",  # bits of the set's pictures of 16 bits that do not say theirs; null for other films
     "source": "string",  # name of the folder the film came from
     "given_split": "string",  # train, val or test, where the set comes split
     "doubt": "string",  # why the layout itself does not trust the row
@@ -45,7 +47,7 @@ LEFT_OUT = b"osteon.left_out"  # key of the file's metadata
 PART = 4096  # rows that are turned into columns, written or read together
 
 # What a layout may tell, beside path; the rest is what ingest finds in the files.
-LAYOUT_COLUMNS = frozenset(COLUMNS) - {"sha256", "md5", "width", "height", "mode", "source", "pixel_spacing"}
+LAYOUT_COLUMNS = frozenset(COLUMNS) - {"sha256", "md5", "width", "height", "mode", "depth", "source", "pixel_spacing"}
 LAYOUT_COLUMNS |= {"patient_pseudonym", "study_pseudonym"}
 
 
@@ -124,6 +126,11 @@ def read_manifest(path: Path) -> pd.DataFrame:
     if missing:
         raise OsteonError(f"{path}: not a manifest, no column {', '.join(missing)}; run the step ingest again")
     return as_manifest(rows)
+
+
+def depth_or_none(depth: object) -> int | None:
+    """A value of the column depth, as decode takes it."""
+    return int(depth) if isinstance(depth, int | np.integer) else None
 
 
 def boxes_to_text(boxes: list[Box]) -> str:

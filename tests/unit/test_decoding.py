@@ -213,6 +213,7 @@ def test_signed_pixels_and_padding() -> None:
 
 def test_colour_multi_frame_and_pixelless_dicom_are_refused() -> None:
     colour = np.zeros((8, 8, 3), np.uint8)
+    colour[:4, :, 0] = 200
     with pytest.raises(UnreadableFilmError, match=r"colour DICOM \(RGB\)"):
         read(dicom_bytes(dicom(colour, "RGB", 8)))
     frames = np.zeros((3, 8, 8), np.uint16)
@@ -237,7 +238,7 @@ def test_an_unsupported_transfer_syntax_is_named() -> None:
 
 def test_truncated_dicom() -> None:
     data = dicom_bytes(dicom(ramp(top=4000)))
-    with pytest.raises(UnreadableFilmError, match=r"truncated or damaged DICOM pixels|damaged DICOM|without pixels"):
+    with pytest.raises(UnreadableFilmError, match="truncated DICOM pixels: "):
         read(data[: len(data) // 2])
     with pytest.raises(UnreadableFilmError):
         read(data[:140])
