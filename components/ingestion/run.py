@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
+
 from components.ingestion.preview import suggestion_for
 from components.ingestion.step import IngestSummary
 from osteon.errors import UnreadableFilmError
@@ -14,7 +16,8 @@ from osteon.films.known_patients import count_patients
 from osteon.films.layouts import read_layout
 from osteon.films.left_out import LeftOut, skipped_line, warning_of
 from osteon.films.manifest import COLUMNS, typed_frame, write_manifest
-from osteon.films.reading.decoding import read_header
+from osteon.films.reading.decoding import read_header, untagged_white
+from osteon.films.reading.depth import depth_of_set
 from osteon.films.reading.dicom_tags import read_tags
 from osteon.params import DataParams
 from osteon.progress import progress
@@ -32,8 +35,11 @@ def run_ingest(source: Path, manifest: Path, params: DataParams) -> IngestSummar
         return [_read_facts(source / path) for path in rows["path"].iloc[numbers[0] : numbers[-1] + 1]]
 
     file_facts = over_cores(read_block, range(len(rows)), params.cores)
-    types = {column: COLUMNS[column] for column in FileFacts._fields}
+    types = {column: COLUMNS.get(column, "Int32") for column in FileFacts._fields}
     facts = typed_frame(progress(file_facts, "ingest", total=len(rows)), types)
+    whites = facts.pop("white")
+    facts["depth"] = pd.array([depth_of_set(whites.dropna().tolist())] * len(rows), "Int8")
+    facts["depth"] = facts["depth"].mask(whites.isna())
     for column in ("region", "view"):  # what the set itself says takes precedence
         facts[column] = rows[column].fillna(facts[column])
     doubts = rows["doubt"].str.cat(facts["doubt"], sep="; ")
@@ -74,7 +80,8 @@ def _left_out(source: Path, paths: set[str], layout: str) -> list[LeftOut]:
 class FileFacts(NamedTuple):
     """What a file says before it is decoded; a tuple, for there is one for each film of the set.
 
-    The fields from region on are those of FilmTags.
+    white: largest value of a picture of 16 bits that does not say its depth. The fields from region on are those of
+    FilmTags.
     """
 
     sha256: str | None = None
@@ -82,6 +89,7 @@ class FileFacts(NamedTuple):
     width: int | None = None
     height: int | None = None
     mode: str | None = None
+    white: int | None = None
     region: str | None = None
     view: str | None = None
     pixel_spacing: str | None = None
@@ -99,4 +107,4 @@ def _read_facts(path: Path) -> FileFacts:
         header = read_header(data)
     except UnreadableFilmError:
         return FileFacts(*hashes)
-    return FileFacts(*hashes, header.width, header.height, header.mode, *read_tags(data))
+    return FileFacts(*hashes, header.width, header.height, header.mode, untagged_white(data), *read_tags(data))

@@ -61,14 +61,16 @@ def run_prepare(
 def _fitted_boxes(films: pd.DataFrame, side: int) -> list[str]:
     """The films' boxes in pixels of the square.
 
-    The sizes are those of the decoded films: a film that EXIF turns is not as wide as its header says.
+    The sizes are those of the decoded films: a film that EXIF turns is not as wide as its header says, and one whose
+    pixels are not square gets more of them.
     """
     texts = []
-    for text, width, height in zip(films["boxes"], films["shown_width"], films["shown_height"], strict=True):
+    needed = films[["boxes", "shown_width", "shown_height", "stretch_across", "stretch_down"]]
+    for text, width, height, across, down in needed.itertuples(index=False, name=None):
         fit = fit_into_square(width, height, side)
+        across, down = across * fit.factor, down * fit.factor
         moved = [
-            (x * fit.factor + fit.left, y * fit.factor + fit.top, w * fit.factor, h * fit.factor)
-            for x, y, w, h in text_to_boxes(text)
+            (x * across + fit.left, y * down + fit.top, w * across, h * down) for x, y, w, h in text_to_boxes(text)
         ]
         texts.append(boxes_to_text(moved))
     return texts

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from osteon.errors import OsteonError, UnreadableFilmError
 from osteon.files import check_space, remove
 from osteon.films.copies.keypoints import SIDE
-from osteon.films.manifest import typed_frame
+from osteon.films.manifest import depth_or_none, typed_frame
 from osteon.films.prepared.array import PIXELS, ROW_BYTES, add_pixels, pixels_end, start_pixels
 from osteon.films.reading.decoding import decode
 from osteon.films.reading.film import letterbox, pixel_hash
@@ -48,15 +48,26 @@ DECODERS = (
 
 
 class FilmFacts(NamedTuple):
-    """A decoded film's hash, of its pixels before they were fitted, and its size as it is shown, pixels."""
+    """A decoded film's hash, of its pixels before they were fitted, and its size as it is shown, pixels.
+
+    stretch_across, stretch_down: what its file's width and height were multiplied by (Film.stretch).
+    """
 
     pixel_sha256: str
     shown_width: int
     shown_height: int
+    stretch_across: float
+    stretch_down: float
 
 
 Squares = list[NDArray[np.uint8]]  # of one film, one for each file of squares
-FACT_TYPES = {"pixel_sha256": "string", "shown_width": "Int32", "shown_height": "Int32"}
+FACT_TYPES = {
+    "pixel_sha256": "string",
+    "shown_width": "Int32",
+    "shown_height": "Int32",
+    "stretch_across": "Float64",
+    "stretch_down": "Float64",
+}
 
 
 def compared_squares(folder: Path, side: int) -> Path:
@@ -71,7 +82,7 @@ def standardise_films(films: pd.DataFrame, source: Path, folder: Path, side: int
     """Decode films once and fit each into its squares, going on with what an interrupted call left in the folder.
 
     Args:
-        films: columns path (below source) and sha256.
+        films: columns path (below source), sha256 and, where pictures need it, depth.
         source: folder of films.
         folder: gets PIXELS (uint8, films × side × side); COMPARED (uint8, films × SIDE × SIDE), unless PIXELS has that
             size; and FACTS. The caller deletes the last two when nothing is left to be done; all else in the folder
@@ -86,14 +97,19 @@ def standardise_films(films: pd.DataFrame, source: Path, folder: Path, side: int
         OsteonError: a film cannot be decoded, or the disk has not enough room.
 
     """
-    count, paths = len(films), films["path"]
+    films = films.reindex(columns=["path", "sha256", "depth"])
+    count = len(films)
     files, facts = {folder / PIXELS: side, compared_squares(folder, side): SIDE}, folder / FACTS
     sides = list(files.values())
     done = _continued(files, facts, _made_from(films, side), count)
     check_space(folder.parent, (count - done) * (sum(each**2 for each in sides) + ROW_BYTES))
 
     def work(numbers: Sequence[int]) -> list[tuple[Squares, FilmFacts]]:
-        return [_standardise(source / path, sides) for path in paths.iloc[numbers[0] : numbers[-1] + 1]]
+        part = films.iloc[numbers[0] : numbers[-1] + 1]
+        return [
+            _standardise(source / path, sides, depth_or_none(depth))
+            for path, depth in zip(part["path"], part["depth"], strict=True)
+        ]
 
     decoded = progress(over_cores(work, range(done, count), cores), "prepare", total=count, done=done)
     with closing(decoded), facts.open("ab") as file:
@@ -120,21 +136,21 @@ def _first_squares(
         yield first
 
 
-def _standardise(path: Path, sides: Sequence[int]) -> tuple[Squares, FilmFacts]:
+def _standardise(path: Path, sides: Sequence[int], depth: int | None) -> tuple[Squares, FilmFacts]:
     """One film as squares, and its facts."""
     try:
-        film = decode(path.read_bytes(), max_megapixels=math.inf)  # validate has checked the size
+        film = decode(path.read_bytes(), max_megapixels=math.inf, depth=depth)  # validate has checked the size
     except (OSError, UnreadableFilmError) as error:
         raise OsteonError(f"{path}: {error}; it was readable before, run the steps ingest and validate again") from None
     height, width = film.pixels.shape
-    return [letterbox(film, side) for side in sides], FilmFacts(pixel_hash(film), width, height)
+    return [letterbox(film, side) for side in sides], FilmFacts(pixel_hash(film), width, height, *film.stretch)
 
 
 def _made_from(films: pd.DataFrame, side: int) -> Fingerprint:
     """What all lines of facts belong to: the films in their order, the size, and how films are decoded."""
     digest = hashlib.sha256()
-    for path, sha256 in films[["path", "sha256"]].itertuples(index=False, name=None):
-        digest.update(f"{sha256} {path}\n".encode())
+    for path, sha256, depth in films.itertuples(index=False, name=None):
+        digest.update(f"{sha256} {depth_or_none(depth)} {path}\n".encode())
     return fingerprint(__name__, {"films": digest.hexdigest()}, {"side": side}, packages=DECODERS)
 
 

@@ -67,7 +67,7 @@ def _decoded(films: FilmsToScore, info: PackageInfo, block: int = 256) -> Iterat
 
     def square(film_id: str) -> NDArray[np.uint8]:
         data = (films.source / paths[film_id]).read_bytes()
-        return letterbox(decode(data, max_megapixels=info.limits.max_megapixels), info.image_size)
+        return letterbox(decode(data, max_megapixels=info.limits.max_megapixels, depth=info.depth), info.image_size)
 
     ids = films.rows["film_id"]
     for start in range(0, len(ids), block):

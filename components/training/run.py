@@ -255,6 +255,7 @@ def _info(
     """What the package says of itself, but for what it was made from and its files."""
     films, rows = design.films, design.rows
     has_boxes = bool(films.prepared.films["boxes"].iloc[rows].ne("[]").any())
+    depths = films.prepared.films["depth"].dropna()
     return PackageInfo(
         finding=films.prepared.finding,
         model=design.package.model,
@@ -282,6 +283,7 @@ def _info(
         max_ood_distance=max_ood_distance,
         parity=None,
         files={},
+        depth=int(depths.max()) if len(depths) else None,
     )
 
 

@@ -67,9 +67,7 @@ CHECK_TYPES = {
 }
 
 
-def _check_film(
-    path: Path, sha256: object, boxes: object, max_megapixels: float, depth: int | None
-) -> FilmCheck:
+def _check_film(path: Path, sha256: object, boxes: object, max_megapixels: float, depth: int | None) -> FilmCheck:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -92,8 +90,7 @@ def _check_film(
     # Boxes are in the pixels of the file, which may have become more.
     right, bottom = width / film.stretch[0] + BOX_SLACK, height / film.stretch[1] + BOX_SLACK
     outside = sum(
-        x < -BOX_SLACK or y < -BOX_SLACK or x + w > right or y + h > bottom or w <= 0 or h <= 0
-        for x, y, w, h in marks
+        x < -BOX_SLACK or y < -BOX_SLACK or x + w > right or y + h > bottom or w <= 0 or h <= 0 for x, y, w, h in marks
     )
     return FilmCheck(
         short_side=min(height, width),

@@ -188,7 +188,7 @@ def test_wherever_the_files_were_cut_off_the_end_is_the_same(
     done = noted if noted <= whole_films else whole_films // BLOCK * BLOCK
     decoded: list[Path] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(squares, "_standardise", lambda path, side: decoded.append(path) or standardise(path, side))
+        patch.setattr(squares, "_standardise", lambda path, *given: decoded.append(path) or standardise(path, *given))
         again = standardise_films(films, source, left, SIDE, 2)
     assert (left / PIXELS).read_bytes() == pixels
     assert (left / COMPARED).read_bytes() == compared
@@ -315,3 +315,32 @@ def test_a_disk_that_becomes_full_is_said_in_one_line_and_what_was_done_is_kept(
     done = int(caplog.messages[0].split("continues after ")[1].split(" of 120 films")[0])
     assert 60 <= done < 120
     assert dvc_hash(dataset) == dvc_hash(pipeline.dataset)
+
+
+def test_boxes_follow_pixels_that_are_made_square_and_one_depth_is_that_of_the_set(tmp_path: Path) -> None:
+    """Two films of 10 and 12 bits in PNG of 16, one of them with pixels twice as high as wide."""
+    from components.ingestion.step import ingest
+    from components.preparation.run import _fitted_boxes
+    from components.validation.film_checks import check_films
+    from osteon.films.manifest import read_manifest
+    from osteon.params import DataParams, ValidationParams
+
+    values = np.tile(np.linspace(0, 1023, 100).round().astype(np.uint16), (50, 1))
+    write(tmp_path / "source" / "a.png", encoded(values, "PNG", dpi=(200, 100)))
+    write(tmp_path / "source" / "b.png", encoded(np.minimum(values * 2, 1100), "PNG"))
+    table = 'path,label,boxes\na.png,fractured,"[[10, 20, 80, 30]]"\nb.png,normal,\n'
+    write(tmp_path / "source" / "manifest.csv", table.encode())
+    ingest(tmp_path / "source", tmp_path / "manifest.parquet", DataParams())
+    films = read_manifest(tmp_path / "manifest.parquet")
+    assert films["depth"].tolist() == [12, 12]
+    checks = check_films(films, tmp_path / "source", ValidationParams())
+    assert checks["fault"].isna().all()
+    assert checks["boxes_outside"].tolist() == [0, 0]
+    assert checks["bits"].tolist() == [12, 12]
+    (tmp_path / "prepared").mkdir()
+    facts = standardise_films(films, tmp_path / "source", tmp_path / "prepared", 64, 1)
+    assert facts[["shown_width", "shown_height"]].iloc[0].tolist() == [100, 100]
+    assert facts["stretch_down"].tolist() == [2, 1]
+    assert _fitted_boxes(films.join(facts), 100)[0] == "[[10.0, 40.0, 80.0, 60.0]]"
+    squares_written = np.load(tmp_path / "prepared" / PIXELS)
+    assert squares_written[0].max() == 63  # 1023 of 4095, of 255, but for the mean over the last pixels

@@ -43,6 +43,7 @@ KEPT_COLUMNS = (
     "boxes",  # in pixels of the prepared square
     "shown_width",  # pixels of the decoded film, EXIF applied, before it was fitted into the square
     "shown_height",
+    "depth",  # bits of pictures of 16 bits that do not say theirs; null for other films
     "source",
 )
 

@@ -19,6 +19,7 @@ from osteon.films.reading.film import Film, span_of, with_square_pixels
 PILLOW_FORMATS = ("JPEG", "PNG", "TIFF", "GIF", "BMP", "WEBP", "JPEG2000")
 WHITE_IS_ZERO = 0  # TIFF's PhotometricInterpretation
 SIGNED = 1 << 15  # what is added to signed values that are saved as unsigned ones
+LARGEST = 100_000_000  # pixels of a picture that is decoded before max_megapixels is known
 PREVIEW = 0.5  # a picture at most this wide is a preview of the first one of its file
 
 # The limit is ours to check (max_megapixels), with a reason instead of a warning.
@@ -131,7 +132,7 @@ def untagged_values(data: bytes) -> NDArray[np.uint16] | None:
 
     """
     with open_picture(data) as picture:
-        if not _may_be_untagged(picture):
+        if not _may_be_untagged(picture) or picture.width * picture.height > LARGEST:
             return None
         with reading_picture("truncated or damaged"):
             picture.load()

@@ -69,10 +69,10 @@ class PackageInfo(BaseModel):
     prevalence: share of positive films it was trained among; its probabilities are meant for films with that share.
     map_learnt: boxes taught its networks where the finding is. calibration, points, threshold: from out-of-fold
     scores of models like it. epochs: of each network. regions: those of the films it was trained on, where known.
-    limits: what a film must be. max_ood_distance: distance
-    (inference/out_of_distribution.py) above which a film is unlike the training films;
-    None: no network knows. parity: of the exported networks; None: there are none. files: name → SHA-256 of all
-    others in the package.
+    limits: what a film must be. max_ood_distance: distance (inference/out_of_distribution.py) above which a film is
+    unlike the training films; None: no network knows. parity: of the exported networks; None: there are none.
+    files: name → SHA-256 of all others in the package. depth: bits with which pictures of 16 bits that do not say
+    theirs are read, as those of the training films; None: there were none, and each is read as it shows itself.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -103,6 +103,7 @@ class PackageInfo(BaseModel):
     max_ood_distance: float | None
     parity: Parity | None
     files: dict[str, str]
+    depth: int | None = None
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ class Package:
         accepted = np.ones(count, bool)
         for number, data in enumerate(files):
             try:
-                film = decode(data, max_megapixels=self.info.limits.max_megapixels, colour=True)
+                film = decode(data, max_megapixels=self.info.limits.max_megapixels, colour=True, depth=self.info.depth)
                 self.info.limits.check(film)
             except UnreadableFilmError as error:
                 warnings[number], accepted[number] = [str(error)], False
