@@ -1,17 +1,19 @@
 """Words that name a film's class: data.classes says which."""
 
+from functools import lru_cache
+
 from osteon.folding import class_word
 from osteon.params import ClassNames
 
 
 def label_of(word: object, classes: ClassNames) -> int | None:
     """1, 0, or None for a word that names neither class, compared as osteon.folding.class_word says."""
-    text = class_word(word)
-    if text in {class_word(name) for name in classes.fractured}:
-        return 1
-    if text in {class_word(name) for name in classes.not_fractured}:
-        return 0
-    return None
+    return _labels(tuple(classes.fractured), tuple(classes.not_fractured)).get(class_word(word))
+
+
+@lru_cache(maxsize=8)
+def _labels(fractured: tuple[str, ...], not_fractured: tuple[str, ...]) -> dict[str, int]:
+    return {class_word(word): 0 for word in not_fractured} | {class_word(word): 1 for word in fractured}
 
 
 def no_class(word: object, where: str) -> str:

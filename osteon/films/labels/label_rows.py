@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 _PICTURE = re.compile(
     r"\.(jpe?g|jpe|jfif|png|tiff?|gif|bmp|webp|jp2|j2k|hei[cf]|dcm|dicom|ima|nii|nii\.gz|mha|raw)$", re.IGNORECASE
 )
-_UID = re.compile(r"[0-9]+(\.[0-9]+){3,}")
+_UID = re.compile(r"[0-9]+(\.[0-9]+){2,}")
 
 
 def _nfc(path: str) -> str:
@@ -62,7 +62,7 @@ class _Entry(NamedTuple):
     table: PurePosixPath  # below the folder of all films
     name: str  # empty where the cell is
     lines: list[int]
-    rows: list[dict[str, object]]
+    said: dict[str, frozenset[str]]  # the different texts of its rows by what they are about; no label is ''
     films: list[int]
     doubt: str | None  # about all its films
     ids: dict[str, str | None]  # of patient and study, as osteon.films.id_columns names them
@@ -130,7 +130,7 @@ def with_labels(films: pd.DataFrame, tables: Sequence[LabelTable], root: Path, p
     lost = [entry for entry in entries if not entry.films]
     log.info(
         "%s: %d of %d films have a row; %d rows name no film",
-        *(shown, len(of_film), len(films), sum(len(entry.rows) for entry in lost)),
+        *(shown, len(of_film), len(films), sum(len(entry.lines) for entry in lost)),
     )
     if params.label_unit == "study":
         _warn_of_positive_studies(entries, params)
@@ -143,6 +143,7 @@ def _entries(table: LabelTable, names: "_FilmNames", root: Path, params: DataPar
     shown = PurePosixPath(table.path.relative_to(root) if inside else table.path.name)
     folder = names.folder_with_films(shown.parent)
     taken = id_columns(table.rows, shown.as_posix(), params.columns)
+    abouts = {key: getattr(params.columns, key) for key in ("label", "fracture_type", "region", "view")}
     rows: dict[str, list[tuple[int, dict[str, object]]]] = defaultdict(list)
     columns = [str(column) for column in table.rows]
     for line, *cells in table.rows.itertuples(name=None):
@@ -151,52 +152,53 @@ def _entries(table: LabelTable, names: "_FilmNames", root: Path, params: DataPar
         rows[name if isinstance(name, str) else f"\0{line}"].append((int(line), row))  # each empty cell for itself
     for name, numbered in rows.items():
         lines, cells = [line for line, _ in numbered], [row for _, row in numbered]
+        said = {key: _texts(row.get(column) for row in cells) for key, column in abouts.items()}
+        if any(not isinstance(row[params.columns.label], str) for row in cells):
+            said["label"] |= {""}
         named = not name.startswith("\0")
         films, doubt = names.fitting(name, folder, shown.parent, params) if named else ([], None)
         doubt = f"{shown}, line {lines[0]}, {doubt}" if doubt else None
         ids = agreed_ids(cells, taken) if doubt is None else dict.fromkeys(taken)
-        yield _Entry(shown, name if named else "", lines, cells, films, doubt, ids)
+        yield _Entry(shown, name if named else "", lines, said, films, doubt, ids)
 
 
 def _facts(entries: list[_Entry], tables: str, params: DataParams) -> dict[str, object]:
     """Label, fracture type, region, view and doubt of one film."""
-    columns = params.columns
     facts: dict[str, object] = dict.fromkeys(("label", "fracture_type", "region", "view", "doubt"))
     for key in {key: None for entry in entries for key in entry.ids}:
-        facts[key] = _only([entry.ids.get(key) for entry in entries])
+        facts[key] = _only(_texts(entry.ids.get(key) for entry in entries))
     if not entries:
         return facts | {"doubt": f"not in {tables}"}
-    rows = [row for entry in entries for row in entry.rows]
-    words = sorted({word if isinstance(word := row[columns.label], str) else "" for row in rows})
+    words = sorted(frozenset().union(*(entry.said["label"] for entry in entries)))
     labels = {label_of(word, params.classes) for word in words}
     doubts = list(dict.fromkeys(entry.doubt for entry in entries if entry.doubt))
     if len(labels) > 1:
         doubts.append(f"{tables} gives it more than one label: {', '.join(word or 'none' for word in words)}")
     elif None in labels and words[0]:
-        doubts.append(no_class(words[0], f"{tables}: {columns.label}"))
+        doubts.append(no_class(words[0], f"{tables}: {params.columns.label}"))
     elif None in labels:
-        doubts.append(f"{entries[0].place}: {columns.label} is empty")
+        doubts.append(f"{entries[0].place}: {params.columns.label} is empty")
     if doubts:
         return facts | {"doubt": "; ".join(doubts)}
-    label = labels.pop()
-    return facts | {
-        "label": label,
-        "fracture_type": _only(row.get(columns.fracture_type) for row in rows) if label else None,
-        "region": _only(row.get(columns.region) for row in rows),
-        "view": _only(row.get(columns.view) for row in rows),
-    }
+    facts["label"] = label = labels.pop()
+    for key in ("fracture_type", "region", "view") if label else ("region", "view"):
+        facts[key] = _only(frozenset().union(*(entry.said[key] for entry in entries)))
+    return facts
 
 
-def _only(values: Iterable[object]) -> str | None:
+def _texts(values: Iterable[object]) -> frozenset[str]:
+    return frozenset(text for text in values if isinstance(text, str))
+
+
+def _only(texts: frozenset[str]) -> str | None:
     """What a film's rows say; None where they say nothing or not the same."""
-    different = {text for text in values if isinstance(text, str)}
-    return different.pop() if len(different) == 1 else None
+    return next(iter(texts)) if len(texts) == 1 else None
 
 
 def _lost(entry: _Entry, names: "_FilmNames", params: DataParams) -> dict[str, object]:
     """The row of an entry that fits no film. Its path never leaves the folder, and no id is taken for a path."""
     name = _cleaned(entry.name)
-    if not name or params.label_unit == "study" or names.is_an_id(name):
+    if not entry.name or params.label_unit == "study" or names.is_an_id(name):
         name = f"line {entry.lines[0]} of {entry.table.name}"
     parts = [part for part in name.split("/") if part not in ("", "..") and not part.endswith(":")]
     path = entry.table.parent.joinpath(*parts).as_posix()
@@ -208,7 +210,7 @@ def _lost(entry: _Entry, names: "_FilmNames", params: DataParams) -> dict[str, o
 
 def _nothing_fits(entries: list[_Entry], names: "_FilmNames") -> str:
     entry = next((entry for entry in entries if entry.name), entries[0])
-    called = "an id" if names.is_an_id(_cleaned(entry.name)) else repr(entry.name)
+    called = "an id" if names.is_an_id(_cleaned(entry.name)) else f"'{entry.name}'"
     return (
         f"{entry.table}: none of its rows names a film of this folder; line {entry.lines[0]} names {called}, the first "
         f"film is {names.paths[0]!r}. Write paths below the folder, file names or SOPInstanceUIDs, or name the right "
@@ -220,7 +222,7 @@ def _warn_of_positive_studies(entries: list[_Entry], params: DataParams) -> None
     positive = [
         len(entry.films)
         for entry in entries
-        if len(entry.films) > 1 and {label_of(row[params.columns.label], params.classes) for row in entry.rows} == {1}
+        if len(entry.films) > 1 and {label_of(word, params.classes) for word in entry.said["label"]} == {1}
     ]
     if positive:
         log.warning(
@@ -252,6 +254,7 @@ class _FilmNames:
                 self._folders[folder].append(film)
         self._by_path: dict[int, dict[str, list[int]]] = {}
         self._by_end: dict[tuple[int, int], dict[str, list[int]]] = {}
+        self._by_folder: dict[tuple[int, int], dict[str, list[PurePosixPath]]] = {}
 
     def folder_with_films(self, folder: PurePosixPath) -> PurePosixPath:
         """The folder, or the nearest above it that has films."""
@@ -310,18 +313,21 @@ class _FilmNames:
 
     def _in_folders(self, name: str, folder: PurePosixPath) -> tuple[list[int], str | None]:
         """The films of the folder that a row names by the end of its path."""
-        for same in (_nfc, folded):
-            end = tuple(same(name).strip("/").split("/"))
-            fitting = [
-                place
-                for place in self._folders
-                if place.is_relative_to(folder) and tuple(map(same, place.parts[-len(end) :])) == end
-            ]
-            if fitting:
-                films = sorted({film for place in fitting for film in self._folders[place]})
-                places = ", ".join(place.as_posix() for place in fitting[:3])
-                doubt = f"{name!r} fits {len(fitting)} folders ({places}, …): name it by its path"
-                return films, None if len(fitting) == 1 else doubt
+        for look in (0, 1):
+            end = _LOOKS[look](name).strip("/")
+            count = end.count("/") + 1
+            if (look, count) not in self._by_folder:
+                places = [place for place in self._folders if len(place.parts) >= count]
+                keys = (_LOOKS[look]("/".join(place.parts[-count:])) for place in places)
+                self._by_folder[look, count] = {
+                    key: [places[number] for number in numbers] for key, numbers in _gathered(keys).items()
+                }
+            places = [place for place in self._by_folder[look, count].get(end, []) if place.is_relative_to(folder)]
+            if places:
+                films = sorted({film for place in places for film in self._folders[place]})
+                named = ", ".join(place.as_posix() for place in places[:3]) + ", …" * (len(places) > 3)
+                doubt = f"{name!r} fits {len(places)} folders ({named}): name it by its path"
+                return films, None if len(places) == 1 else doubt
         return [], None
 
     def _paths_as(self, look: int) -> dict[str, list[int]]:

@@ -4,7 +4,6 @@ Encoding, separator and the header's line are found, not given. What cannot be r
 the line and what was expected; a table is never repaired.
 """
 
-import codecs
 import csv
 import difflib
 import io
@@ -15,24 +14,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
-from charset_normalizer import from_bytes
 
 from osteon.errors import OsteonError
+from osteon.films.labels.table_encoding import Decoded, decoded
 from osteon.folding import folded
 
 log = logging.getLogger(__name__)
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 HEADER_WITHIN = 20  # lines with text; titles and comments may stand above the header
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is the beginning of this one
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
-# What spreadsheets of Europe and the Americas write where it is not Unicode.
-_CODE_PAGES = ("cp1252", "cp1254", "cp1250", "cp1251", "cp1253", "cp1257", "mac_roman", "cp850", "cp857", "cp437")
 _NO_TEXT = (
     (b"PK\x03\x04", "a workbook (.xlsx, .ods) or another zip"),
     (b"\xd0\xcf\x11\xe0", "a workbook of an old Excel (.xls)"),
@@ -81,7 +71,7 @@ def read_table(
         OsteonError: missing, no text, without a needed column, or with a row that does not fit the header.
 
     """
-    text, encoding = _decoded(path, {*needed, *optional, *known_words})
+    text, encoding, certain = _text_of(path, {*needed, *optional, *known_words})
     first_line, separator = 1, None
     declared = re.match(r"sep=(.)[ \t]*(?:\r\n|\r|\n)", text, re.IGNORECASE)  # Excel's own
     if declared:
@@ -115,8 +105,9 @@ def read_table(
     frame = frame.drop(columns=[name for name in unnamed if frame[name].isna().all()])
     where = f", header in line {header.line + first_line - 1}" if header.line + first_line > 2 else ""
     log.info(
-        "%s: %s, separated by %s%s; %d rows; columns %s",
-        *(path, encoding, _name_of(separator), where, len(frame), ", ".join(frame.columns)),
+        "%s: %s%s, separated by %s%s; %d rows; columns %s",
+        *(path, encoding, "" if certain else " (a guess: if letters are wrong, save it as UTF-8)"),
+        *(_name_of(separator), where, len(frame), ", ".join(frame.columns)),
     )
     return LabelTable(path, frame, encoding, separator)
 
@@ -229,8 +220,7 @@ def _name_of(separator: str) -> str:
     return SEPARATORS.get(separator, repr(separator))
 
 
-def _decoded(path: Path, words: set[str]) -> tuple[str, str]:
-    """Text and encoding of a file."""
+def _text_of(path: Path, known_words: Iterable[str]) -> Decoded:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -240,41 +230,9 @@ def _decoded(path: Path, words: set[str]) -> tuple[str, str]:
     for beginning, kind in _NO_TEXT:
         if data.startswith(beginning):
             raise OsteonError(f"{path}: not a table of text but {kind}; open it and save it as CSV (UTF-8)")
-    text, encoding = _text_of(data, words)
-    if encoding is None or "\0" in text:
+    read = decoded(data, known_words)
+    if read is None or "\0" in read.text:
         raise OsteonError(f"{path}: not a table: it is no text in any encoding known; save it as CSV (UTF-8)")
-    if re.match(r"\s*<(!doctype|html|table|\?xml)", text, re.IGNORECASE):
+    if re.match(r"\s*<(!doctype|html|table|\?xml)", read.text, re.IGNORECASE):
         raise OsteonError(f"{path}: not a table of text but a page of HTML or XML; open it and save it as CSV (UTF-8)")
-    return text, encoding
-
-
-def _text_of(data: bytes, words: set[str]) -> tuple[str, str | None]:
-    certain = [encoding for mark, encoding in _MARKS if data.startswith(mark)][:1]
-    if not certain and b"\0" in data:  # UTF-16 without a mark: every other byte of ASCII is 0
-        certain = ["utf-16-le" if data[1::2].count(0) > data[::2].count(0) else "utf-16-be"]
-    for encoding in certain or ["utf-8"]:
-        try:
-            return data.decode(encoding), encoding
-        except UnicodeDecodeError:
-            continue
-    return ("", None) if certain else _of_code_page(data, words)
-
-
-def _of_code_page(data: bytes, words: set[str]) -> tuple[str, str | None]:
-    """Text in the encoding in which most of the known words are there; of several, what charset-normalizer says."""
-    # Few words of a table are beyond ASCII, and only those tell: the detector gets each of them once.
-    telling = b" ".join(dict.fromkeys(re.findall(rb"[^\s,;|\"]*[\x80-\xff][^\s,;|\"]*", data)))
-    usual = [match.encoding for match in from_bytes(telling, cp_isolation=list(_CODE_PAGES))]
-    others = [match.encoding for match in from_bytes(telling)]
-    beyond_ascii = {folded(word) for word in words if not word.isascii()}
-    best, most = ("", None), -1
-    for encoding in dict.fromkeys([*usual, *others, *(_CODE_PAGES if usual else ())]):
-        try:
-            text = data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        cells = {folded(cell) for cell in re.split(r"[,;|\t\r\n\"]+", text)}
-        count = len(beyond_ascii & {part for cell in cells for part in (cell, cell.rpartition("/")[2])})
-        if count > most:
-            best, most = (text, encoding), count
-    return best
+    return read

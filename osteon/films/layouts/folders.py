@@ -4,6 +4,8 @@ data.classes says which class means fractured, never the alphabet: a popular set
 'fractured' and 'not fractured', and models trained on it by alphabetical order answer backwards.
 """
 
+import logging
+from collections import Counter
 from pathlib import Path, PurePath
 
 import pandas as pd
@@ -12,6 +14,8 @@ from osteon.errors import OsteonError
 from osteon.films.film_files import film_files
 from osteon.films.labels.class_labels import label_of, no_class
 from osteon.params import DataParams
+
+log = logging.getLogger(__name__)
 
 SPLITS = {
     "train": "train",
@@ -30,24 +34,39 @@ def split_of(path: PurePath) -> str | None:
 
 
 def read(root: Path, params: DataParams) -> pd.DataFrame:
-    """One row a film; the class is the nearest folder above it that names one."""
+    """One row a film; the class is that of the folders above it that name one, if they name the same."""
     rows = []
+    unknown: Counter[str] = Counter()
     for path in film_files(root):
         folders = path.parts[:-1]
-        labels = [label for label in (label_of(folder, params.classes) for folder in folders) if label is not None]
+        named = {folder: label for folder in folders if (label := label_of(folder, params.classes)) is not None}
+        labels = set(named.values())
+        doubt = None
+        if not labels:
+            doubt = no_class("/".join(folders), "folder")
+            unknown[next((folder for folder in reversed(folders) if folder.casefold() not in SPLITS), "")] += 1
+        elif len(labels) > 1:
+            doubt = f"folders {' and '.join(map(repr, named))} name both classes; move the film, or rename one of them"
         rows.append(
             {
                 "film_id": path.as_posix(),
                 "path": path.as_posix(),
-                "label": labels[-1] if labels else None,
+                "label": labels.pop() if len(labels) == 1 else None,
                 "finding": "fractured",
                 "given_split": split_of(path),
-                "doubt": None if labels else no_class("/".join(folders), "folder"),
+                "doubt": doubt,
             }
         )
-    if rows and all(row["label"] is None for row in rows):
+    if rows and unknown.total() == len(rows):
         seen = sorted({Path(str(row["path"])).parent.as_posix() for row in rows})
         raise OsteonError(
             f"{root}: no folder is a class; found {', '.join(seen[:8])}. Name the class folders in data.classes"
+        )
+    if unknown:
+        log.warning(
+            "%d of %d films are in folders that name no class: %s. Write each name that is a class into "
+            "data.classes.fractured or data.classes.not_fractured",
+            *(unknown.total(), len(rows)),
+            ", ".join(f"{folder!r} ({count})" for folder, count in unknown.most_common(8)),
         )
     return pd.DataFrame(rows)
