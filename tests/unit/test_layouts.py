@@ -320,6 +320,94 @@ def test_our_own_layout(tmp_path: Path, kind: str) -> None:
     assert films["stray.png"]["doubt"] == "not in the manifest"
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    "written", ["./x/ü.png", "x\\ü.png", ".\\x\\ü.png", "x//ü.png", "y/../x/ü.png", " x/ü.png", "X/U\u0308.PNG"]
+)
+def test_a_path_is_found_however_it_is_written(tmp_path: Path, kind: str, written: str) -> None:
+    write(tmp_path / "x" / "ü.png", PNG)
+    table = pd.DataFrame({"path": [written], "label": ["1"]})
+    table.to_csv(tmp_path / "manifest.csv", index=False) if kind == "csv" else table.to_parquet(
+        tmp_path / "manifest.parquet"
+    )
+    films = by_id(tmp_path, "manifest")
+    assert {key: (row["path"], row["label"], row["doubt"]) for key, row in films.items()} == {
+        "x/ü.png": ("x/ü.png", 1, None)
+    }
+
+
+def test_a_name_with_a_backslash_is_a_name(tmp_path: Path) -> None:
+    write(tmp_path / "a\\b.png", PNG)
+    write(tmp_path / "manifest.csv", b"path,label\na\\b.png,1\n")
+    assert [row["path"] for row in by_id(tmp_path, "manifest").values()] == ["a\\b.png"]
+
+
+def test_two_films_that_differ_by_case_are_not_guessed_between(tmp_path: Path) -> None:
+    write(tmp_path / "a.png", PNG)
+    write(tmp_path / "A.png", PNG)
+    write(tmp_path / "manifest.csv", b"path,label\na.PNG,1\n")
+    films = by_id(tmp_path, "manifest")
+    assert {key: row["doubt"] for key, row in films.items()} == {
+        "a.PNG": None,  # validate says that the file is missing
+        "a.png": "not in the manifest",
+        "A.png": "not in the manifest",
+    }
+
+
+@pytest.mark.parametrize(
+    ("written", "reason"),
+    [
+        ("/elsewhere/a.png", "/elsewhere/a.png is absolute; write the film's path below data.root, and move or link"),
+        ("C:\\films\\a.png", "C:/films/a.png is absolute; write the film's path below"),
+        ("\\\\server\\share\\a.png", "//server/share/a.png is absolute; write the film's path below"),
+        ("~/a.png", "~/a.png is absolute; write"),
+        ("../a.png", "../a.png leads out of data.root; move or link the film into it"),
+        ("x/../../a.png", "../a.png leads out of data.root"),
+        ("..\\a.png", "../a.png leads out of data.root"),
+        ("..", ".. leads out of data.root"),
+        ("", "no path"),
+        (".", "no path"),
+    ],
+)
+def test_a_path_out_of_the_folder_is_refused_with_its_line(tmp_path: Path, written: str, reason: str) -> None:
+    write(tmp_path / "a.png", PNG)
+    pd.DataFrame({"path": ["a.png", written], "label": ["1", "0"]}).to_csv(tmp_path / "manifest.csv", index=False)
+    with pytest.raises(OsteonError) as error:
+        by_id(tmp_path, "manifest")
+    assert f"manifest.csv, line 3: {reason}" in str(error.value)
+
+
+def test_an_absolute_path_into_the_folder_is_refused_with_what_to_write(tmp_path: Path) -> None:
+    folder, link = tmp_path / "films", tmp_path / "link"
+    write(folder / "x" / "a.png", PNG)
+    link.symlink_to(folder)
+    lines = "".join(f"{folder}/x/a.png,1\n" for _ in range(5))
+    write(folder / "manifest.csv", f"path,label\n{lines}".encode())
+    for root in (folder, link):
+        with pytest.raises(OsteonError) as error:
+            by_id(root, "manifest")
+        assert "line 2: " in str(error.value)
+        assert "is absolute; paths are below data.root: write x/a.png; line 3: " in str(error.value)
+        assert str(error.value).endswith("; and 2 more")
+
+
+def test_rows_of_one_film_are_one_film_or_a_doubt(tmp_path: Path) -> None:
+    for name in "abc":
+        write(tmp_path / f"{name}.png", PNG)
+    write(
+        tmp_path / "manifest.csv",
+        b"path,label,patient_id,region\na.png,1,p,\n./a.png,fractured,p,wrist\n"
+        b"b.png,1,p,\n.\\b.png,0,q,\nb.png,1,,\nc.png,0,,\nc.png,unsure,,\n",
+    )
+    films = by_id(tmp_path, "manifest")
+    assert list(films) == ["a.png", "b.png", "c.png"]
+    assert (films["a.png"]["label"], films["a.png"]["region"], films["a.png"]["doubt"]) == (1, "wrist", None)
+    assert films["a.png"]["patient_id"] == ids("p", "")[0]
+    assert films["b.png"]["label"] is films["b.png"]["patient_id"] is None
+    assert films["b.png"]["doubt"] == "the manifest names it in lines 4, 5, 6, with different label, patient_id"
+    assert "'unsure' is neither" in str(films["c.png"]["doubt"])
+
+
 def test_numbers_in_a_manifest_stay_text(tmp_path: Path) -> None:
     """Patient 007 is not patient 7."""
     write(tmp_path / "manifest.csv", b"path,label,patient_id\na.png,1,007\nb.png,0,7\n")

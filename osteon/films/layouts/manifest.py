@@ -14,22 +14,27 @@ from osteon.films.id_columns import id_columns
 from osteon.films.labels.class_labels import label_of, no_class
 from osteon.films.labels.label_table import read_table
 from osteon.films.manifest import LAYOUT_COLUMNS
+from osteon.films.manifest_paths import films_once, paths_below
 from osteon.params import DataParams
 
 
 def read(root: Path, params: DataParams) -> pd.DataFrame:
     """One row a row of the manifest, and one for each film that it does not name."""
-    if (root / "manifest.parquet").exists():
-        rows = pd.read_parquet(root / "manifest.parquet")
+    name = "manifest.parquet" if (root / "manifest.parquet").exists() else "manifest.csv"
+    if name == "manifest.parquet":
+        rows = pd.read_parquet(root / name)
         missing = [column for column in ("path", "label") if column not in rows]
         if missing:
-            raise OsteonError(f"{root / 'manifest.parquet'}: no column {', '.join(missing)}")
+            raise OsteonError(f"{root / name}: no column {', '.join(missing)}")
+        rows.index = pd.RangeIndex(1, len(rows) + 1)
     else:
-        rows = read_table(root / "manifest.csv", ("path", "label"), sorted(LAYOUT_COLUMNS)).rows.reset_index(drop=True)
+        rows = read_table(root / name, ("path", "label"), sorted(LAYOUT_COLUMNS)).rows
     ids = id_columns(rows, "the manifest", params.columns)
     rows = rows.drop(columns=[key for key, column in ids.items() if key in rows and key != column])
     rows = rows.rename(columns={column: key for key, column in ids.items()})
     rows = rows[[column for column in rows if column in LAYOUT_COLUMNS]].copy()
+    films = [path.as_posix() for path in film_files(root)]
+    rows["path"] = paths_below(rows["path"], films, root, name)
     rows["film_id"] = rows["film_id"].fillna(rows["path"]) if "film_id" in rows else rows["path"]
     rows["finding"] = rows["finding"].fillna("fractured") if "finding" in rows else "fractured"
     if "hardware" in rows:
@@ -41,8 +46,9 @@ def read(root: Path, params: DataParams) -> pd.DataFrame:
     rows["label"] = pd.array(labels, dtype="Int8")
     doubts = [None if label is not None else no_class(word, "label") for word, label in zip(words, labels, strict=True)]
     rows["doubt"] = pd.array(doubts, dtype="string")
+    rows = films_once(rows)
 
     named = set(rows["path"])
-    extra = [name for path in film_files(root) if (name := path.as_posix()) not in named]
+    extra = [film for film in films if film not in named]
     strays = pd.DataFrame({"film_id": extra, "path": extra, "doubt": "not in the manifest"})
     return pd.concat([rows, strays], ignore_index=True) if extra else rows
