@@ -11,14 +11,14 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pydicom import Dataset, dcmread
-from pydicom.multival import MultiValue
-from pydicom.sequence import Sequence
 
 from osteon.errors import UnreadableFilmError
+from osteon.films.reading import radiograph_tags
 from osteon.films.reading.dicom_pixels import is_dicom, reading_dicom
+from osteon.films.reading.dicom_values import texts, values
 
 # Region → how it is spelled: the standard's BodyPartExamined (PS3.16, annex L), English, German, Spanish and Latin.
 # In lower case, accents and dots left out; a plural in -s is found too.
@@ -89,30 +89,31 @@ def read_tags(data: bytes) -> FilmTags:
         return FilmTags()
     try:
         with reading_dicom("damaged DICOM"):
-            dataset = dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=list(TAGS))
+            dataset = dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=[*TAGS, *radiograph_tags.TAGS])
     except UnreadableFilmError as error:
         return FilmTags(doubt=str(error))
-    burned_in = "yes" in (text.strip().casefold() for text in _texts(dataset, "BurnedInAnnotation"))
-    return FilmTags(_region(dataset), _view(dataset), _pixel_spacing(dataset), BURNED_IN if burned_in else None)
+    burned_in = "yes" in (text.strip().casefold() for text in texts(dataset, "BurnedInAnnotation"))
+    doubts = radiograph_tags.no_radiograph(dataset) + ([BURNED_IN] if burned_in else [])
+    return FilmTags(_region(dataset), _view(dataset), _pixel_spacing(dataset), "; ".join(doubts) or None)
 
 
 def _region(dataset: Dataset) -> str | None:
     """The first text that names one region; one that names two says nothing of this film."""
     spoken = [
-        *_texts(dataset, "BodyPartExamined"),
+        *texts(dataset, "BodyPartExamined"),
         *_meanings(dataset, "AnatomicRegionSequence"),
-        *(text for tag in ("SeriesDescription", "ProtocolName", "StudyDescription") for text in _texts(dataset, tag)),
+        *(text for tag in ("SeriesDescription", "ProtocolName", "StudyDescription") for text in texts(dataset, tag)),
     ]
     return _first(word_in(text, "region") for text in spoken)
 
 
 def _view(dataset: Dataset) -> str | None:
     """As the region, but a study's description is of all its films."""
-    positions = _texts(dataset, "ViewPosition")
+    positions = texts(dataset, "ViewPosition")
     spoken = [
         *positions,
         *_meanings(dataset, "ViewCodeSequence"),
-        *(text for tag in ("SeriesDescription", "ProtocolName") for text in _texts(dataset, tag)),
+        *(text for tag in ("SeriesDescription", "ProtocolName") for text in texts(dataset, tag)),
     ]
     codes = (VIEW_CODES.get(text.strip().upper()) for text in positions)
     return _first([*codes, *(word_in(text, "view") for text in spoken)])
@@ -147,7 +148,7 @@ def _pixel_spacing(dataset: Dataset) -> str | None:
     """PixelSpacing, else ImagerPixelSpacing, which is not corrected for magnification, as JSON [row, column], mm."""
     for tag in (CALIBRATED, AT_THE_DETECTOR):
         try:
-            spacing = [float(text) for text in _texts(dataset, tag)]
+            spacing = [float(text) for text in texts(dataset, tag)]
         except ValueError:
             continue
         if len(spacing) == 2 and all(math.isfinite(step) and step > 0 for step in spacing):
@@ -157,18 +158,4 @@ def _pixel_spacing(dataset: Dataset) -> str | None:
 
 def _meanings(dataset: Dataset, tag: str) -> list[str]:
     """What the codes of a sequence are called."""
-    return [text for item in _values(dataset, tag) for text in _texts(item, "CodeMeaning")]
-
-
-def _texts(dataset: Dataset, tag: str) -> list[str]:
-    return [str(value) for value in _values(dataset, tag)]
-
-
-def _values(dataset: Dataset, tag: str) -> list[Any]:
-    """A tag's values; none where they make no sense, so that one bad tag does not hide the others."""
-    try:
-        with reading_dicom("damaged tag"):
-            value = dataset.get(tag)
-            return list(value) if isinstance(value, MultiValue | Sequence) else [] if value is None else [value]
-    except UnreadableFilmError:
-        return []
+    return [text for item in values(dataset, tag) for text in texts(item, "CodeMeaning")]
