@@ -225,6 +225,7 @@ def test_films_that_say_nothing_about_types_are_rows_of_zeros() -> None:
     np.testing.assert_array_equal(result, [[0, 1], [1, 0], [0, 0], [0, 0], [0, 0], [0, 0]])
     assert result.dtype == np.float32
     assert type_targets(films, ()).shape == (6, 0)
+    assert type_targets(films, ()).dtype == np.float32
 
 
 def test_the_types_to_learn_are_in_order_and_frequent_enough(caplog: pytest.LogCaptureFixture) -> None:

@@ -10,12 +10,16 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
+from sklearn.metrics import roc_auc_score
 
-from components.promotion.decision import Decision, Evidence, Rule, Scored, decide
+from components.promotion.decision import Decision, Evidence, Rule, Scored, decide, signed
 from components.promotion.policy import Policy, read_policy
 from osteon.errors import OsteonError
 from osteon.films.known_patients import KnownPatients
 from osteon.statistics.auroc import auroc_in_strata
+from osteon.statistics.bootstrap import group_weights
+from osteon.statistics.estimate import UNDEFINED, Estimate, shown
 from osteon.statistics.proportions import mean_share
 
 SHIPPED = Path(__file__).parents[2] / "mlflow" / "promotion.yaml"
@@ -345,6 +349,30 @@ def test_known_patients_are_counted_in_the_decision(policy: Policy) -> None:
     assert leaks.numbers == {"groups_in_both": 0, "films": 200, "films_of_unknown_patients": 0}
 
 
+@pytest.mark.parametrize(
+    ("changes", "reason", "numbers"),
+    [
+        (
+            {"leaks": ["g1", "g2"]},
+            "in both: g1, g2; patients known for 200 of 200 films (100 patients)",
+            {"groups_in_both": 2, "films": 200, "films_of_unknown_patients": 0},
+        ),
+        (
+            {"leaks": None, "patients": None},
+            "nothing is known of it; patients unknown: a patient may be in both. Say who they are "
+            "(data.columns.patient, data.patient_pattern) and run again, or allow it in the policy "
+            "(unknown_patients: allowed)",
+            {"groups_in_both": None, "films": None, "films_of_unknown_patients": None},
+        ),
+    ],
+)
+def test_leaks_and_unknown_patients_are_said_word_by_word(
+    policy: Policy, changes: dict[str, Any], reason: str, numbers: dict[str, float | None]
+) -> None:
+    expected = Rule(rule="leaks", verdict="fail", reason=reason, numbers=numbers)
+    assert rule(decide(scored(), None, evidence(**changes), policy), "leaks") == expected
+
+
 def test_a_policy_without_a_word_on_unknown_patients_refuses_them(tmp_path: Path) -> None:
     text = SHIPPED.read_text(encoding="utf-8")
     assert read_policy(SHIPPED).unknown_patients == "refused"
@@ -359,6 +387,244 @@ def test_what_the_policy_does_not_ask_for_is_said(policy: Policy, name: str) -> 
     decision = decide(scored(), None, evidence(**{name: bad[name]}), policy.model_copy(update={name: False}))
     assert rule(decision, name) == Rule(rule=name, verdict="not applicable", reason="the policy does not ask for it")
     assert decision.promote
+
+
+# ---------------------------------------------------------------- what a rule says, word by word
+
+Said = tuple[str, str, dict[str, float | None]]
+
+
+def said(decision: Decision) -> dict[str, Said]:
+    """What each rule says but `leaks`, whose words are tested beside it."""
+    return {
+        judged.rule: (judged.verdict, judged.reason, judged.numbers)
+        for judged in decision.rules
+        if judged.rule != "leaks"
+    }
+
+
+def paired(candidate: Scored, champion: Scored, policy: Policy) -> Estimate:
+    """Difference of AUROCs with its percentile interval, each by scikit-learn."""
+    labels, groups = candidate.films["label"].to_numpy(), pd.factorize(candidate.films["group"])[0]
+    ours, theirs = candidate.films["score"].to_numpy(), champion.films["score"].to_numpy()
+    weights = group_weights(groups, labels, policy.resamples, policy.seed)
+    drawn = [
+        roc_auc_score(labels, ours, sample_weight=row) - roc_auc_score(labels, theirs, sample_weight=row)
+        for row in weights
+    ]
+    tail = 50 * (1 - policy.confidence)
+    low, high = np.percentile(drawn, [tail, 100 - tail])
+    return Estimate(roc_auc_score(labels, ours) - roc_auc_score(labels, theirs), float(low), float(high))
+
+
+def test_every_rule_gives_its_reason_and_the_numbers_it_judges_by(policy: Policy) -> None:
+    policy = policy.model_copy(update={"resamples": 100, "seed": 3, "confidence": 0.9})
+    candidate, champion = scored(), scored("1", noise=0.4)
+    labels, scores = (candidate.films[name].to_numpy() for name in ("label", "score"))
+    groups = np.arange(200) // 4
+    auroc = auroc_in_strata(labels, scores, groups, np.zeros(200, int), 0.9)
+    shares = [np.mean(scores[(groups == group) & (labels == 1)] >= 0.2) for group in range(50)]
+    sensitivity = mean_share(np.array(shares), 0.9, binary=False)
+    decision = decide(candidate, champion, evidence(), policy)
+    difference = paired(candidate, champion, policy)
+    result = said(decision)
+    numbers = {name: result.pop(name)[2] for name in ("auroc", "sensitivity", "non_inferiority")}
+    assert numbers == {
+        "auroc": {"value": auroc.value, "low": auroc.low, "high": auroc.high, "floor": 0.55},
+        "sensitivity": {
+            "value": sensitivity.value,
+            "low": sensitivity.low,
+            "high": sensitivity.high,
+            "floor": 0.5,
+        },
+        "non_inferiority": pytest.approx(
+            {"value": difference.value, "low": difference.low, "high": difference.high, "films": 200}
+        ),
+    }
+    assert rule(decision, "auroc").reason == f"{shown(auroc)}; its lower end must be 0.55 or more"
+    assert rule(decision, "sensitivity").reason == f"{shown(sensitivity)}; its lower end must be 0.5 or more"
+    assert rule(decision, "non_inferiority").reason == (
+        f"AUROC less that of version 1: {signed(difference)} on 200 films; its lower end must be above −0.02"
+    )
+    assert result == {
+        "scores": ("pass", "200 test films of 50 groups, all answered", {"films": 200}),
+        "subgroup region wrist": (
+            "pass",
+            "sensitivity 0.800 of 30 fractured films; 0.1 or more",
+            {"value": 0.8, "positive": 30, "floor": 0.1},
+        ),
+        "subgroups too small": (
+            "not applicable",
+            "fewer than 10 fractured films, so nothing is known: region knee (9)",
+            {},
+        ),
+        "calibration": ("pass", "error 0.050; 0.2 at most", {"value": 0.05, "most": 0.2}),
+        "robustness": (
+            "pass",
+            "4.0% of the answers flip when exposure +20%; 0.3 at most",
+            {"value": 0.04, "most": 0.3},
+        ),
+        "refused": ("pass", "1.0% of the test films; 0.1 at most", {"value": 0.01, "most": 0.1}),
+        "latency": ("pass", "12.0 ms for one film; 500 at most", {"value": 12, "most": 500}),
+        "lineage": ("pass", "every run and the data's hash are known", {}),
+        "clean": ("pass", "every run was made from a commit, nothing changed beside it", {}),
+        "parity": ("pass", "the same on 200 films", {}),
+    }
+    assert (decision.champion, decision.policy) == ("1", policy)
+
+
+def test_what_is_not_known_is_said_of_every_rule(policy: Policy) -> None:
+    result = said(decide(scored(), None, Evidence(), policy))
+    no_report = ("fail", "no report of this model: run the step evaluate", {})
+    assert {name: result[name] for name in list(result)[3:]} == {
+        "non_inferiority": ("not applicable", "no model is in use yet", {}),
+        "subgroups": no_report,
+        "calibration": no_report,
+        "robustness": no_report,
+        "refused": no_report,
+        "latency": ("fail", "not measured", {"most": 500}),
+        "lineage": ("fail", "nothing is known of it", {}),
+        "clean": ("fail", "no commit is known", {}),
+        "parity": ("not applicable", "a model without a network is not exported", {}),
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "expected"),
+    [
+        ({"lineage": ["a"]}, "lineage", ("fail", "not known: a", {})),
+        ({"lineage": ["a", "b", "c"]}, "lineage", ("fail", "not known: a, b, c", {})),
+        ({"lineage": ["a", "b", "c", "d", "e"]}, "lineage", ("fail", "not known: a, b, c and 2 more", {})),
+        (
+            {"clean": False},
+            "clean",
+            ("fail", "files were changed and not committed when it was made; commit and run again", {}),
+        ),
+        ({"parity": (False, "3 of 200 answers change")}, "parity", ("fail", "3 of 200 answers change", {})),
+        ({"latency": float("inf")}, "latency", ("fail", "not measured", {"most": 500})),
+        ({"latency": 500.0}, "latency", ("pass", "500.0 ms for one film; 500 at most", {"value": 500, "most": 500})),
+        (
+            {"champion_fault": "damaged"},
+            "non_inferiority",
+            ("fail", "the model in use cannot be asked: damaged", {}),
+        ),
+    ],
+)
+def test_what_a_rule_says_of_the_evidence(policy: Policy, changes: dict[str, Any], name: str, expected: Said) -> None:
+    assert said(decide(scored(), None, evidence(**changes), policy))[name] == expected
+
+
+NOT_MEASURED = ("fail", "not measured", {})
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "expected"),
+    [
+        ({"calibration": {"test": {"ece": {"value": "0.05"}}}}, "calibration", ("fail", "not measured", {"most": 0.2})),
+        ({"calibration": {"test": [1]}}, "calibration", ("fail", "not measured", {"most": 0.2})),
+        (
+            {"calibration": {"test": {"ece": {"value": 0}}}},
+            "calibration",
+            ("pass", "error 0.000; 0.2 at most", {"value": 0, "most": 0.2}),
+        ),
+        ({"robustness": None}, "robustness", NOT_MEASURED),
+        ({"robustness": {}}, "robustness", NOT_MEASURED),
+        ({"robustness": {"a": {"share": {"value": 0.1}}, "b": {}}}, "robustness", NOT_MEASURED),
+        (
+            {"robustness": {"turned": {"share": {"value": 0.2}}, "darker": {"share": {"value": 0.1}}}},
+            "robustness",
+            ("pass", "20.0% of the answers flip when turned; 0.3 at most", {"value": 0.2, "most": 0.3}),
+        ),
+        (
+            {"refused": None},
+            "refused",
+            ("not applicable", "a model without a network refuses no film as unlike", {}),
+        ),
+        ({"refused": {}}, "refused", ("fail", "not measured", {"most": 0.1})),
+        ({"subgroups": {"by": {}}}, "subgroups", ("fail", "the report has none", {})),
+        ({"subgroups": {}}, "subgroups", ("fail", "the report has none", {})),
+        (
+            {"subgroups": {"by": {"view": {"lateral": {"positive": 10, "sensitivity": {"value": None}}}}}},
+            "subgroup view lateral",
+            (
+                "fail",
+                "sensitivity unknown of 10 fractured films; 0.1 or more",
+                {"value": None, "positive": 10, "floor": 0.1},
+            ),
+        ),
+        (
+            {"subgroups": {"by": {"view": {"lateral": {"positive": 10, "sensitivity": {"value": 0.1}}}}}},
+            "subgroup view lateral",
+            (
+                "pass",
+                "sensitivity 0.100 of 10 fractured films; 0.1 or more",
+                {"value": 0.1, "positive": 10, "floor": 0.1},
+            ),
+        ),
+        (
+            {"subgroups": {"by": {"view": {"lateral": {}, "frontal": {"positive": 1}}}}},
+            "subgroups too small",
+            (
+                "not applicable",
+                "fewer than 10 fractured films, so nothing is known: view lateral (0), view frontal (1)",
+                {},
+            ),
+        ),
+    ],
+)
+def test_what_a_rule_says_of_the_report(policy: Policy, changes: dict[str, Any], name: str, expected: Said) -> None:
+    assert said(decide(scored(), None, evidence(evaluation=evaluated() | changes), policy))[name] == expected
+
+
+def test_a_subgroup_after_a_small_one_is_judged(policy: Policy) -> None:
+    by = {"region": {"knee": {"positive": 2}, "wrist": {"positive": 30, "sensitivity": {"value": 0.05}}}}
+    result = said(decide(scored(), None, evidence(evaluation=evaluated() | {"subgroups": {"by": by}}), policy))
+    assert result["subgroup region wrist"][0] == "fail"
+    assert result["subgroups too small"][1].endswith(": region knee (2)")
+
+
+def test_with_a_film_a_group_sensitivity_has_the_exact_binomial_interval(policy: Policy) -> None:
+    films = scored().films.assign(group=[f"g{number}" for number in range(200)])
+    decision = decide(dataclasses.replace(scored(), films=films), None, evidence(), policy)
+    kept = int((films["score"][films["label"] == 1] >= 0.2).sum())
+    exact = binomtest(kept, 100).proportion_ci(0.95, method="exact")
+    numbers = rule(decision, "sensitivity").numbers
+    assert (numbers["value"], numbers["low"], numbers["high"]) == pytest.approx(
+        (kept / 100, exact.low, exact.high), abs=1e-6
+    )
+    assert decision.groups == 200
+
+
+def test_what_is_said_where_the_models_cannot_be_compared(policy: Policy) -> None:
+    champion = scored("1")
+    few = dataclasses.replace(champion, films=champion.films.iloc[:99])
+    positive = dataclasses.replace(champion, films=champion.films[champion.films["label"] == 1])
+    infinite = dataclasses.replace(champion, films=champion.films.assign(score=[np.inf, *[0.5] * 199]))
+    cases = {
+        "99 test films that neither was trained on (101 others were); 100 of both classes are needed": few,
+        "100 test films that neither was trained on (100 others were); 100 of both classes are needed": positive,
+    }
+    for reason, model in cases.items():
+        films = len(model.films)
+        expected = ("fail", reason, {"films": films, "needed": 100})
+        assert said(decide(scored(), model, evidence(), policy))["non_inferiority"] == expected
+    assert said(decide(scored(), infinite, evidence(), policy))["non_inferiority"] == (
+        "fail",
+        "the model in use gives scores that are NaN or infinite",
+        {},
+    )
+
+
+def test_a_film_that_is_there_twice_is_compared_with_one_score_of_the_champion(policy: Policy) -> None:
+    champion = scored("1", noise=0.4)
+    twice = dataclasses.replace(champion, films=pd.concat([champion.films, champion.films.assign(score=0.5)]))
+    straight, other = (decide(scored(), each, evidence(), policy) for each in (champion, twice))
+    assert rule(straight, "non_inferiority") == rule(other, "non_inferiority")
+
+
+def test_a_difference_as_text() -> None:
+    assert signed(Estimate(0.0979, -0.0191, 0.1768)) == "+0.098 [−0.019, +0.177]"
+    assert signed(UNDEFINED) == "not defined"
 
 
 # ---------------------------------------------------------------- the policy's file

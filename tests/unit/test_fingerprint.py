@@ -45,6 +45,9 @@ def test_the_backend_decides() -> None:
     other = usual("tensorflow")
     assert other.digest != usual().digest
     assert other.changes(usual()) == "backend changed: jax before, tensorflow now"
+    without = fingerprint(MODULE, {"films": "a"}, {"augmentation": AugmentationParams()})
+    assert without.backend == ""
+    assert usual().changes(without) == "backend changed: none before, jax now"
 
 
 def test_versions_of_libraries_decide(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,6 +71,8 @@ def test_of_many_changes_some_are_named() -> None:
     assert Fingerprint().changes(before) == (
         "code changed: osteon/a.py, osteon/b.py, osteon/c.py and 3 more; backend changed: jax before, none now"
     )
+    three = Fingerprint(code={f"osteon/{name}.py": name for name in "abc"})
+    assert Fingerprint().changes(three) == "code changed: osteon/a.py, osteon/b.py, osteon/c.py"
 
 
 def test_what_was_left_is_read_as_json() -> None:

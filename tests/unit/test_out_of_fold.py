@@ -51,6 +51,7 @@ def test_a_rows_fold_is_the_one_that_holds_it_out() -> None:
     groups = np.array([0, 1, 0, 2, 1, 2])
     splits = list(GroupKFold(3).split(groups, groups, groups))
     folds = fold_of_rows(splits, 6)
+    assert folds.dtype == np.int64
     for fold, (_, heldout) in enumerate(splits):
         assert np.flatnonzero(folds == fold).tolist() == heldout.tolist()
 
@@ -64,3 +65,14 @@ def test_of_too_many_films_whole_groups_are_drawn(most: int) -> None:
     assert set(groups[rows]).isdisjoint(np.delete(groups, rows))
     assert (len(rows) == len(groups)) == (most >= len(groups))
     np.testing.assert_array_equal(rows_of_whole_groups(groups, most, 1), rows)
+
+
+@pytest.mark.parametrize("drawn", range(1, 8))
+def test_groups_are_drawn_in_a_random_order_while_there_is_room_for_the_next(drawn: int) -> None:
+    names, sizes = np.array([1, 2, 3, 4, 5, 7, 8, 9]), np.array([5, 2, 3, 3, 10, 9, 6, 4])
+    groups = np.random.default_rng(0).permutation(np.repeat(names, sizes))
+    order = np.random.default_rng(6).permutation(8)
+    expected = np.flatnonzero([group in names[order][:drawn] for group in groups])
+    ends = np.cumsum(sizes[order])
+    for most in (ends[drawn - 1], ends[drawn] - 1):  # for these, and for all but one of the next
+        assert rows_of_whole_groups(groups, int(most), 6).tolist() == expected.tolist()
