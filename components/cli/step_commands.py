@@ -14,7 +14,7 @@ from osteon.records.retries import Retries
 
 # Gives the lines that --dry-run prints, from the paths that were given and the parameters.
 Preview = Callable[[Mapping[str, Path], Params], list[str]]
-DRY_RUN = "dry_run"
+DRY_RUN, CONTEXT = "dry_run", "context"
 
 
 def add_step(
@@ -50,12 +50,12 @@ def _command(step: Step, *, retries: Retries, preview: Preview | None) -> Callab
 
         params = load_params(paths.pop("params"))
         if preview:
-            dry_run, given = paths.pop(DRY_RUN), {name: path for name, path in paths.items() if path is not None}
+            dry_run, context = paths.pop(DRY_RUN), paths.pop(CONTEXT)
             if dry_run:
-                typer.echo("\n".join(preview(given, params)))
+                typer.echo("\n".join(preview({name: path for name, path in paths.items() if path}, params)))
                 return
-            if missing := [f"--{name}" for name in paths if name not in given]:
-                raise typer.BadParameter("it must be given", param_hint=missing[0])
+            if missing := next((name for name, path in paths.items() if path is None), None):
+                context.fail(f"Missing option '--{missing}'.")
         values = flatten(params)
         paths |= {name: Path(str(values[key])) for name, key in by_param.items()}
         summary = run_step(step, paths, params, retries=retries)
@@ -64,7 +64,7 @@ def _command(step: Step, *, retries: Retries, preview: Preview | None) -> Callab
             raise typer.Exit(code)
 
     options = [_option(name, step, required=preview is None) for name in step.paths if name not in by_param]
-    options += [_dry_run()] if preview else []
+    options += _dry_run() if preview else []
     file = inspect.Parameter("params", inspect.Parameter.KEYWORD_ONLY, annotation=ParamsFile, default=PARAMS_FILE)
     run.__signature__ = inspect.Signature([*options, file])  # type: ignore[attr-defined]
     run.__annotations__ = {option.name: option.annotation for option in (*options, file)}
@@ -72,18 +72,19 @@ def _command(step: Step, *, retries: Retries, preview: Preview | None) -> Callab
     return run
 
 
-def _dry_run() -> inspect.Parameter:
-    return inspect.Parameter(
-        DRY_RUN,
-        inspect.Parameter.KEYWORD_ONLY,
-        annotation=Annotated[bool, typer.Option("--dry-run", help="show what comes of it, and write nothing")],
-        default=False,
-    )
+def _dry_run() -> list[inspect.Parameter]:
+    """The option, and typer's context, by which a missing path is refused as typer does it."""
+    option = Annotated[bool, typer.Option("--dry-run", help="show what comes of it, and write nothing")]
+    return [
+        inspect.Parameter(DRY_RUN, inspect.Parameter.KEYWORD_ONLY, annotation=option, default=False),
+        inspect.Parameter(CONTEXT, inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context),
+    ]
 
 
 def _option(name: str, step: Step, *, required: bool) -> inspect.Parameter:
     mark = step.paths[name]
     text = f"{'writes' if isinstance(mark, Output) else 'reads'}: {mark.help}"
+    text += "" if required or mark.default else " [required]"
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,

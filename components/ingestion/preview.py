@@ -47,7 +47,7 @@ def _patients(rows: pd.DataFrame, params: DataParams) -> Iterator[str]:
     for kind in ("patient", "study"):
         sources = rows[f"{kind}_source"].dropna().value_counts()
         for source, count in sources.items():
-            yield f"  {kind} by {source}: {count:,} films"
+            yield f"  {kind} by {source}: {_many(count)}"
     if known.unknown and (suggestion := suggestion_for(rows, params)):
         yield f"  {suggestion}"
 
@@ -72,7 +72,7 @@ def _pattern(paths: "pd.Series[str]", params: DataParams) -> Iterator[str]:
         return
     groups = patients_by_pattern(paths, params.patient_pattern)
     matching = f"matches {int(groups.notna().sum()):,} of {len(paths):,} films"
-    yield f"{PATTERN} '{params.patient_pattern}': {groups.nunique():,} patients, {matching}"
+    yield f"{PATTERN} '{params.patient_pattern}': groups {groups.nunique():,}, {matching}"
     for number, (patient, films) in enumerate(paths.groupby(groups)):
         if number == SHOWN:
             yield f"  … and {groups.nunique() - SHOWN:,} more"

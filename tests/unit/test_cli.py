@@ -12,6 +12,7 @@ import osteon as library
 from components.steps import PROMOTE, STEPS
 from osteon.params import Params, Section, flatten, section_of
 from tests.command import osteon, python
+from tests.making import encoded, ramp, write
 
 HEAVY = {
     "numpy",
@@ -110,9 +111,29 @@ def test_a_bad_parameter_stops_before_anything_runs(project: Path) -> None:
         assert done.stdout == ""
         assert done.stderr.splitlines() == [
             "error: params.yaml: data.lay_out: unknown key (did you mean layout?); "
-            "allowed: root, layout, classes, label_file, columns, cores",
+            "allowed: root, layout, classes, label_file, label_unit, columns, empty_annotation, missing_annotation, "
+            "patient_pattern, cores",
             "params.yaml: training.epochs = 0: input should be greater than or equal to 1",
         ]
+
+
+def test_a_dry_run_needs_no_path_and_writes_nothing(project: Path) -> None:
+    write(project / "films" / "fractured" / "P1-1.png", encoded(ramp(), "PNG"))
+    pattern = "data: {root: films, layout: folders, patient_pattern: '(P[0-9]+)-'}\n"
+    (project / "params.yaml").write_text(pattern, encoding="utf-8")
+    before = sorted(project.rglob("*"))
+    done = osteon(project, "ingest", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "films 1 · fractured 1 · not fractured 0 · without a label 0",
+        "patients known for 1 of 1 films (1 patient)",
+        "  patient by data.patient_pattern: 1 film",
+        "data.patient_pattern '(P[0-9]+)-': groups 1, matches 1 of 1 films",
+        "  P1: 1 film: fractured/P1-1.png",
+        "  falls out: 0 films",
+        "nothing was written",
+    ]
+    assert sorted(project.rglob("*")) == before
 
 
 def test_a_parameter_file_that_is_not_there(project: Path) -> None:
@@ -137,14 +158,14 @@ def test_a_steps_last_line_is_its_summary_and_its_parameters_come_from_the_file(
         "from components.ingestion.step import IngestSummary\n"
         "def run(step, paths, params, retries):\n"
         "    print(step.name, sorted((name, str(path)) for name, path in paths.items()), params.training.epochs)\n"
-        "    return IngestSummary(films=1200, positive=3, unlabelled=0, unreadable=1)\n"
+        "    return IngestSummary(films=1200, positive=3, unlabelled=0, unreadable=1, patients='unknown')\n"
         "tracking.run_step = run"
     )
     done = patched(project, patch, "ingest", "--source", "a b/ü", "--manifest", "m")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         "ingest [('manifest', 'm'), ('source', 'a b/ü')] 3",
-        "ingest: films 1,200 · positive 3 · unlabelled 0 · unreadable 1",
+        "ingest: films 1,200 · positive 3 · unlabelled 0 · unreadable 1 · patients unknown",
     ]
 
 

@@ -226,7 +226,7 @@ def test_a_dry_run_shows_the_groups_and_writes_nothing(
     lines = preview(class_folders, DataParams(layout="folders", patient_pattern=r"(P\d+)-1-[01]"))
     assert lines[0] == "films 24 · fractured 12 · not fractured 12 · without a label 0"
     assert lines[1] == "patients known for 24 of 24 films (12 patients)"
-    assert r"data.patient_pattern '(P\d+)-1-[01]': 12 patients, matches 24 of 24 films" in lines
+    assert r"data.patient_pattern '(P\d+)-1-[01]': groups 12, matches 24 of 24 films" in lines
     assert "  P00000: 2 films: fractured/P00000-1-1.png, normal/P00000-1-0.png" in lines
     assert lines[-3:] == ["  … and 2 more", "  falls out: 0 films", "nothing was written"]
     lines = preview(class_folders, DataParams(layout="folders", patient_pattern=r"fractured/(P\d+)"))
