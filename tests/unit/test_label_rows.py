@@ -107,6 +107,24 @@ def test_the_folder_of_all_films_may_be_part_of_a_name(tmp_path: Path) -> None:
     assert [found[film][0] for film in films] == [1, None, 0]
 
 
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("D:\\x\\set\\2023\\IM1.png", 1),
+        ("/home/a/Set/2023/IM1", 1),
+        ("/home/a/set/x/2023/IM1.png", None),
+        ("/home/a/2023/IM1.png", None),
+        ("/home/a/set/IM1.png", None),
+        ("/home/a/otherset/2023/IM1.png", None),
+    ],
+)
+def test_a_path_of_another_machine_fits_if_the_folder_of_all_films_is_in_it(
+    tmp_path: Path, name: str, label: int | None
+) -> None:
+    found = labelled(tmp_path / "set", ["2023/IM1.png", "b.png"], {"t.csv": f"{name},yes\nb.png,no\n"})
+    assert found["2023/IM1.png"][0] == label
+
+
 def test_the_same_name_in_two_folders(tmp_path: Path) -> None:
     """What the path says goes before what the name alone would fit."""
     found = labelled(tmp_path, ["2023/IM1.png", "2024/IM1.png", "IM1.png"], {"t.csv": "2024/IM1.png,yes\nIM1.png,no\n"})

@@ -181,6 +181,16 @@ def test_a_table_that_cannot_be_read_says_where_and_why(tmp_path: Path, data: by
     assert str(error.value).startswith(str(path))
 
 
+def test_a_quote_that_swallows_a_long_file(tmp_path: Path) -> None:
+    rows = b"a.png,yes\n" * 20_000
+    with pytest.raises(OsteonError, match="line 3: field larger than field limit"):
+        read_table(write(tmp_path / "t.csv", b'filename,fractured\na.png,yes\n"' + rows), NEEDED)
+    for header in (b'filename, "fractured\n', b'"' + b"swallowed " * 50 + b'\n", x\n'):
+        with pytest.raises(OsteonError, match="no column") as error:
+            read_table(write(tmp_path / "t.csv", header + rows[:1000]), NEEDED)
+        assert len(str(error.value)) < 400 + len(str(tmp_path))
+
+
 def test_a_folder_and_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(OsteonError, match="no such file; the layout needs it"):
         read_table(tmp_path / "t.csv", NEEDED)

@@ -215,6 +215,16 @@ def test_fracatlas_reads_labels_regions_views_and_boxes(tmp_path: Path) -> None:
     assert films["IMG0000009.jpg"]["region"] == "mixed"
 
 
+def test_fracatlas_saved_again_by_a_spreadsheet(tmp_path: Path) -> None:
+    before = by_id(fracatlas(tmp_path), "fracatlas")
+    lines = (tmp_path / "dataset.csv").read_text(encoding="utf-8").splitlines()
+    values = [
+        line.split(",", 1)[0] + ";" + ";".join(f"{value},0" for value in line.split(",")[1:]) for line in lines[1:]
+    ]
+    write(tmp_path / "dataset.csv", "\r\n".join([lines[0].replace(",", ";"), *values]).encode("utf-16"))
+    assert by_id(tmp_path, "fracatlas") == before
+
+
 def test_fracatlas_joins_neighbouring_numbers_of_one_region(tmp_path: Path) -> None:
     films = by_id(fracatlas(tmp_path), "fracatlas")
     studies = {key[7:10]: row["study_id"] for key, row in films.items()}

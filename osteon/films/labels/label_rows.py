@@ -4,8 +4,9 @@ A row finds its film by the first of these that fits any:
 
 1. the path below the folder, or below the table's folder;
 2. the end of the path, in whole components: 'IM1.png' fits 'a/IM1.png', '2024/IM1.png' never '2023/IM1.png';
-3. SOPInstanceUID;
-4. with data.label_unit = study: StudyInstanceUID, or a folder.
+3. the folder's name and the path, where the row has a path of another place: 'D:/set/a.png' fits 'a.png' of 'set';
+4. SOPInstanceUID;
+5. with data.label_unit = study: StudyInstanceUID, or a folder.
 
 Paths are compared exactly (in Unicode's form NFC), then without case, then without the extension of a picture, then
 without both. A row that fits several films is a doubt about all of them, as are rows of one film that differ.
@@ -252,7 +253,7 @@ class _FilmNames:
         for film, path in enumerate(self.paths):
             for folder in PurePosixPath(path).parents:
                 self._folders[folder].append(film)
-        self._by_path: dict[int, dict[str, list[int]]] = {}
+        self._by_path: dict[tuple[int, tuple[str, ...]], dict[str, list[int]]] = {}
         self._by_end: dict[tuple[int, int], dict[str, list[int]]] = {}
         self._by_folder: dict[tuple[int, int], dict[str, list[PurePosixPath]]] = {}
 
@@ -309,6 +310,12 @@ class _FilmNames:
             films = [film for film in films if PurePosixPath(self.paths[film]).is_relative_to(folder)]
             if films:
                 return films
+        for look, same in enumerate(_LOOKS):
+            parts = same(name).split("/")
+            by_path = self._paths_as(look, self._above[-1:])
+            for start in range(1, len(parts) if self._above else 0):
+                if films := by_path.get("/".join(parts[start:])):
+                    return films
         return []
 
     def _in_folders(self, name: str, folder: PurePosixPath) -> tuple[list[int], str | None]:
@@ -330,10 +337,12 @@ class _FilmNames:
                 return films, None if len(places) == 1 else doubt
         return [], None
 
-    def _paths_as(self, look: int) -> dict[str, list[int]]:
-        if look not in self._by_path:
-            self._by_path[look] = _gathered(_LOOKS[look](path.replace("\\", "/")) for path in self.paths)
-        return self._by_path[look]
+    def _paths_as(self, look: int, above: tuple[str, ...] = ()) -> dict[str, list[int]]:
+        """Films by their path, with these folders before it."""
+        if (look, above) not in self._by_path:
+            whole = ("/".join((*above, path.replace("\\", "/"))) for path in self.paths)
+            self._by_path[look, above] = _gathered(map(_LOOKS[look], whole))
+        return self._by_path[look, above]
 
     def _ends_as(self, look: int, count: int) -> dict[str, list[int]]:
         """Films by the last components of their path, which may begin above the folder of all films."""

@@ -4,6 +4,7 @@ Encoding, separator and the header's line are found, not given. What cannot be r
 the line and what was expected; a table is never repaired.
 """
 
+import contextlib
 import csv
 import difflib
 import io
@@ -22,6 +23,7 @@ from osteon.folding import folded
 log = logging.getLogger(__name__)
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
+LONGEST_NAME = 60  # of a column, characters; what is longer is a text
 HEADER_WITHIN = 20  # lines with text; titles and comments may stand above the header
 _NO_TEXT = (
     (b"PK\x03\x04", "a workbook (.xlsx, .ods) or another zip"),
@@ -136,14 +138,15 @@ def _header(text: str, separator: str, needed: Sequence[str]) -> _Header:
     """The first row that has all needed columns, else the first of those that have most of them."""
     wanted = {folded(name) for name in needed}
     best: _Header | None = None
-    for number, (line, cells) in enumerate(row for row in _cells(text, separator) if any(row[1])):
-        while cells and not cells[-1]:
-            cells.pop()
-        fitting = len(wanted & {folded(cell) for cell in cells})
-        if best is None or fitting > best.fitting:
-            best = _Header(line, cells, fitting)
-        if fitting == len(wanted) or number + 1 == HEADER_WITHIN:
-            break
+    with contextlib.suppress(csv.Error):  # a quote that is never closed; _rows says so
+        for number, (line, cells) in enumerate(row for row in _cells(text, separator) if any(row[1])):
+            while cells and not cells[-1]:
+                cells.pop()
+            fitting = len(wanted & {folded(cell) for cell in cells})
+            if best is None or fitting > best.fitting:
+                best = _Header(line, cells, fitting)
+            if fitting == len(wanted) or number + 1 == HEADER_WITHIN:
+                break
     return best or _Header(1, [], 0)
 
 
@@ -159,15 +162,14 @@ def _places(path: Path, header: list[str], needed: Sequence[str], optional: Sequ
             places[name] = header.index(column)
     missing = [name for name in needed if name not in places]
     if missing:
-        raise OsteonError(
-            f"{path}: no column {', '.join(missing)}; it has {', '.join(header)}{_nearest(missing, header)}"
-        )
+        names = ", ".join(name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]} …" for name in header[:30])
+        raise OsteonError(f"{path}: no column {', '.join(missing)}; it has {names}{_nearest(missing, header)}")
     return places
 
 
 def _nearest(missing: list[str], header: list[str]) -> str:
     """What may be meant by the missing columns."""
-    free = {folded(name): name for name in header if name}
+    free = {folded(name): name for name in header if 0 < len(name) <= LONGEST_NAME}
     nearest = {name: difflib.get_close_matches(folded(name), free, n=1, cutoff=0.5) for name in missing}
     meant = [f"{free[close[0]]!r} for {name!r}" for name, close in nearest.items() if close]
     return f". Perhaps {', '.join(meant)}: rename it, or write its name into data.columns" if meant else ""

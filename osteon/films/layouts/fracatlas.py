@@ -22,6 +22,7 @@ from osteon.films.id_columns import id_columns
 from osteon.films.known_patients import GUESS
 from osteon.films.labels.label_table import read_table
 from osteon.films.manifest import Box, boxes_to_text
+from osteon.folding import class_word
 from osteon.params import DataParams
 
 REGIONS = ("hand", "leg", "hip", "shoulder")
@@ -55,13 +56,13 @@ def read(root: Path, params: DataParams) -> pd.DataFrame:
             doubts.append(f"{films[name]} films are called {name}")
         if name in entries:
             entry = entries[name]
-            flags = {column: entry[column] == "1" for column in (*REGIONS, "mixed", "hardware", *VIEWS)}
+            flags = {column: class_word(entry[column]) == "1" for column in (*REGIONS, "mixed", "hardware", *VIEWS)}
             regions[name] = tuple(region for region in REGIONS if flags[region])
             row["region"] = "mixed" if flags["mixed"] or len(regions[name]) != 1 else regions[name][0]
             row["view"] = "+".join(view for view in VIEWS if flags[view]) or None
             row["hardware"] = flags["hardware"]
             row |= {key: entry[column] for key, column in ids.items()}
-            row["label"] = int(entry["fractured"]) if entry["fractured"] in ("0", "1") else None
+            row["label"] = {"0": 0, "1": 1}.get(class_word(entry["fractured"]))
             if row["label"] is None:
                 doubts.append(f"dataset.csv: fractured is {entry['fractured']!r}, neither 0 nor 1")
             elif path is not None and FOLDERS.get(path.parts[0]) != row["label"]:
