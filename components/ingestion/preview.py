@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from osteon.films.known_patients import PATTERN, count_patients
-from osteon.films.layouts import read_layout
+from osteon.films.layouts import files_left_out, read_layout
+from osteon.films.left_out import skipped_line, warning_of
 from osteon.films.path_patterns import patients_by_pattern, suggested_pattern
 from osteon.params import DataParams
 
@@ -24,7 +25,9 @@ def preview(source: Path, params: DataParams) -> list[str]:
 
     """
     rows = read_layout(source, params, secrets.token_bytes(32))
-    return [*_films(rows), *_patients(rows, params), *_pattern(rows["path"], params), "nothing was written"]
+    left_out = files_left_out(source, rows, params.layout)
+    others = [line for line in (warning_of(left_out), skipped_line(left_out)) if line]
+    return [*_films(rows), *others, *_patients(rows, params), *_pattern(rows["path"], params), "nothing was written"]
 
 
 def _films(rows: pd.DataFrame) -> Iterator[str]:

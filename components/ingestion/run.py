@@ -11,9 +11,8 @@ import pandas as pd
 from components.ingestion.preview import suggestion_for
 from components.ingestion.step import IngestSummary
 from osteon.errors import UnreadableFilmError
-from osteon.films.film_files import look_through
 from osteon.films.known_patients import count_patients
-from osteon.films.layouts import read_layout
+from osteon.films.layouts import files_left_out, read_layout
 from osteon.films.left_out import LeftOut, skipped_line, warning_of
 from osteon.films.manifest import COLUMNS, typed_frame, write_manifest
 from osteon.films.reading.decoding import read_header, untagged_white
@@ -29,7 +28,8 @@ log = logging.getLogger(__name__)
 def run_ingest(source: Path, manifest: Path, params: DataParams) -> IngestSummary:
     """Read the folder; arguments as of the step `ingest`."""
     rows = read_layout(source, params)
-    left_out = _left_out(source, set(rows["path"]), params.layout)
+    left_out = files_left_out(source, rows, params.layout)
+    _say(left_out)
 
     def read_block(numbers: Sequence[int]) -> list[FileFacts]:
         return [_read_facts(source / path) for path in rows["path"].iloc[numbers[0] : numbers[-1] + 1]]
@@ -62,19 +62,12 @@ def run_ingest(source: Path, manifest: Path, params: DataParams) -> IngestSummar
     )
 
 
-def _left_out(source: Path, paths: set[str], layout: str) -> list[LeftOut]:
-    """The files that are not among the films of the rows; their kinds are said."""
-    content = look_through(source)
-    elsewhere = [path for film in content.films if (path := film.as_posix()) not in paths]
-    advice = "move it, or change data.layout"
-    left_out = content.left_out + [
-        LeftOut(path, f"film where the layout {layout} looks for none", advice) for path in elsewhere
-    ]
+def _say(left_out: list[LeftOut]) -> None:
+    """Tell a person which kinds of files are not among the films."""
     if warning := warning_of(left_out):
         log.warning("warning: %s", warning)
     if line := skipped_line(left_out):
         log.info(line)
-    return left_out
 
 
 class FileFacts(NamedTuple):

@@ -1,10 +1,12 @@
 """What validate found, as one page: report.html."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from osteon.films.known_patients import count_patients
+from osteon.films.left_out import LeftOut, count_kinds
 from osteon.films.shortcut_audit import ShortcutAudit
 from osteon.pages.page import render_page
 
@@ -45,8 +47,14 @@ def count_reasons(quarantine: pd.DataFrame) -> dict[str, int]:
     return {str(reason): int(count) for reason, count in alike.value_counts().items()}
 
 
-def render_report(verdict: Verdict) -> str:
-    """The page as HTML text."""
+def render_report(verdict: Verdict, left_out: Sequence[LeftOut]) -> str:
+    """The page as HTML text.
+
+    Args:
+        verdict: on the films.
+        left_out: the files of the folder that are not among them.
+
+    """
     # The highest AUROC first; of the rest, attributes that have a value with a share of its own.
     attributes, usable = verdict.audit.attributes, verdict.usable
     detailed = attributes[:DETAILED]
@@ -59,6 +67,7 @@ def render_report(verdict: Verdict) -> str:
         quarantined=len(verdict.quarantine),
         positive=int(usable["label"].sum()) if len(usable) else 0,
         counts=verdict.counts,
+        left_out=count_kinds(left_out),
         faults=verdict.faults,
         notes=verdict.notes,
         audit=verdict.audit,

@@ -16,10 +16,11 @@ from components.validation.expectations import (
 from components.validation.film_checks import check_films
 from components.validation.report import Verdict, count_reasons, render_report
 from components.validation.shortcuts import audit_shortcuts
-from components.validation.step import DOCS, QUARANTINE, REPORT, ValidationSummary
+from components.validation.step import DOCS, LEFT_OUT, QUARANTINE, REPORT, ValidationSummary
 from osteon.errors import OsteonError
 from osteon.files import atomic_dir
-from osteon.films.manifest import COLUMNS, read_manifest, write_manifest
+from osteon.films.left_out import LeftOut
+from osteon.films.manifest import COLUMNS, read_left_out, read_manifest, write_manifest
 from osteon.films.shortcut_audit import SHORTCUTS, ShortcutAudit
 from osteon.params import ValidationParams
 
@@ -35,7 +36,7 @@ def run_validate(
         OsteonError: the set cannot be trusted; the report is written all the same.
 
     """
-    films = read_manifest(manifest)
+    films, left_out = read_manifest(manifest), read_left_out(manifest)
     films = pd.concat([films, check_films(films, source, params)], axis=1)
     films["contradicted_by"] = contradicted_by(films)
     validator = Validator()
@@ -44,9 +45,11 @@ def run_validate(
     verdict = _judge(films, quarantine, validator, params)
     with atomic_dir(report) as folder:
         quarantine.to_csv(folder / QUARANTINE, index=False, lineterminator="\n")
+        table = pd.DataFrame(left_out, columns=list(LeftOut._fields))
+        table.to_csv(folder / LEFT_OUT, index=False, lineterminator="\n")
         validator.write_docs(folder / DOCS)
         (folder / SHORTCUTS).write_text(verdict.audit.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        (folder / REPORT).write_text(render_report(verdict), encoding="utf-8")
+        (folder / REPORT).write_text(render_report(verdict, left_out), encoding="utf-8")
     _log(verdict, report)
     if verdict.faults:
         raise OsteonError(

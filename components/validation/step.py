@@ -6,7 +6,7 @@ from typing import Annotated
 from osteon.contract import Input, Output, Summary
 from osteon.params import ValidationParams
 
-QUARANTINE, DOCS, REPORT = "quarantine.csv", "data_docs", "report.html"
+QUARANTINE, LEFT_OUT, DOCS, REPORT = "quarantine.csv", "left_out.csv", "data_docs", "report.html"
 
 
 class ValidationSummary(Summary):
@@ -27,7 +27,9 @@ def validate(
     source: Annotated[Path, Input("folder of the films in the manifest", "films")],
     manifest: Annotated[Path, Input("one row a film (parquet, from ingest)")],
     trusted: Annotated[Path, Output("the trusted films (parquet)")],
-    report: Annotated[Path, Output("report.html, quarantine.csv with reasons, shortcuts.json, Data Docs", "report")],
+    report: Annotated[
+        Path, Output("report.html, quarantine.csv and left_out.csv with reasons, shortcuts.json, Data Docs", "report")
+    ],
     params: ValidationParams,
 ) -> ValidationSummary:
     """Check every film, put unusable films into quarantine, and stop if the set cannot be trusted."""

@@ -19,6 +19,7 @@ from osteon.films.copies.leaks import TABLE
 from osteon.films.copies.pairs import PICTURE, find_pairs, joined_rows, write_pairs
 from osteon.films.groups import group_films
 from osteon.films.known_patients import count_patients
+from osteon.films.left_out import LeftOut, count_kinds
 from osteon.films.prepared.array import PIXELS, open_pixels
 from osteon.params import DataParams
 
@@ -41,7 +42,7 @@ def audit_folder(root: Path, layout: str | None, params: DataParams, out: Path |
     """
     if out is not None:
         _check_place(out, root)
-    name, films = read_folder(root, layout, params)
+    name, films, left_out = read_folder(root, layout, params)
     with TemporaryDirectory() as scratch:
         squares = Path(scratch) / PIXELS
         facts = write_squares(films, root, squares, params.cores)
@@ -57,6 +58,7 @@ def audit_folder(root: Path, layout: str | None, params: DataParams, out: Path |
         )
         pairs = find_pairs(readable, stack, params.cores)
         audit = _judge(root.resolve().name, name, films, readable, pairs, stack, params.cores)
+        audit = audit.model_copy(update=_kinds(left_out))
         if out is not None:
             with atomic_dir(out) as folder:
                 write_pairs(folder, pairs, readable, stack)
@@ -117,6 +119,15 @@ def _judge(
         contradictions=contradictions(readable, source, copies),
         gap=find_gap(stack.squares, labelled, labels, groups[labelled], CONFIDENCE, cores),
     )
+
+
+def _kinds(left_out: list[LeftOut]) -> dict[str, dict[str, int]]:
+    """not_read and skipped of an Audit."""
+    counts = count_kinds(left_out)
+    return {
+        "not_read": {f"{count.kind} ({count.advice})": count.files for count in counts if count.advice},
+        "skipped": {count.kind: count.files for count in counts if not count.advice},
+    }
 
 
 def _counted(reasons: "pd.Series[str]") -> dict[str, int]:

@@ -85,6 +85,8 @@ class Audit(Record):
     leaks: list[SplitLeak]  # for each two splits
     contradictions: list[Contradiction]
     gap: Gap
+    not_read: dict[str, int] = {}  # kind and what to do → files that look like films, or may hold some
+    skipped: dict[str, int] = {}  # kind → files that go with films and are none
 
     @property
     def leaking(self) -> bool:

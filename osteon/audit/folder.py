@@ -9,11 +9,12 @@ from typing import NamedTuple
 import pandas as pd
 
 from osteon.errors import OsteonError
-from osteon.films.film_files import EXTENSIONS, film_files, is_dicom_file, plain_files
+from osteon.films.film_files import film_files, is_dicom_file, look_through, plain_files
 from osteon.films.identity import pseudonymised
-from osteon.films.layouts import mura, read_layout
+from osteon.films.layouts import files_left_out, mura, read_layout
 from osteon.films.layouts.annotations import TABLE
 from osteon.films.layouts.folders import split_of
+from osteon.films.left_out import LeftOut, warning_of
 from osteon.films.manifest import as_manifest
 from osteon.films.patient_ids import with_ids
 from osteon.params import DataParams
@@ -22,10 +23,11 @@ log = logging.getLogger(__name__)
 
 
 class Folder(NamedTuple):
-    """The films of a folder (manifest columns), and the layout they were read by; None where none fits."""
+    """The films of a folder (manifest columns), the layout they were read by (None: none fits), and other files."""
 
     layout: str | None
     films: pd.DataFrame
+    left_out: list[LeftOut]
 
 
 def read_folder(root: Path, layout: str | None, params: DataParams) -> Folder:
@@ -53,11 +55,13 @@ def read_folder(root: Path, layout: str | None, params: DataParams) -> Folder:
                 raise
             log.info("not the layout %s: %s", name, error)
         else:
-            return Folder(name, _with_splits(films))
+            return Folder(name, _with_splits(films), files_left_out(root, films, name))
     rows = _plain(root)
     if rows.empty:
-        raise OsteonError(f"{root}: no film there; files count by extension ({', '.join(sorted(EXTENSIONS))})")
-    return Folder(None, _with_splits(as_manifest(pseudonymised(with_ids(rows, root, params), key))))
+        not_read = warning_of(look_through(root).left_out)
+        raise OsteonError(f"{root}: no film there; {not_read or 'docs/data.md says which files are films'}")
+    films = _with_splits(as_manifest(pseudonymised(with_ids(rows, root, params), key)))
+    return Folder(None, films, files_left_out(root, films, None))
 
 
 def _fitting(root: Path, params: DataParams) -> Iterator[str]:

@@ -38,6 +38,10 @@ def _films(audit: Audit) -> Table:
     if rest := sum(list(audit.unreadable.values())[REASONS:]):
         table.add_row("  cannot be read for other reasons", f"{rest:,}")
     table.add_row("readable", f"{audit.readable:,}")
+    for kind, count in audit.not_read.items():
+        table.add_row(f"not read: {kind}", f"{count:,}")
+    if audit.skipped:
+        table.add_row("no films, skipped: " + ", ".join(audit.skipped), f"{sum(audit.skipped.values()):,}")
     if audit.positive or audit.negative:
         table.add_row(f"  labelled {audit.finding}", f"{audit.positive:,}")
         table.add_row(f"  labelled not {audit.finding}", f"{audit.negative:,}")

@@ -321,6 +321,28 @@ def test_a_folder_of_broken_films_is_said_to_be_one(tmp_path: Path) -> None:
         audit_folder(tmp_path, None, DataParams(), None)
 
 
+def test_files_that_are_not_among_the_films_are_counted(
+    drawn: list[Film], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "zipped" / "films.zip", b"")
+    with pytest.raises(OsteonError, match=r"no film there; 1 file .* is not read: 1 × zip \(unpack\)"):
+        audit_folder(tmp_path / "zipped", None, DataParams(), None)
+    for name in ("a", "b.png"):
+        write(tmp_path / "set" / name, encoded(drawn[0], "PNG"))
+    for name in ("c.heic", "d.heic", "e.zip", "._b.png", "DICOMDIR"):
+        write(tmp_path / "set" / name, dicom_bytes(dicom(None, SOPClassUID="1.2.840.10008.1.3.10")))
+    audit = audit_folder(tmp_path / "set", None, DataParams(), None)
+    assert (audit.films, audit.not_read, audit.skipped) == (
+        2,
+        {"heic (convert to PNG)": 2, "zip (unpack)": 1},
+        {"DICOMDIR": 1, "left by macOS": 1},
+    )
+    print_audit(audit)
+    shown = capsys.readouterr().out
+    assert "not read: heic (convert to PNG)" in shown
+    assert "no films, skipped: DICOMDIR, left by macOS" in shown
+
+
 # ---------------------------------------------------------------- layouts
 
 

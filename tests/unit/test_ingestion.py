@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from components.ingestion.preview import preview
 from components.ingestion.step import IngestSummary, ingest
 from osteon.films.left_out import LeftOut
 from osteon.films.manifest import read_left_out
@@ -52,3 +53,14 @@ def test_a_film_where_the_layout_looks_for_none_is_left_out_and_said(tmp_path: P
 def test_a_summary_of_films_alone_is_as_short_as_before() -> None:
     summary = IngestSummary(films=2, positive=1, unlabelled=0, unreadable=0, patients="unknown")
     assert summary.line() == "films 2 · positive 1 · unlabelled 0 · unreadable 0 · patients unknown"
+
+
+def test_a_dry_run_says_what_is_left_out_too(tmp_path: Path) -> None:
+    for name in ("fractured/a.png", "normal/b.png", "c.pdf", "._a.png"):
+        write(tmp_path / name, PNG)
+    lines = preview(tmp_path, DataParams(layout="folders"))
+    assert lines[1:3] == [
+        "1 file that looks like a film, or may hold some, is not read: 1 × pdf (export the films in it as PNG or "
+        "DICOM), as c.pdf",
+        "1 file is no film, and skipped: 1 × left by macOS",
+    ]

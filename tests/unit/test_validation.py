@@ -363,3 +363,20 @@ def test_a_report_says_the_same_twice(source: Path) -> None:
     once = [file.read_bytes() for file in files]
     run(source)
     assert [file.read_bytes() for file in files] == once
+
+
+def test_files_that_are_no_films_are_listed_and_do_not_stop_a_run(source: Path) -> None:
+    """Twenty reports beside the films are more than max_quarantined allows."""
+    for number in range(20):
+        write(source / f"normal/._{number}.png", b"\0\5\x16\7")
+    write(source / "phone.heic", b"")
+    trusted, _ = run(source, max_quarantined=0.1)
+    assert len(trusted) == 40
+    good = source.parent
+    listed = pd.read_csv(good / "report" / "left_out.csv", keep_default_na=False)
+    assert list(listed.columns) == ["path", "kind", "advice"]
+    assert listed.iloc[-1].tolist() == ["phone.heic", "heic", "convert to PNG"]
+    assert (len(listed), set(listed["kind"].iloc[:-1])) == (21, {"left by macOS"})
+    page = " ".join((good / "report" / "report.html").read_text(encoding="utf-8").split())
+    assert '<td class="n">20</td><td class="reason">left by macOS</td> <td class="reason">nothing: no film</td>' in page
+    assert "<strong>not read:</strong> convert to PNG" in page

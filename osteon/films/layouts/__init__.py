@@ -20,7 +20,7 @@ import pandas as pd
 from osteon.errors import OsteonError
 from osteon.films.film_files import look_through
 from osteon.films.identity import pseudonymised
-from osteon.films.left_out import warning_of
+from osteon.films.left_out import LeftOut, warning_of
 from osteon.films.manifest import as_manifest
 from osteon.films.patient_ids import with_ids
 from osteon.params import DataParams
@@ -53,3 +53,18 @@ def read_layout(root: Path, params: DataParams, key: bytes | None = None) -> pd.
     rows = pseudonymised(with_ids(rows, root, params), key)
     rows = as_manifest(rows.assign(source=root.resolve().name))
     return rows.sort_values("film_id", kind="stable", ignore_index=True)
+
+
+def files_left_out(root: Path, films: pd.DataFrame, layout: str | None) -> list[LeftOut]:
+    """The files of a folder that look like films and are not among them, or are none.
+
+    Args:
+        root: the folder.
+        films: as a layout gave them; column path.
+        layout: its name, for the reason; None for a folder without one.
+
+    """
+    content, paths = look_through(root), set(films["path"])
+    elsewhere = [path for film in content.films if (path := film.as_posix()) not in paths]
+    kind, advice = f"film where the layout {layout} looks for none", "move it, or change data.layout"
+    return content.left_out + [LeftOut(path, kind, advice) for path in elsewhere]
