@@ -120,7 +120,7 @@ def make_model(folder: Path, real: Path | None, quick: bool) -> tuple[int, int, 
     ingest(films, manifest, DataParams(layout="fracatlas" if real else "manifest"))
     validate(films, manifest, trusted, folder / "validation", ValidationParams())
     side = QUICK_SIDE if quick else SIDE
-    prepare(films, trusted, dataset, folder / "leaks", PreparationParams(image_size=side))
+    prepare(films, trusted, dataset, folder / "leaks", folder / "sides", PreparationParams(image_size=side))
     augment(dataset, augmented, folder / "copies.png", AugmentationParams(copies=0, copies_rarer=0))
     features(dataset, augmented, described, FeatureParams(image_size=32))
     best.mkdir()

@@ -91,5 +91,7 @@ def run_step(step: str, folder: Path) -> tuple[float, float]:
     elif step == "validate":
         validate(films, manifest, trusted, folder / "report", ValidationParams())
     else:
-        prepare(films, trusted, folder / "prepared", folder / "leaks", PreparationParams(image_size=SIDE))
+        prepare(
+            films, trusted, folder / "prepared", folder / "leaks", folder / "sides", PreparationParams(image_size=SIDE)
+        )
     return peak_memory(), time.perf_counter() - start

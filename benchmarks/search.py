@@ -80,7 +80,8 @@ def prepare_films(folder: Path, films: int) -> tuple[int, int]:
     phantoms(source, folder / "phantoms.png", PhantomParams(films=films, size=128, fractured=0.5))
     ingest(source, manifest, DataParams())
     validate(source, manifest, trusted, folder / "report", ValidationParams())
-    prepare(source, trusted, folder / "prepared", folder / "leaks", PreparationParams(image_size=SIDE, folds=3))
+    out = folder / "prepared", folder / "leaks", folder / "sides"
+    prepare(source, trusted, *out, PreparationParams(image_size=SIDE, folds=3))
     augment(folder / "prepared", folder / "augmented", folder / "augmented.png", AugmentationParams())
     features(folder / "prepared", folder / "augmented", folder / "features", FeatureParams(image_size=SIDE))
     table = open_prepared(folder / "prepared").films

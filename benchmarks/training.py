@@ -96,7 +96,7 @@ def prepare_films(folder: Path, quick: bool) -> str:
     phantoms(source, folder / "phantoms.png", made)
     ingest(source, manifest, params.data)
     validate(source, manifest, trusted, folder / "report", params.validation)
-    prepare(source, trusted, folder / "prepared", folder / "leaks", params.preparation)
+    prepare(source, trusted, folder / "prepared", folder / "leaks", folder / "sides", params.preparation)
     augment(folder / "prepared", folder / "augmented", folder / "augmented.png", params.augmentation)
     prepared = open_prepared(folder / "prepared")
     learnt, validated, tested = (

@@ -171,7 +171,8 @@ def run_step(step: str, folder: Path) -> Measured:
         case "validate":
             images = validate(films, manifest, trusted, validation, ValidationParams()).films
         case "prepare":
-            images = prepare(films, trusted, prepared, leaks, PreparationParams(image_size=SIDE, folds=2)).films
+            out = prepared, leaks, folder / "sides"
+            images = prepare(films, trusted, *out, PreparationParams(image_size=SIDE, folds=2)).films
         case "augment":
             images = augment(prepared, augmented, folder / "copies.png", AugmentationParams()).copies
         case "features":

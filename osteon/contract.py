@@ -11,7 +11,7 @@ made from that signature.
 import inspect
 import typing
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,13 +29,15 @@ class Input:
 
     kind: 'source' is a folder of films as published, hashed for the lineage; 'films' is the same folder read
     again through a manifest that already holds every film's hash. default: of the command's option; empty: it must be
-    given. param: key of params.yaml that has the path; then it is no option.
+    given. param: key of params.yaml that has the path; then it is no option. or_param: the same, where the option is
+    left out.
     """
 
     help: str
     kind: InputKind = "data"
     default: str = ""
     param: str = ""
+    or_param: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,13 @@ class Output:
     default: str = ""
 
 
+@dataclass(frozen=True)
+class Option:
+    """What only a person gives, on the command line: no stage, parameter file or cluster does. It has a default."""
+
+    help: str
+
+
 class Summary(BaseModel):
     """The small result of a step: what it prints as its last line and what MLflow shows as its metrics."""
 
@@ -58,6 +67,10 @@ class Summary(BaseModel):
     def exit_code(self) -> int:
         """What the command ends with."""
         return 0
+
+    def tags(self) -> dict[str, str]:
+        """Words that the step's run in MLflow gets as tags."""
+        return {}
 
     def line(self) -> str:
         """The summary for a person, on one line."""
@@ -83,6 +96,7 @@ class Step:
     inputs: dict[str, Input]
     outputs: dict[str, Output]
     sections: dict[str, type[Section]]
+    options: dict[str, Option] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -111,7 +125,7 @@ class Step:
 
 
 def describe(function: Callable[..., Summary]) -> Step:
-    """Read a step from its signature: inputs first, outputs next, its parameters last, a Summary back.
+    """Read a step from its signature: inputs first, outputs next, then its parameters and options, a Summary back.
 
     Raises:
         TypeError: the signature is of another form.
@@ -124,12 +138,15 @@ def describe(function: Callable[..., Summary]) -> Step:
     inputs: dict[str, Input] = {}
     outputs: dict[str, Output] = {}
     sections: dict[str, type[Section]] = {}
+    options: dict[str, Option] = {}
     for name, hint in hints.items():
         marks: tuple[Any, ...] = getattr(hint, "__metadata__", ())
         if isinstance(hint, type) and issubclass(hint, Section):
             if ("params" in sections) != (name != "params"):
                 raise TypeError(f"{function.__name__}: its own section is called params and comes before {name}")
             sections[name] = hint
+        elif sections and marks and isinstance(marks[0], Option):
+            options[name] = marks[0]
         elif sections:
             raise TypeError(f"{function.__name__}: the parameters come last, not before {name}")
         elif marks and typing.get_args(hint)[0] is Path and isinstance(marks[0], Input) and not outputs:
@@ -138,4 +155,4 @@ def describe(function: Callable[..., Summary]) -> Step:
             outputs[name] = marks[0]
         else:
             raise TypeError(f"{function.__name__}: {name} is neither an Input, an Output nor a section of params.yaml")
-    return Step(function, inputs, outputs, sections)
+    return Step(function, inputs, outputs, sections, options)

@@ -86,12 +86,14 @@ def prepare(
     trusted: Input[Dataset],
     dataset: Output[Dataset],
     leaks: Output[Artifact],
+    sides: Output[Artifact],
 ) -> None:
     """Pixel array, test set and folds."""
     from components.tasks import step_tasks
 
     films = step_tasks.Films(repository, revision, data)
-    step_tasks.run_on_films("prepare", params, films, trusted=trusted.path, dataset=dataset.path, leaks=leaks.path)
+    paths = {"trusted": trusted.path, "dataset": dataset.path, "leaks": leaks.path, "sides": sides.path}
+    step_tasks.run_on_films("prepare", params, films, **paths)
 
 
 @component

@@ -131,7 +131,8 @@ def pipeline(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeli
         made = inside(folder)
         ingest(phantoms, made.manifest, DataParams())
         validate(phantoms, made.manifest, made.trusted, made.validation, ValidationParams(min_side=32))
-        prepare(phantoms, made.trusted, made.dataset, made.leaks, PreparationParams(image_size=64, folds=3))
+        out = made.dataset, made.leaks, folder / "sides.parquet"
+        prepare(phantoms, made.trusted, *out, PreparationParams(image_size=64, folds=3))
         augment(made.dataset, made.augmented, folder / "sheet.png", AugmentationParams())
 
     return inside(made_once(tmp_path_factory, "pipeline", make))

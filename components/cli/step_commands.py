@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from components.cli.options import PARAMS_FILE, ParamsFile
-from osteon.contract import Output, Step
+from osteon.contract import Input, Output, Step
 from osteon.params import Params, describe_keys, flatten, load_params
 from osteon.records.retries import Retries
 
@@ -43,7 +43,7 @@ def add_step(
 
 
 def _command(step: Step, *, retries: Retries, preview: Preview | None) -> Callable[..., None]:
-    by_param = {name: mark.param for name, mark in step.inputs.items() if mark.param}
+    by_param = {name: mark.param or mark.or_param for name, mark in step.inputs.items() if mark.param or mark.or_param}
 
     def run(**paths: Any) -> None:
         from osteon.records.runs import run_step
@@ -57,13 +57,17 @@ def _command(step: Step, *, retries: Retries, preview: Preview | None) -> Callab
             if missing := next((name for name, path in paths.items() if path is None), None):
                 context.fail(f"Missing option '--{missing}'.")
         values = flatten(params)
-        paths |= {name: Path(str(values[key])) for name, key in by_param.items()}
-        summary = run_step(step, paths, params, retries=retries)
+        options = {name: paths.pop(name) for name in step.options}
+        given: dict[str, Any] = {"options": options} if options else {}
+        paths |= {name: Path(str(values[key])) for name, key in by_param.items() if paths.get(name) is None}
+        summary = run_step(step, paths, params, retries=retries, **given)
         typer.echo(f"{step.name}: {summary.line()}")
         if code := summary.exit_code():
             raise typer.Exit(code)
 
-    options = [_option(name, step, required=preview is None) for name in step.paths if name not in by_param]
+    hidden = {name for name, mark in step.inputs.items() if mark.param}
+    options = [_option(name, step, required=preview is None) for name in step.paths if name not in hidden]
+    options += [_flag(name, mark.help, step) for name, mark in step.options.items()]
     options += _dry_run() if preview else []
     file = inspect.Parameter("params", inspect.Parameter.KEYWORD_ONLY, annotation=ParamsFile, default=PARAMS_FILE)
     run.__signature__ = inspect.Signature([*options, file])  # type: ignore[attr-defined]
@@ -84,12 +88,24 @@ def _dry_run() -> list[inspect.Parameter]:
 def _option(name: str, step: Step, *, required: bool) -> inspect.Parameter:
     mark = step.paths[name]
     text = f"{'writes' if isinstance(mark, Output) else 'reads'}: {mark.help}"
+    if isinstance(mark, Input) and mark.or_param:
+        text += f"; left out: {mark.or_param}"
+        kind = Annotated[Path | None, typer.Option(f"--{name}", help=text, show_default=False)]
+        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=None)
     text += "" if required or mark.default else " [required]"
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,
         annotation=Annotated[Path if required else Path | None, typer.Option(f"--{name}", help=text)],
         default=Path(mark.default) if mark.default else inspect.Parameter.empty if required else None,
+    )
+
+
+def _flag(name: str, text: str, step: Step) -> inspect.Parameter:
+    default = inspect.signature(step.function).parameters[name].default
+    option = typer.Option(f"--{name}", help=text, show_default=False)
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[type(default), option], default=default
     )
 
 

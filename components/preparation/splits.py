@@ -1,4 +1,4 @@
-"""Test set and folds: stratified by label and region, and no group on two sides."""
+"""Folds of the development films: stratified by label and region, and no group on two sides."""
 
 import warnings
 
@@ -6,15 +6,15 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
+from components.preparation.sides import DEVELOPMENT, TEST
 from osteon.errors import OsteonError
 
 
-def split_films(films: pd.DataFrame, test_share: float, folds: int, seed: int) -> pd.DataFrame:
-    """Put every group into the test set or one fold.
+def split_films(films: pd.DataFrame, folds: int, seed: int) -> pd.DataFrame:
+    """Put every development group into one fold.
 
     Args:
-        films: columns label, region (null allowed) and group.
-        test_share: of the films.
+        films: columns label, region (null allowed), group and side (test or development).
         folds: of the development films.
         seed: of the shuffle.
 
@@ -25,6 +25,8 @@ def split_films(films: pd.DataFrame, test_share: float, folds: int, seed: int) -
         OsteonError: too few groups, or a part that would be without one of the classes.
 
     """
+    test = films["side"].eq(TEST).astype(bool)
+    development = films[films["side"] == DEVELOPMENT]
     for label, name in ((1, "positive"), (0, "negative")):
         groups = films.loc[films["label"] == label, "group"].nunique()
         if groups < folds + 1:
@@ -32,34 +34,38 @@ def split_films(films: pd.DataFrame, test_share: float, folds: int, seed: int) -
                 f"{groups} groups with a {name} film are too few for {folds} folds and a test set; "
                 f"add films or lower preparation.folds to at most {max(groups - 1, 0)}"
             )
-    # A region too rare to be in every part would make the parts uneven for nothing.
-    region = films["region"].fillna("unknown").astype(str)
-    rare = films.groupby(region)["group"].transform("nunique") < 2 * (folds + 1)
-    strata = films["label"].astype(str) + "/" + region.mask(rare, "rare")
-
-    def parts(rows: pd.DataFrame, count: int, part_seed: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
-        split = StratifiedGroupKFold(count, shuffle=True, random_state=part_seed)
-        # Numbers instead of names, in their order: the same split for less memory.
-        stratum, group = (pd.factorize(names, sort=True)[0] for names in (strata[rows.index], rows["group"]))
-        number = np.empty(len(rows), np.int64)
-        try:
-            # It warns where a stratum has fewer films than parts, which one group of them is enough for.
-            with warnings.catch_warnings(action="ignore", category=UserWarning):
-                for part, (_, chosen) in enumerate(split.split(stratum, stratum, group)):
-                    number[chosen] = part
-        except ValueError:  # no stratum has as many films as there are parts
+        left = development.loc[development["label"] == label, "group"].nunique()
+        if left < folds:
             raise OsteonError(
-                f"{len(rows)} films are too few to be split into {count} parts; add films, raise "
-                "preparation.test_share or lower preparation.folds"
-            ) from None
-        return number
-
-    test = pd.Series(parts(films, max(2, round(1 / test_share)), seed) == 0, index=films.index)
+                f"{left} development groups with a {name} film are too few for {folds} folds; add films or lower "
+                f"preparation.folds to at most {left}"
+            )
     fold = pd.Series(pd.NA, index=films.index, dtype="Int8")
-    fold[~test] = parts(films.loc[~test, ["group"]], folds, seed + 1)
+    fold[development.index] = _fold_numbers(development, folds, seed)
     result = pd.DataFrame({"test": test, "fold": fold})
     check_split(films.assign(**result))
     return result
+
+
+def _fold_numbers(films: pd.DataFrame, folds: int, seed: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+    # A region too rare to be in every fold would make the folds uneven for nothing.
+    region = films["region"].fillna("unknown").astype(str)
+    rare = films.groupby(region)["group"].transform("nunique") < 2 * folds
+    strata = films["label"].astype(str) + "/" + region.mask(rare, "rare")
+    split = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    # Numbers instead of names, in their order: the same split for less memory.
+    stratum, group = (pd.factorize(names, sort=True)[0] for names in (strata, films["group"]))
+    number = np.empty(len(films), np.int64)
+    try:
+        # It warns where a stratum has fewer films than parts, which one group of them is enough for.
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
+            for part, (_, chosen) in enumerate(split.split(stratum, stratum, group)):
+                number[chosen] = part
+    except ValueError:  # no stratum has as many films as there are folds
+        raise OsteonError(
+            f"{len(films)} development films are too few for {folds} folds; add films or lower preparation.folds"
+        ) from None
+    return number
 
 
 def check_split(films: pd.DataFrame) -> None:
@@ -76,6 +82,8 @@ def check_split(films: pd.DataFrame) -> None:
         raise OsteonError(f"{len(torn)} groups lie on two sides of the split: {', '.join(torn[:5])}")
     classes = films["label"].groupby(part).nunique()
     lacking = classes[classes < 2].index.tolist()
+    if "test" not in classes:
+        lacking.append("test")
     if lacking:
         raise OsteonError(
             f"no film of one class in {', '.join(f'fold {name}' if name != 'test' else name for name in lacking)}; "

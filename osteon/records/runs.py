@@ -64,7 +64,13 @@ _SHARED_TAGS = (STEP, PROCESS, COMMIT, DIRTY, IMAGE, PIPELINE, "mlflow.source.gi
 
 
 def run_step(
-    step: Step, paths: dict[str, Path], params: Params, *, retries: Retries = Retries.LONG, name: str | None = None
+    step: Step,
+    paths: dict[str, Path],
+    params: Params,
+    *,
+    retries: Retries = Retries.LONG,
+    name: str | None = None,
+    options: dict[str, Any] | None = None,
 ) -> Summary:
     """Run a step and record it: parameters, lineage, datasets, figures, reports and the model it made.
 
@@ -74,6 +80,7 @@ def run_step(
         params: the whole of params.yaml; the step gets the sections it names.
         retries: how long to wait for a tracking server that goes away in the middle.
         name: of the run; the step's, unless a pipeline run has several of it.
+        options: of the step, that a person gave.
 
     Raises:
         OsteonError: an input is missing, or the tracking server cannot be reached, before or in the middle.
@@ -92,7 +99,10 @@ def run_step(
     ):
         for title, section in sections.values():
             recorder.log_params(title, section)
-        summary = step.function(**paths, **{argument: section for argument, (_, section) in sections.items()})
+        given_options = {key: value for key, value in (options or {}).items() if value}
+        mlflow.log_params(redact({f"{step.name}.{key}": value for key, value in given_options.items()}))
+        arguments = {argument: section for argument, (_, section) in sections.items()}
+        summary = step.function(**paths, **arguments, **given_options)
         recorder.log_results(summary, paths)
     return summary
 
@@ -226,6 +236,7 @@ class _Recorder:
             figures |= {key: float(number) for key, number in named.items() if isinstance(number, int | float)}
         figures["seconds"] = time.time() - psutil.Process().create_time()
         mlflow.log_metrics(figures)
+        mlflow.set_tags(redact(summary.tags()))
         for name, output in self.step.outputs.items():
             mlflow.set_tag(f"{WROTE}{dvc_hash(paths[name])}", name)
             if output.kind == "report":

@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from components.steps import PROMOTE, STEPS
 from osteon.contract import Step
 from osteon.params import Params, Section, flatten, layout_names, load_params, section_of
+from tests.dvc_stages import outs_of
 
 ROOT = Path(__file__).parents[2]
 LOCKS = ("requirements.lock", "infra/requirements-cpu.lock", "infra/requirements-gpu.lock")
@@ -89,13 +90,13 @@ def test_a_stages_command_deps_and_outs_are_the_steps_inputs_and_outputs(step: S
 
     deps = [filled(dep) for dep in stage["deps"]]
     assert [dep for dep in deps if not dep.startswith(CODE)] == [options[name] for name in step.inputs]
-    assert stage["outs"] == [options[name] for name in step.outputs]
+    assert outs_of(stage) == [options[name] for name in step.outputs]
     assert stage["params"] == [section_of(Params(), kind)[0] for kind in step.sections.values()]
     assert stage["params"][1:] == [argument for argument in step.sections if argument != "params"]
 
 
 def test_promote_is_no_stage_and_reads_by_default_what_the_stages_write() -> None:
-    made = {out for stage in DVC["stages"].values() for out in stage["outs"]}
+    made = {out for stage in DVC["stages"].values() for out in outs_of(stage)}
     for name, mark in PROMOTE.inputs.items():
         if mark.param:
             assert mark.param in flatten(Params()), name
@@ -117,7 +118,7 @@ def test_every_input_is_another_stages_output_or_the_users_folder() -> None:
     for stage in DVC["stages"].values():
         for dep in stage["deps"]:
             assert dep.startswith(CODE) or dep in made or dep == "${data.root}"
-        made += stage["outs"]
+        made += outs_of(stage)
     assert len(made) == len(set(made))
     assert Params().data.root in made
 
@@ -153,8 +154,8 @@ def file_of(module: str) -> Path:
 
 
 def test_what_dvc_plots_names_exists_after_evaluate() -> None:
-    stage = next(stage for stage in DVC["stages"].values() if "reports/evaluation" in stage["outs"])
-    (folder,) = stage["outs"]
+    stage = next(stage for stage in DVC["stages"].values() if "reports/evaluation" in outs_of(stage))
+    (folder,) = outs_of(stage)
     for plot in DVC["plots"]:
         (path,) = plot
         assert path.startswith(f"{folder}/plots/")

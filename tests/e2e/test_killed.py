@@ -17,6 +17,7 @@ import pytest
 from components.steps import STEPS
 from osteon.files import dvc_hash, partial_path
 from osteon.models.package.package import load_networks
+from tests.dvc_stages import outs_of
 from tests.e2e.conftest import Project, make_project
 from tests.e2e.test_repro import lock_of
 
@@ -83,7 +84,7 @@ def outputs_of(name: str) -> list[str]:
     from ruamel.yaml import YAML
 
     stages = YAML(typ="safe").load((Path(__file__).parents[2] / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    return [str(out) for out in stages[name]["outs"]]
+    return outs_of(stages[name])
 
 
 def stages_locked(project: Project) -> list[str]:

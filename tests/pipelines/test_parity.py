@@ -16,6 +16,7 @@ from components.tasks.step_tasks import MARK, params_of_folds, params_of_steps, 
 from osteon.contract import Step, describe
 from osteon.params import Params, section_of
 from pipelines import steps
+from tests.dvc_stages import outs_of
 from tests.pipelines.compiled_pipeline import Compiled, compiled
 
 ROOT = Path(__file__).parents[2]
@@ -128,7 +129,7 @@ def test_the_graph_of_dvc_yaml_is_the_pipelines_but_for_what_is_listed(training:
 
 def edges_of_dvc() -> set[tuple[str, str]]:
     """Which stage reads what which other stage wrote; phantoms are the films, which nobody hands on."""
-    maker = {out: name for name, stage in DVC.items() for out in stage["outs"]}
+    maker = {out: name for name, stage in DVC.items() for out in outs_of(stage)}
     edges = {(maker[dep], name) for name, stage in DVC.items() for dep in stage["deps"] if dep in maker}
     return {(above, name) for above, name in edges if above not in ONLY_HERE}
 

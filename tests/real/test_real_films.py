@@ -32,7 +32,8 @@ def fracatlas(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     trusted = read_manifest(folder / "trusted.parquet")
     some = trusted[(np.arange(len(trusted)) % 3 == 0) | trusted["sha256"].duplicated(keep=False)]
     write_manifest(some.reset_index(drop=True), folder / "some.parquet")
-    prepare(source, folder / "some.parquet", folder / "prepared", folder / "leaks", PreparationParams(image_size=64))
+    out = folder / "prepared", folder / "leaks", folder / "sides.parquet"
+    prepare(source, folder / "some.parquet", *out, PreparationParams(image_size=64))
     return folder
 
 

@@ -10,6 +10,7 @@ import pytest
 
 import osteon as library
 from components.steps import PROMOTE, STEPS
+from osteon.contract import Input
 from osteon.params import Params, Section, flatten, section_of
 from tests.command import osteon, python
 from tests.making import encoded, ramp, write
@@ -188,7 +189,10 @@ def test_the_help_of_a_step_explains_every_path_and_every_parameter(name: str, t
     assert step.help in text
     for path, mark in step.paths.items():
         verb = "reads" if path in step.inputs else "writes"
-        assert f"--{path} <path> {verb}: {mark.help} [required]" in text, path
+        rest = f"[default: {mark.default}]" if mark.default else "[required]"
+        if isinstance(mark, Input) and mark.or_param:
+            rest = f"; left out: {mark.or_param}"
+        assert f"--{path} <path> {verb}: {mark.help}{'' if rest[0] == ';' else ' '}{rest}" in text, path
     assert "--params <path> parameter file [default: params.yaml]" in text
     parts = re.split(r"^ *Keys of params\.yaml, section (\w+), with their defaults:\n", done.stdout, flags=re.MULTILINE)
     explained = dict(zip(parts[1::2], parts[2::2], strict=True))

@@ -61,7 +61,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
     trusted, dataset, leaks = folder / "t.parquet", folder / "prepared", folder / "leaks"
     write_manifest(manifest_of(rows), trusted)
     source = folder / "films"
-    return Planted(source, trusted, dataset, leaks, prepare(source, trusted, dataset, leaks, PARAMS))
+    return Planted(source, trusted, dataset, leaks, prepare(source, trusted, dataset, leaks, folder / "sides", PARAMS))
 
 
 def test_copies_are_in_their_films_group_and_on_its_side(planted: Planted) -> None:
@@ -103,7 +103,7 @@ def test_groups_do_not_depend_on_the_size_of_the_images(planted: Planted, tmp_pa
     """Nor does what is said of the pairs, nor, therefore, the test set."""
     params = PARAMS.model_copy(update={"image_size": size})
     dataset, leaks = tmp_path / "prepared", tmp_path / "leaks"
-    assert prepare(planted.source, planted.trusted, dataset, leaks, params) == planted.summary
+    assert prepare(planted.source, planted.trusted, dataset, leaks, tmp_path / "sides", params) == planted.summary
     films, others = (pd.read_parquet(folder / FILMS).drop(columns="boxes") for folder in (planted.dataset, dataset))
     pd.testing.assert_frame_equal(others, films)
     assert dvc_hash(leaks) == dvc_hash(planted.leaks)
@@ -123,16 +123,16 @@ def test_killed_between_the_evidence_and_the_dataset_it_goes_on_to_the_same_end(
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr("components.preparation.run.group_films", die)
+        patched.setattr("components.preparation.run.split_films", die)
         with pytest.raises(Killed):
-            prepare(planted.source, planted.trusted, dataset, leaks, PARAMS)
+            prepare(planted.source, planted.trusted, dataset, leaks, tmp_path / "sides", PARAMS)
     assert not dataset.exists()
     assert (partial_path(dataset) / FACTS).exists()
     assert dvc_hash(leaks) == dvc_hash(planted.leaks)
-    assert prepare(planted.source, planted.trusted, dataset, leaks, PARAMS) == planted.summary
+    assert prepare(planted.source, planted.trusted, dataset, leaks, tmp_path / "sides", PARAMS) == planted.summary
     assert dvc_hash(dataset) == dvc_hash(planted.dataset)
     assert dvc_hash(leaks) == dvc_hash(planted.leaks)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["leaks", "prepared"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["leaks", "prepared", "sides"]
 
 
 def test_the_command_says_one_line_and_nothing_of_its_libraries(

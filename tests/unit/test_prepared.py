@@ -56,7 +56,8 @@ def test_boxes_of_a_film_that_exif_turns_lie_where_the_film_shows_them(tmp_path:
         write(tmp_path / f"{number}.jpg", encoded(Image.fromarray(stored), "JPEG", quality=100, exif=exif))
         rows.append({"path": f"{number}.jpg", "label": number % 2, "boxes": "[[40, 70, 10, 20]]"})
     write_manifest(manifest_of(rows).assign(width=100, height=60), tmp_path / "t.parquet")
-    prepare(tmp_path, tmp_path / "t.parquet", tmp_path / "d", tmp_path / "l", PreparationParams(image_size=96, folds=2))
+    out = tmp_path / "d", tmp_path / "l", tmp_path / "s"
+    prepare(tmp_path, tmp_path / "t.parquet", *out, PreparationParams(image_size=96, folds=2))
     prepared = open_prepared(tmp_path / "d")
     assert set(zip(prepared.films["shown_width"], prepared.films["shown_height"], strict=True)) == {(60, 100)}
     assert not {"width", "height"} & set(prepared.films)  # in the manifest these are the header's, 100 and 60
@@ -213,7 +214,6 @@ def test_a_film_that_vanished_since_validation_stops_with_its_name(tmp_path: Pat
     validate(source, tmp_path / "m.parquet", tmp_path / "t.parquet", tmp_path / "report", ValidationParams())
     (source / "fractured" / "7.png").unlink()
     with pytest.raises(OsteonError, match=r"fractured/7\.png: .*run the steps ingest and validate again"):
-        prepare(
-            source, tmp_path / "t.parquet", tmp_path / "out", tmp_path / "l", PreparationParams(image_size=32, folds=2)
-        )
+        out = tmp_path / "out", tmp_path / "l", tmp_path / "s"
+        prepare(source, tmp_path / "t.parquet", *out, PreparationParams(image_size=32, folds=2))
     assert not (tmp_path / "out").exists()

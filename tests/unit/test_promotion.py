@@ -421,6 +421,7 @@ def test_a_model_of_another_size_is_asked_about_the_films_themselves(bench: Benc
         bench.pipeline.trusted,
         small,
         tmp_path / "leaks",
+        tmp_path / "sides.parquet",
         PreparationParams(image_size=32, folds=3),
     )
     package = open_package(bench.folder / "good")

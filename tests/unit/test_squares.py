@@ -53,7 +53,7 @@ SCRIPT = """
     if sys.argv[4:] == ["die when all is decoded"]:
         squares.typed_frame = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
     params = PreparationParams(image_size=64, folds=3, cores=2)
-    step.prepare(source, trusted, dataset, dataset.with_name("leaks"), params)
+    step.prepare(source, trusted, dataset, dataset.with_name("leaks"), dataset.with_name("sides"), params)
 """
 
 
@@ -93,7 +93,7 @@ def test_a_preparation_that_is_killed_again_and_again_ends_as_one_that_was_not(
     assert last.returncode == 0, output
     assert "continues after 120 of 120 films" in output
     assert dvc_hash(dataset) == dvc_hash(pipeline.dataset)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["leaks", "prepared"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["leaks", "prepared", "sides"]
 
 
 # ---------------------------------------------------------------- what may be left
@@ -295,8 +295,9 @@ def test_prepare_says_it_before_it_decodes(pipeline: Pipeline, small_disk: Path,
     The folder of films is not even looked into: there is none.
     """
     params = PreparationParams(image_size=64, folds=3)
+    out = small_disk / "prepared", small_disk / "leaks", small_disk / "sides"
     with pytest.raises(OsteonError, match=r"disk: 0\.01 GB will be written here and its disk has 0\.01 GB free"):
-        prepare(tmp_path / "nowhere", pipeline.trusted, small_disk / "prepared", small_disk / "leaks", params)
+        prepare(tmp_path / "nowhere", pipeline.trusted, *out, params)
 
 
 def test_a_disk_that_becomes_full_is_said_in_one_line_and_what_was_done_is_kept(
@@ -304,14 +305,15 @@ def test_a_disk_that_becomes_full_is_said_in_one_line_and_what_was_done_is_kept(
 ) -> None:
     params = PreparationParams(image_size=64, folds=3)
     dataset = small_disk / "prepared"
+    out = dataset, small_disk / "leaks", small_disk / "sides"
     with monkeypatch.context() as patch:
         patch.setattr(squares, "check_space", lambda *_: None)  # others fill the disk meanwhile
         with pytest.raises(OsteonError, match=r"prepared: its disk is full; .* it continues where it was$"):
-            prepare(pipeline.source, pipeline.trusted, dataset, dataset.with_name("leaks"), params)
+            prepare(pipeline.source, pipeline.trusted, *out, params)
     assert not dataset.exists()
     subprocess.run(["mount", "-o", "remount,size=16m", str(small_disk)], check=True)
     with caplog.at_level(logging.INFO):
-        prepare(pipeline.source, pipeline.trusted, dataset, dataset.with_name("leaks"), params)
+        prepare(pipeline.source, pipeline.trusted, *out, params)
     done = int(caplog.messages[0].split("continues after ")[1].split(" of 120 films")[0])
     assert 60 <= done < 120
     assert dvc_hash(dataset) == dvc_hash(pipeline.dataset)

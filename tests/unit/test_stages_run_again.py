@@ -9,6 +9,8 @@ import pytest
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
+from tests.dvc_stages import outs_of
+
 ROOT = Path(__file__).parents[2]
 STAGES = list(YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
 
@@ -51,7 +53,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     stages = YAML(typ="safe").load((folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    for out in (out for stage in stages.values() for out in stage["outs"]):
+    for out in (out for stage in stages.values() for out in outs_of(stage)):
         if not Path(out).suffix:
             (folder / out).mkdir(parents=True, exist_ok=True)
             (folder / out / "something").write_text(out)

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from osteon.errors import OsteonError
+from osteon.files import atomic_file
 from osteon.films.prepared.row_file import RowFile
 
 PIXELS, FILMS = "pixels.npy", "films.parquet"
@@ -150,6 +151,13 @@ def add_pixels(path: Path, films: Iterable[NDArray[np.uint8]]) -> int:
             file.write(np.ascontiguousarray(film).data)
             written += 1
     return written
+
+
+def keep_rows(path: Path, rows: NDArray[np.int64]) -> None:
+    """Leave only some films' squares in a file of pixels, in the order of the rows."""
+    films = PreparedFilms(open_pixels(path), pd.DataFrame())
+    with atomic_file(path) as shorter:
+        write_pixels(shorter, (film for block in films.blocks(rows) for film in block), len(rows), films.side)
 
 
 def pixels_end(count: int, side: int, films: int) -> int:
