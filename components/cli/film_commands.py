@@ -36,7 +36,7 @@ def audit(
     ] = "",
     params: Annotated[
         Path | None,
-        typer.Option(help="read data.classes, columns and label_file from this file; left out: the defaults"),
+        typer.Option(help="has data.classes, columns, label_file and patient_pattern; left out: the defaults"),
     ] = None,
     out: Annotated[
         Path | None,

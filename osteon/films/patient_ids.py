@@ -67,6 +67,8 @@ def with_ids(rows: pd.DataFrame, root: Path, params: DataParams) -> pd.DataFrame
         "study": [],
     }
     for kind, tag in zip(KINDS, (PATIENT, STUDY), strict=True):
+        if (column := getattr(params.columns, kind)) and not {f"{kind}_id", f"{kind}_pseudonym"} & set(rows.columns):
+            log.warning("data.columns.%s is %s, and the layout %s reads no table with it", kind, column, params.layout)
         sources[kind] += _of_layout(rows, kind, explicit=bool(getattr(params.columns, kind)))
         sources[kind].append(Ids(TAG, of_tags[tag]))
     studies = [_without_non_ids(ids, "study") for ids in sources["study"]]
@@ -75,6 +77,7 @@ def with_ids(rows: pd.DataFrame, root: Path, params: DataParams) -> pd.DataFrame
     joined = {"patient": _joined(patients, "patient")}
     studies = [_apart_by_patient(ids, joined["patient"][0]) for ids in studies]
     joined["study"] = _joined(studies, "study")
+    _warn_of_studies_of_several(joined["patient"][0], *joined["study"])
     rows = rows.drop(columns=[f"{kind}_{form}" for kind in KINDS for form in FORMS], errors="ignore")
     for kind, (ids, source) in joined.items():
         kept = source == PSEUDONYM
@@ -202,6 +205,18 @@ def _apart_by_patient(ids: Ids, patient: "pd.Series[str]") -> Ids:
         return ids
     log.warning("one study id stands on films of several patients: studies are taken as numbered within each patient")
     return ids._replace(values=ids.values.mask(several, patient + " " + ids.values))
+
+
+def _warn_of_studies_of_several(patient: "pd.Series[str]", study: "pd.Series[str]", source: "pd.Series[str]") -> None:
+    """Say where a study is of several patients, as it is where each file was given an id of its own."""
+    patients = patient.groupby(study.mask((source == GUESS).fillna(False))).nunique()
+    if several := int((patients > 1).sum()):
+        log.warning(
+            "%d of %d studies have films of several patients, so ids of patients may have been made up film by film; "
+            "films of one study stay together, those of one patient may not",
+            several,
+            len(patients),
+        )
 
 
 def _joined(sources: list[Ids], kind: str) -> "tuple[pd.Series[str], pd.Series[str]]":

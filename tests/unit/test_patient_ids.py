@@ -6,12 +6,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pydicom import Dataset
 
 from components.ingestion.preview import preview
 from osteon.films.identity import keyed_hash
 from osteon.films.layouts import read_layout
 from osteon.films.path_patterns import patients_by_pattern, suggested_pattern
 from osteon.films.patient_ids import with_ids
+from osteon.films.reading.dicom_ids import identifying_tags
+from osteon.films.reading.dicom_tags import read_tags
 from osteon.params import Columns, DataParams
 from tests.making import dicom, dicom_bytes, encoded, ramp, write
 
@@ -65,6 +68,20 @@ def test_the_manifest_is_joined_with_tags(tmp_path: Path) -> None:
     write(tmp_path / "c.png", PNG)
     write(tmp_path / "manifest.csv", b"path,label,PatientID\nIM0001,1,4711\nIM0002.IMA,0,\nc.png,0,4711\n")
     assert ids(tmp_path, "manifest") == {name: hashed("4711") for name in ("IM0001", "IM0002.IMA", "c.png")}
+
+
+def test_a_file_without_preamble_has_its_patient_and_no_doubt(tmp_path: Path) -> None:
+    """A data set as a network transfer leaves it."""
+    scanned = dicom(np.full((8, 8), 100, np.uint16), PatientID="P7", Modality="DX", BodyPartExamined="WRIST")
+    bare = Dataset()
+    for element in scanned:
+        bare[element.tag] = element
+    path = tmp_path / "fractured" / "IM0001"
+    path.parent.mkdir()
+    bare.save_as(path, implicit_vr=True, little_endian=True)
+    assert identifying_tags(path)["PatientID"] == "P7"
+    tags = read_tags(path.read_bytes())
+    assert (tags.region, tags.doubt) == ("wrist", None)
 
 
 def test_a_damaged_file_has_no_patient(tmp_path: Path) -> None:
@@ -161,6 +178,22 @@ def test_what_was_asked_for_is_believed(caplog: pytest.LogCaptureFixture) -> Non
     rows = joined({"patient_id": ["A", "A", "A"]}, None, patient_pattern=r"^([01])")
     assert list(rows["patient_id"]) == ["0", "1", "0"]
     assert list(rows["patient_source"]) == ["data.patient_pattern", "data.patient_pattern", "column"]
+
+
+def test_a_study_of_several_patients_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    """An anonymiser that gives every file a patient of its own."""
+    rows = joined({"study_id": ["s", "s", "t"], "study_source": ["DICOM tag"] * 3}, ["x1", "x2", "x3"])
+    assert rows["patient_id"].nunique() == 3
+    assert "1 of 2 studies have films of several patients" in caplog.text
+    caplog.clear()
+    joined({"study_pseudonym": ["s", "s", "t"], "study_source": ["guess"] * 3}, ["x1", "x2", "x3"])
+    assert not caplog.text
+
+
+def test_a_column_that_no_table_has_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path / "fractured" / "a.png", PNG)
+    ids(tmp_path, columns=Columns(patient="who"))
+    assert "data.columns.patient is who, and the layout folders reads no table with it" in caplog.text
 
 
 def test_studies_numbered_within_each_patient_are_apart(caplog: pytest.LogCaptureFixture) -> None:

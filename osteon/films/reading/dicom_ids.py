@@ -23,7 +23,7 @@ def identifying_tags(path: Path) -> dict[str, str]:
                 return {}
             file.seek(0)
             with reading_dicom("damaged DICOM"):
-                dataset = dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS))
+                dataset = dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(TAGS))
                 return {tag: str(dataset.get(tag)) for tag in TAGS if dataset.get(tag)}
     except (OSError, UnreadableFilmError):
         return {}

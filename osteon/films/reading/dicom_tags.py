@@ -89,7 +89,8 @@ def read_tags(data: bytes) -> FilmTags:
         return FilmTags()
     try:
         with reading_dicom("damaged DICOM"):
-            dataset = dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=[*TAGS, *radiograph_tags.TAGS])
+            keywords = [*TAGS, *radiograph_tags.TAGS]
+            dataset = dcmread(io.BytesIO(data), stop_before_pixels=True, force=True, specific_tags=keywords)
     except UnreadableFilmError as error:
         return FilmTags(doubt=str(error))
     burned_in = "yes" in (text.strip().casefold() for text in texts(dataset, "BurnedInAnnotation"))
