@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 import osteon
+from components.cli.data_commands import guess_layout, list_layouts
 from components.cli.film_commands import audit, fetch, preview_films
 from components.cli.look_commands import lineage, show_history, show_params, summary
 from components.cli.step_commands import add_step
@@ -67,6 +68,11 @@ app.command()(rollback)
 app.command()(reproduce)
 app.command()(fetch)
 app.command()(audit)
+
+data = typer.Typer(help="How films are laid out in folders.", no_args_is_help=True, rich_markup_mode=None)
+data.command(name="layouts")(list_layouts)
+data.command(name="guess")(guess_layout)
+app.add_typer(data, name="data")
 
 registry = typer.Typer(help="The log of decisions on the model in use.", no_args_is_help=True, rich_markup_mode=None)
 registry.command(name="history")(show_history)

@@ -2,17 +2,16 @@
 
 import logging
 import secrets
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import pandas as pd
 
 from osteon.errors import OsteonError
-from osteon.films.film_files import film_files, is_dicom_file, look_through, plain_files
+from osteon.films.film_files import film_files, look_through
+from osteon.films.guessing import fitting
 from osteon.films.identity import pseudonymised
-from osteon.films.layouts import files_left_out, mura, read_layout
-from osteon.films.layouts.annotations import TABLE
+from osteon.films.layouts import files_left_out, read_layout
 from osteon.films.layouts.folders import split_of
 from osteon.films.left_out import LeftOut, warning_of
 from osteon.films.manifest import as_manifest
@@ -37,7 +36,7 @@ def read_folder(root: Path, layout: str | None, params: DataParams) -> Folder:
 
     Args:
         root: the folder.
-        layout: None takes the first that fits, and says why one that seemed to fit did not.
+        layout: None takes the first that fits (osteon.films.guessing), and says why one that seemed to fit did not.
         params: classes and columns; its root and layout are not used.
 
     Raises:
@@ -47,7 +46,7 @@ def read_folder(root: Path, layout: str | None, params: DataParams) -> Folder:
     if not root.is_dir():
         raise OsteonError(f"{root}: no such folder")
     key = secrets.token_bytes(32)
-    for name in [layout] if layout else _fitting(root, params):
+    for name in [layout] if layout else (fit.layout for fit in fitting(root, params)):
         try:
             films = read_layout(root, params.model_copy(update={"layout": name}), key)
         except OsteonError as error:
@@ -62,22 +61,6 @@ def read_folder(root: Path, layout: str | None, params: DataParams) -> Folder:
         raise OsteonError(f"{root}: no film there; {not_read or 'docs/data.md says which files are films'}")
     films = _with_splits(as_manifest(pseudonymised(with_ids(rows, root, params), key)))
     return Folder(None, films, files_left_out(root, films, None))
-
-
-def _fitting(root: Path, params: DataParams) -> Iterator[str]:
-    """Layouts whose mark is in the folder, those that tell most first."""
-    if (root / "dataset.csv").exists() and (root / "images").is_dir():
-        yield "fracatlas"
-    if any((root / name).exists() for name in ("manifest.parquet", "manifest.csv")):
-        yield "manifest"
-    if any(path.name.casefold() == TABLE for path in plain_files(root)):
-        yield "annotations"
-    if (root / params.label_file).exists() and any(is_dicom_file(root / path) for path in film_files(root)):
-        yield "dicom"
-    if any(mura.FORM.match(path.as_posix()) for path in film_files(root)):
-        yield "mura"
-    if any(film_files(root)):
-        yield "folders"
 
 
 def _plain(root: Path) -> pd.DataFrame:

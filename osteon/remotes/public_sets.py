@@ -40,7 +40,8 @@ class Source(_Entry):
     """A public set: where it is, who may use it how, and how Osteon reads it.
 
     licence: an SPDX identifier, or LicenseRef-… for terms of its own. inside: the folder in the archives that
-    becomes the set's. by_hand: how to get the set where nobody may fetch it for you.
+    becomes the set's. by_hand: how to get the set where nobody may fetch it for you (LicenseRef-…), or where its files
+    are no zip archives of known size.
     """
 
     title: str
@@ -106,8 +107,8 @@ def list_sources(table: Path = SOURCES) -> Iterator[str]:
     for name, source in read_sources(table).items():
         size = sum(archive.bytes for archive in source.archives)
         how = f"{size / 1e6:,.0f} MB" if size else "by hand"
-        yield f"{name:<12} {source.films:>7,} films  {how:>9}  {source.licence}"
-        yield f"{'':<12} {source.title}. {source.citation}"
+        yield f"{name:<14} {source.films:>7,} films  {how:>9}  {source.licence}"
+        yield f"{'':<14} {source.title}. {source.citation}"
 
 
 def fetch(name: str, table: Path = SOURCES) -> Iterator[str]:
@@ -121,9 +122,11 @@ def fetch(name: str, table: Path = SOURCES) -> Iterator[str]:
     source = _source(name, table)
     folder, record_file = table.parent / name, table.parent / f"{name}.source.json"
     if source.by_hand:
+        own_terms = source.licence.startswith("LicenseRef-")
+        why = f"its licence ({source.licence}) forbids Osteon to fetch it" if own_terms else "fetch it by hand"
         raise OsteonError(
-            f"{name}: its licence ({source.licence}) forbids Osteon to fetch it. {source.by_hand} "
-            f"Unpack it into {folder}, then set data.root: {folder} and data.layout: {source.layout}"
+            f"{name}: {why}. {source.by_hand} Unpack it into {folder}, then set data.root: {folder} "
+            f"and data.layout: {source.layout}"
         )
     record = _read_record(record_file)
     if folder.exists():

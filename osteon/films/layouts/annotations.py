@@ -4,6 +4,7 @@ The file may lie in each split's folder or once at the top. data.columns names i
 words that mean yes and no.
 """
 
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -11,9 +12,11 @@ import pandas as pd
 from osteon.errors import OsteonError
 from osteon.films.film_files import film_files, plain_files
 from osteon.films.labels.label_rows import read_label_table, with_labels
+from osteon.films.labels.label_table import read_table
 from osteon.films.layouts.folders import split_of
 from osteon.params import DataParams
 
+KNOWS = ("patients", "studies", "types", "regions", "views", "splits")
 TABLE = "annotations.csv"
 
 
@@ -35,3 +38,11 @@ def read(root: Path, params: DataParams) -> pd.DataFrame:
     )
     tables = [read_label_table(path, films, params) for path in places]
     return with_labels(films, tables, root, params)
+
+
+def class_words(root: Path, params: DataParams) -> Counter[str] | None:
+    """Rows of each label; None if the folder is not laid out like this."""
+    places = [path for path in plain_files(root) if path.name.casefold() == TABLE]
+    columns = (params.columns.film, params.columns.label)
+    tables = [read_table(path, columns).rows for path in places]
+    return Counter(word for table in tables for word in table[params.columns.label].dropna()) if tables else None

@@ -11,12 +11,14 @@ from pathlib import Path, PurePath
 import pandas as pd
 
 from osteon.errors import OsteonError
+from osteon.films.class_words import meaning_of
 from osteon.films.film_files import film_files
 from osteon.films.labels.class_labels import label_of, no_class
 from osteon.params import DataParams
 
 log = logging.getLogger(__name__)
 
+KNOWS = ("splits",)
 SPLITS = {
     "train": "train",
     "training": "train",
@@ -70,3 +72,17 @@ def read(root: Path, params: DataParams) -> pd.DataFrame:
             ", ".join(f"{folder!r} ({count})" for folder, count in unknown.most_common(8)),
         )
     return pd.DataFrame(rows)
+
+
+def class_words(root: Path, params: DataParams) -> Counter[str] | None:  # noqa: ARG001 – the form of a layout
+    """Films of each folder that may name a class; None if no film lies in such a folder.
+
+    Of a film's folders that are no split, that is the nearest whose name tells a class, else the nearest.
+    """
+    words: Counter[str] = Counter()
+    for path in film_files(root):
+        folders = [folder for folder in path.parts[:-1] if folder.casefold() not in SPLITS]
+        telling = [folder for folder in folders if meaning_of(folder).label is not None]
+        if folders:
+            words[(telling or folders)[-1]] += 1
+    return words or None

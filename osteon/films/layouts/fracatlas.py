@@ -25,6 +25,7 @@ from osteon.films.manifest import Box, boxes_to_text
 from osteon.folding import class_word
 from osteon.params import DataParams
 
+KNOWS = ("studies", "boxes", "regions", "views", "hardware")
 REGIONS = ("hand", "leg", "hip", "shoulder")
 VIEWS = ("frontal", "lateral", "oblique")
 MISSING_BETWEEN = 1
@@ -80,6 +81,15 @@ def read(root: Path, params: DataParams) -> pd.DataFrame:
         frame["study_pseudonym"] = _runs([Path(path).name for path in frame["path"]], regions) if len(frame) else []
         frame["study_source"] = GUESS
     return frame
+
+
+def class_words(root: Path, params: DataParams) -> Counter[str] | None:  # noqa: ARG001 – the form of a layout
+    """No words: its own are fixed; None if the folder is not laid out like this."""
+    try:
+        read_table(root / "dataset.csv", ("image_id", "fractured"))
+    except OsteonError:
+        return None
+    return Counter() if (root / "images").is_dir() else None
 
 
 def _boxes(path: Path) -> dict[str, list[Box]]:

@@ -4,6 +4,7 @@ Columns: path and label, and whichever of film_id, finding, fracture_type, regio
 hardware, boxes and given_split there are (docs/data.md says what is in them). film_id defaults to the path.
 """
 
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +17,8 @@ from osteon.films.labels.label_table import read_table
 from osteon.films.manifest import LAYOUT_COLUMNS
 from osteon.films.manifest_paths import films_once, paths_below
 from osteon.params import DataParams
+
+KNOWS = ("patients", "studies", "boxes", "types", "regions", "views", "hardware", "splits")
 
 
 def read(root: Path, params: DataParams) -> pd.DataFrame:
@@ -52,3 +55,13 @@ def read(root: Path, params: DataParams) -> pd.DataFrame:
     extra = [film for film in films if film not in named]
     strays = pd.DataFrame({"film_id": extra, "path": extra, "doubt": "not in the manifest"})
     return pd.concat([rows, strays], ignore_index=True) if extra else rows
+
+
+def class_words(root: Path, params: DataParams) -> Counter[str] | None:  # noqa: ARG001 – the form of a layout
+    """Rows of each label; None if the folder is not laid out like this."""
+    if (root / "manifest.parquet").exists():
+        rows = pd.read_parquet(root / "manifest.parquet")
+        return Counter(rows["label"].dropna().astype(str)) if "label" in rows else None
+    if not (root / "manifest.csv").exists():
+        return None
+    return Counter(read_table(root / "manifest.csv", ("path", "label")).rows["label"].dropna())

@@ -5,6 +5,7 @@ or worn joints; the manifest says so in `finding`, and the pipeline does not tak
 """
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,8 @@ from osteon.films.film_files import film_files
 from osteon.films.known_patients import PATH
 from osteon.params import DataParams
 
+KNOWS = ("patients", "studies", "regions", "splits")
+FINDING = "abnormal"
 FORM = re.compile(
     r"(?:.*/)?(?P<split>train|valid)/XR_(?P<region>[A-Z]+)/(?P<patient>patient\d+)/"
     r"(?P<study>study\d+)_(?P<label>positive|negative)/[^/]+$"
@@ -23,7 +26,7 @@ def read(root: Path, params: DataParams) -> pd.DataFrame:  # noqa: ARG001 – th
     """One row a film."""
     rows = []
     for path in film_files(root):
-        row: dict[str, object] = {"film_id": path.as_posix(), "path": path.as_posix(), "finding": "abnormal"}
+        row: dict[str, object] = {"film_id": path.as_posix(), "path": path.as_posix(), "finding": FINDING}
         parts = FORM.match(path.as_posix())
         if parts:
             row["label"] = int(parts["label"] == "positive")
@@ -36,3 +39,8 @@ def read(root: Path, params: DataParams) -> pd.DataFrame:  # noqa: ARG001 – th
             row["doubt"] = "path is not <split>/XR_<REGION>/patient<n>/study<n>_<positive|negative>/<film>"
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def class_words(root: Path, params: DataParams) -> Counter[str] | None:  # noqa: ARG001 – the form of a layout
+    """No words: its own are fixed; None if the folder is not laid out like this."""
+    return Counter() if any(FORM.match(path.as_posix()) for path in film_files(root)) else None

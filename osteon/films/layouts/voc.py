@@ -65,7 +65,7 @@ def class_words(root: Path, params: DataParams) -> Counter[str] | None:  # noqa:
     files = [content for _, content in _voc_files(root)]
     if not any(content.name is not None for content in files):
         return None
-    return Counter(mark.name for content in files for mark in content.drawing.marks)
+    return Counter(mark.name for content in files for mark in content.drawing.marks) or None
 
 
 def _voc_files(root: Path) -> Iterator[tuple[Path, VocFile]]:
