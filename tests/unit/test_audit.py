@@ -133,7 +133,7 @@ def test_json_is_all_that_is_printed_and_the_exit_code_stays(leaking: Path, foun
 def test_misuse_ends_with_2_and_says_what(tmp_path: Path) -> None:
     done = audited(tmp_path, ".", "--layout", "zip")
     assert done.returncode == 2
-    assert "no layout zip; there are annotations, dicom," in done.stderr
+    assert "no layout zip; there are annotations, coco," in done.stderr
     done = audited(tmp_path, "nowhere")
     assert (done.returncode, done.stderr) == (2, "error: nowhere: no such folder\n")
 

@@ -77,12 +77,13 @@ def read(root: Path, params: DataParams) -> pd.DataFrame:
 def class_words(root: Path, params: DataParams) -> Counter[str] | None:  # noqa: ARG001 – the form of a layout
     """Films of each folder that may name a class; None if no film lies in such a folder.
 
-    Of a film's folders that are no split, that is the nearest whose name tells a class, else the nearest.
+    That is the nearest whose name tells a class, else the nearest that is no split, else the nearest.
     """
     words: Counter[str] = Counter()
     for path in film_files(root):
-        folders = [folder for folder in path.parts[:-1] if folder.casefold() not in SPLITS]
-        telling = [folder for folder in folders if meaning_of(folder).label is not None]
+        folders = path.parts[:-1]
+        no_splits = [folder for folder in folders if folder.casefold() not in SPLITS]
+        telling = [folder for folder in no_splits if meaning_of(folder).label is not None]
         if folders:
-            words[(telling or folders)[-1]] += 1
+            words[(telling or no_splits or folders)[-1]] += 1
     return words or None
