@@ -59,6 +59,14 @@ class ClassNames(Section):
         "0",
     ]
 
+    @field_validator("fractured", "not_fractured", mode="before")
+    @classmethod
+    def _words(cls, words: object) -> object:
+        """Numbers and true, false without quotes are the words that they look like."""
+        if not isinstance(words, list):
+            return words
+        return [str(word) if isinstance(word, bool | int | float) else word for word in words]
+
     @model_validator(mode="after")
     def _apart(self) -> "ClassNames":
         both = {class_word(name) for name in self.fractured} & {class_word(name) for name in self.not_fractured}

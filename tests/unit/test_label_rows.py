@@ -140,6 +140,16 @@ def test_a_row_that_fits_several_films_is_a_doubt_about_all(tmp_path: Path) -> N
     assert [found[film] for film in films[5:]] == [(None, doubt), (None, doubt), (0, None)]
 
 
+def test_films_without_a_certain_label_are_said_at_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        labelled(tmp_path, ["a.png", "b.png", "c.png"], {"t.csv": "a,yes\nb,perhaps\nx,no\nx,no\n"})
+    assert caplog.messages[1:] == [
+        "t.csv: 2 of 3 films have a row; 2 rows name no film",
+        "t.csv: 2 films have no certain label; the first: t.csv: fractured 'perhaps' is neither in "
+        "data.classes.fractured nor in data.classes.not_fractured",
+    ]
+
+
 def test_two_films_that_differ_in_case_alone(tmp_path: Path) -> None:
     films = ["a.png", "A.png", "b.png"]
     assert labelled(tmp_path, films, {"t.csv": "a.png,yes\nA.png,no\nB.PNG,no\n"}) == {

@@ -15,7 +15,7 @@ from osteon.films.labels.class_labels import label_of
 from osteon.films.labels.label_rows import read_label_table, with_labels
 from osteon.films.labels.label_table import column_named, read_table
 from osteon.folding import class_word, folded
-from osteon.params import ClassNames, Columns, DataParams
+from osteon.params import ClassNames, Columns, DataParams, load_params
 from tests.making import write
 
 NEEDED = ("filename", "fractured")
@@ -227,6 +227,14 @@ def test_words_are_compared_folded_and_composed() -> None:
         ClassNames(fractured=["not fractured"], not_fractured=["Not_Fractured"])
     with pytest.raises(ValueError, match="cannot mean both"):
         ClassNames(fractured=["1"], not_fractured=["1.0"])
+
+
+def test_words_in_a_file_of_parameters_need_no_quotes(tmp_path: Path) -> None:
+    path = write(tmp_path / "p.yaml", b"data: {classes: {fractured: [yes, 1, true], not_fractured: [no, 0.0, false]}}")
+    classes = load_params(path).data.classes
+    assert [label_of(word, classes) for word in ("YES", "1.0", "TRUE", "No", "0", "False")] == [1, 1, 1, 0, 0, 0]
+    with pytest.raises(OsteonError, match=r"data\.classes\.fractured"):
+        load_params(write(path, b"data: {classes: {fractured: [[1]]}}"))
 
 
 @given(st.text(max_size=12))

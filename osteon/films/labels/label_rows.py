@@ -133,6 +133,9 @@ def with_labels(films: pd.DataFrame, tables: Sequence[LabelTable], root: Path, p
         "%s: %d of %d films have a row; %d rows name no film",
         *(shown, len(of_film), len(films), sum(len(entry.lines) for entry in lost)),
     )
+    doubtful = [fact["doubt"] for fact in facts if fact["doubt"]]
+    if doubtful:
+        log.warning("%s: %d films have no certain label; the first: %s", shown, len(doubtful), doubtful[0])
     if params.label_unit == "study":
         _warn_of_positive_studies(entries, params)
     return pd.concat([labelled, pd.DataFrame([_lost(entry, names, params) for entry in lost])], ignore_index=True)
