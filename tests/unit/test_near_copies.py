@@ -8,12 +8,28 @@ from numpy.typing import NDArray
 
 from osteon.films.copies import candidates
 from osteon.films.copies.alignment import Appearance, FilmStack, best_alignment, likeness
-from osteon.films.copies.candidates import LEAST_CONSISTENT, FeatureFile, consistent_pairs, find_candidates
-from osteon.films.copies.keypoints import DESCRIPTOR, SIDE, Features, find_features
+from osteon.films.copies.candidates import (
+    LEAST_CONSISTENT,
+    FeatureFile,
+    consistent_pairs,
+    find_candidates,
+    packed_places,
+    unpacked_places,
+)
+from osteon.films.copies.keypoints import (
+    CHANGES,
+    DESCRIPTOR,
+    SIDE,
+    Change,
+    Features,
+    changed,
+    find_features,
+    one_form,
+)
 from osteon.films.copies.near_copies import DOUBTFUL, SURE, Pair, find_near_copies
 from osteon.films.groups import connected_components
 from osteon.films.reading.film import fit_into_square
-from tests.making import phantom_films, stack_of
+from tests.making import phantom_films, squared, stack_of
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float64]
@@ -73,6 +89,14 @@ def brighter(film: Pixels, gain: float, more: float) -> Copy:
     return np.clip(film * gain + more, 0, 255).astype(np.uint8), np.eye(3)
 
 
+def negative(film: Pixels) -> Copy:
+    return 255 - film, np.eye(3)
+
+
+def equalised_in_tiles(film: Pixels) -> Copy:
+    return np.asarray(cv2.createCLAHE(4.0, (8, 8)).apply(film), np.uint8), np.eye(3)
+
+
 def both(film: Pixels, *ways: Callable[[Pixels], Copy]) -> Copy:
     matrix = np.eye(3)
     for way in ways:
@@ -96,6 +120,12 @@ WAYS: dict[str, Callable[[Pixels], Copy]] = {
     "JPEG of quality 30": lambda film: encoded_again(film, 30),
     "brighter": lambda film: brighter(film, 1.3, 20),
     "darker": lambda film: brighter(film, 0.6, 0),
+    "negative": negative,
+    "negative, turned 30°, black wedges": lambda film: both(film, negative, lambda one: turned(one, 30)),
+    "negative, mirrored, 15 % cropped": lambda film: both(
+        film, negative, mirrored, lambda one: cropped(one, 0.05, 0.1, 0.1, 0.05)
+    ),
+    "contrast equalised in tiles": equalised_in_tiles,
     "15 % cropped": lambda film: cropped(film, 0.05, 0.1, 0.1, 0.05),
     "15 % of the left cropped": lambda film: cropped(film, 0.15, 0, 0, 0),
     "all at once": lambda film: both(
@@ -142,6 +172,7 @@ def test_a_copy_is_found_and_told_how_it_was_made(way: str) -> None:
     for film, (copy, matrix), laid in zip(films, made, sure.values(), strict=True):
         flip, expected = on_squares(film, copy, matrix)
         assert laid.mirrored == flip
+        assert laid.inverted == way.startswith("negative")
         rotation = np.rad2deg(np.arctan2(expected[1, 0], expected[0, 0]))
         assert (laid.rotation - rotation + 180) % 360 - 180 == pytest.approx(0, abs=1)
         assert laid.scale == pytest.approx(np.sqrt(abs(np.linalg.det(expected[:2, :2]))), rel=0.02)
@@ -239,8 +270,8 @@ def mixture() -> tuple[list[Pixels], list[tuple[int, int]]]:
     return [*films, *copies], [(number, len(films) + place) for place, number in enumerate(originals_of)]
 
 
-def written(pairs: list[Pair]) -> list[tuple[int, int, float, bool, bytes]]:
-    return [(a, b, laid.score, laid.mirrored, laid.matrix.tobytes()) for a, b, laid in pairs]
+def written(pairs: list[Pair]) -> list[tuple[int, int, float, tuple[bool, bool], bytes]]:
+    return [(a, b, laid.score, (laid.mirrored, laid.inverted), laid.matrix.tobytes()) for a, b, laid in pairs]
 
 
 def together(pairs: list[Pair], count: int) -> set[frozenset[int]]:
@@ -410,3 +441,42 @@ def test_a_flat_patch_weighs_as_much_as_rounding_and_a_rich_one_no_more_than_six
         board(contrast, columns=slice(0, 100)), [(x, y) for x in (40, 60, 140) for y in (40, 80, 120, 160)]
     )
     assert score == pytest.approx(2 * weight / (2 * weight + np.sqrt(0.5)), abs=1e-4)
+
+
+# ---------------------------------------------------------------- one form for a film, its mirror image, its negative
+
+
+def test_a_descriptor_has_one_form_whatever_was_done_to_its_film() -> None:
+    features = find_features(squared(originals()[0]))
+    form, mirror, invert = one_form(features.descriptors)
+    for change in CHANGES:
+        again, mirror_again, invert_again = one_form(changed(features, change, SIDE).descriptors)
+        np.testing.assert_array_equal(again, form)
+        assert (mirror ^ mirror_again == change.mirrored).all()
+        assert (invert ^ invert_again == change.inverted).all()
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_features_of_a_changed_film_are_the_changed_features(change: Change) -> None:
+    film = squared(originals()[0])
+    made = film[:, ::-1] if change.mirrored else film
+    result = find_features(np.ascontiguousarray(255 - made if change.inverted else made))
+    expected = changed(find_features(film), change, SIDE)
+    apart = np.abs(result.places[:, None, :2] - expected.places[:, :2]).max(axis=2)
+    turns = np.abs((result.places[:, None, 2] - expected.places[:, 2] + 180) % 360 - 180)
+    differ = np.abs(result.descriptors[:, None].astype(int) - expected.descriptors).mean(axis=2)
+    near = (apart < 1) & (turns < 5)
+    assert near.any(axis=1).mean() > 0.8
+    assert np.where(near, differ, 99).min(axis=1)[near.any(axis=1)].mean() < 4
+
+
+def test_places_are_packed_to_a_pixel_and_a_degree_or_two() -> None:
+    rng = np.random.default_rng(0)
+    places = np.column_stack(
+        [rng.uniform(0, 255, (200, 2)), rng.uniform(0, 360, 200), np.exp2(rng.uniform(0, 7, 200))]
+    ).astype(np.float32)
+    places[0, 2] = 359.9
+    x, y, direction, size = np.abs(unpacked_places(packed_places(places)) - places).T
+    assert max(x.max(), y.max()) <= 0.5
+    assert np.minimum(direction, 360 - direction).max() < 0.75
+    assert (size / places[:, 3]).max() < 0.023

@@ -89,6 +89,7 @@ def test_each_sign_and_what_it_decides(films: list[Pixels]) -> None:
     assert {name: str(kind) for name, kind in pairs.dtypes.items()} == COLUMNS
     assert pairs.loc[:1, "score":].isna().all(axis=None)
     near = pairs.iloc[2]
+    assert near["inverted"] == False  # noqa: E712
     assert near["score"] >= SURE
     assert near["mirrored"] == False  # noqa: E712
     assert near["rotation"] == pytest.approx(90, abs=0.5)
@@ -105,6 +106,15 @@ def test_a_film_in_three_copies_is_one_group(films: list[Pixels]) -> None:
     pairs = find_pairs(table, stack, 1)
     assert set(pairs["sign"]) == {"near copy"}
     assert groups(table, pairs) == ["f0", "f1", "f0", "f0", "f0"]
+
+
+def test_a_negative_is_joined_and_said_to_be_one(films: list[Pixels]) -> None:
+    negative = 255 - np.ascontiguousarray(films[WRIST][:, ::-1])
+    table, stack = made_set([(films[WRIST], {}), (films[LEG], {}), (negative, {})])
+    pairs = find_pairs(table, stack, 1)
+    assert told(pairs) == [(0, 2, "near copy", True)]
+    assert pairs.loc[0, ["mirrored", "inverted"]].tolist() == [True, True]
+    assert groups(table, pairs) == ["f0", "f1", "f0"]
 
 
 # ---------------------------------------------------------------- names
@@ -192,7 +202,7 @@ def scored(scores: list[tuple[str, float | None]]) -> pd.DataFrame:
     """Pairs (0, 1), (1, 2), … with these signs and scores."""
     least = {"near copy": SURE, "same name": WITH_NAME}
     rows = [
-        (n, n + 1, sign, score is None or score >= least[sign], score, False, 0.0, 1.0, 0.0, 0.0)
+        (n, n + 1, sign, score is None or score >= least[sign], score, False, False, 0.0, 1.0, 0.0, 0.0)
         for n, (sign, score) in enumerate(scores)
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
@@ -226,7 +236,8 @@ def test_the_table_says_which_films_and_how_they_lie(films: list[Pixels], tmp_pa
     write_pairs(tmp_path, find_pairs(table, stack, 1), table, stack)
     back = pd.read_csv(tmp_path / TABLE, encoding="utf-8")
     assert list(back) == [
-        *("first", "second", "sign", "joined", "score", "mirrored", "rotation", "scale", "shift_x", "shift_y"),
+        *("first", "second", "sign", "joined", "score"),
+        *("mirrored", "inverted", "rotation", "scale", "shift_x", "shift_y"),
         *("first_label", "second_label"),
     ]
     assert back[["first", "second", "sign", "joined", "first_label", "second_label"]].values.tolist() == [

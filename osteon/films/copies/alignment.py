@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from osteon.films.copies.keypoints import SIDE, Features, find_features, local_contrast, mirrored
+from osteon.films.copies.keypoints import CHANGES, SIDE, Change, Features, changed, find_features, local_contrast
 from osteon.films.reading.film import fit_into_square
 
 Floats = NDArray[np.float64]
@@ -38,12 +38,13 @@ SMALLEST, LARGEST = 1 / 3, 3.0  # size of a copy, beside its film's
 class Alignment(NamedTuple):
     """How one film lies on another, and how alike they are there.
 
-    score: likeness, 0 … 1. mirrored: whether the first film was mirrored before `matrix` (2 × 3, positions on the
-    first film's square to positions on the second's) was applied.
+    score: likeness, 0 … 1. mirrored, inverted: whether the first film was mirrored, and made its negative, before
+    `matrix` (2 × 3, positions on the first film's square to positions on the second's) was applied.
     """
 
     score: float
     mirrored: bool
+    inverted: bool
     matrix: Floats
 
     @property
@@ -84,8 +85,15 @@ class Appearance(NamedTuple):
     points: NDArray[np.float32]
     frame: Frame
 
-    def mirrored(self) -> "Appearance":
-        """The same of the mirror image, left for right."""
+    def changed(self, change: Change) -> "Appearance":
+        """The same of the mirror image, left for right, of the negative, or of both.
+
+        What was as white as can be has nothing to compare on the negative either, where it is black.
+        """
+        look = self._mirrored() if change.mirrored else self
+        return look._replace(lit=cv2.bitwise_not(look.lit), fine=-look.fine) if change.inverted else look
+
+    def _mirrored(self) -> "Appearance":
         last = len(self.lit) - 1
         left, top, right, bottom = self.frame
         return Appearance(
@@ -145,31 +153,31 @@ class FilmStack:
 
 
 def best_alignment(films: FilmStack, first: int, second: int) -> Alignment | None:
-    """How one film lies on another, mirrored or not, whichever scores higher; None where too little can be compared."""
+    """How one film lies on another, changed or not, whichever scores highest; None where too little can be compared."""
     features = [find_features(films.read(film)) for film in (first, second)]
-    both = [align(films, (first, features[0]), (second, features[1]), flip) for flip in (False, True)]
-    return max((alignment for alignment in both if alignment is not None), key=lambda each: each.score, default=None)
+    each = [align(films, (first, features[0]), (second, features[1]), change) for change in CHANGES]
+    return max((alignment for alignment in each if alignment is not None), key=lambda each: each.score, default=None)
 
 
-def align(films: FilmStack, first: tuple[int, Features], second: tuple[int, Features], flip: bool) -> Alignment | None:
+def align(
+    films: FilmStack, first: tuple[int, Features], second: tuple[int, Features], change: Change
+) -> Alignment | None:
     """Lay one film over another and measure their likeness.
 
     Args:
         films: the films.
         first: number and features of the film that is moved over …
         second: … this one.
-        flip: mirror the first before.
+        change: what is done to the first before.
 
     Returns:
         None where no map fits or too few points lie on both.
 
     """
-    matrix = _match_features(mirrored(first[1], SIDE) if flip else first[1], second[1])
+    matrix = _match_features(changed(first[1], change, SIDE), second[1])
     if matrix is None:
         return None
-    moving, fixed = films.appearance(first[0]), films.appearance(second[0])
-    if flip:
-        moving = moving.mirrored()
+    moving, fixed = films.appearance(first[0]).changed(change), films.appearance(second[0])
     best = None
     for _ in range(2):
         refined = _refine(moving, fixed, matrix)
@@ -179,7 +187,7 @@ def align(films: FilmStack, first: tuple[int, Features], second: tuple[int, Feat
         if score is None:
             break
         if best is None or score > best.score:
-            best = Alignment(score, flip, matrix)
+            best = Alignment(score, *change, matrix)
         if score < HOPELESS:
             break
     return best

@@ -1,17 +1,26 @@
 """Candidates for near copies: pairs of films whose SIFT features are consistent with one turn, size and shift.
 
-An approximate index (faiss) finds the nearest neighbours of every feature of every film, mirrored and not.
+An approximate index (faiss) finds the nearest neighbours of every feature of every film. Descriptors are searched in a
+form that mirroring and inverting do not change (keypoints.one_form); which of the two was done shows in each match.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from osteon.films.copies.keypoints import DESCRIPTOR, MOST_FEATURES, SIDE, Features, mirrored
+from osteon.films.copies.keypoints import (
+    CHANGES,
+    DESCRIPTOR,
+    MOST_FEATURES,
+    SIDE,
+    Features,
+    changed_places,
+    one_form,
+)
 from osteon.progress import progress
 
 NEIGHBOURS = 6  # nearest neighbours of each feature
@@ -20,6 +29,7 @@ LEAST_CONSISTENT = 4  # consistent features, for a candidate
 MOST_CANDIDATES, MANY_CONSISTENT = 8, 12
 SHIFT, TURN, SIZE = 0.1, 0.35, 0.5  # within which features are consistent: share of the side, radians, octaves
 BLOCK = 128  # films of one query
+FEWEST_FOR_PRODUCTS = 4096  # features; with fewer an index learns nothing, and all can be compared
 
 
 class FeatureFile:
@@ -55,6 +65,20 @@ class FeatureFile:
         return Features(places[:count], record[MOST_FEATURES * 16 :].reshape(MOST_FEATURES, DESCRIPTOR)[:count])
 
 
+class Index(NamedTuple):
+    """All films' features to be searched, in the order of the films.
+
+    search: faiss' index of the descriptors in their one form. owner: number of each feature's film. places: n × 4,
+    uint8, as packed_places has them. mirrored, inverted: of one_form.
+    """
+
+    search: Any
+    owner: NDArray[np.int32]
+    places: NDArray[np.uint8]
+    mirrored: NDArray[np.bool_]
+    inverted: NDArray[np.bool_]
+
+
 def find_candidates(store: FeatureFile, cores: int) -> Iterator[tuple[int, int, int, int]]:
     """Pairs with the most consistent features, each once.
 
@@ -63,80 +87,117 @@ def find_candidates(store: FeatureFile, cores: int) -> Iterator[tuple[int, int, 
         cores: threads of the index; 0 leaves their number to faiss.
 
     Returns:
-        first < second, mirrored (0, 1), and rank (0 … MOST_CANDIDATES) among the candidates of a film.
+        first < second, place of the change in CHANGES, and rank (0 … MOST_CANDIDATES) among the candidates of a film.
 
     """
     if not sum(store.counts):
         return
     if cores:
         faiss.omp_set_num_threads(cores)
-    index, owner, places = _filled_index(store)
+    index = _filled_index(store)
     seen: set[tuple[int, int, int]] = set()
     starts = range(0, len(store), BLOCK)
     for start in progress(starts, "candidates", total=len(starts)):
-        rows = range(start, min(start + BLOCK, len(store)))
-        block = [store[film] for film in rows]
-        query_film = np.repeat(np.arange(rows.start, rows.stop), [len(features.places) for features in block])
-        if not len(query_film):
-            continue
         partners: dict[int, list[tuple[int, int, int]]] = {}
-        for flip in (False, True):
-            queries = [mirrored(features, SIDE) if flip else features for features in block]
-            descriptors = np.concatenate([features.descriptors for features in queries]).astype(np.float32)
-            _, neighbours = index.search(descriptors, NEIGHBOURS)
-            feature, slot = np.nonzero(neighbours >= 0)
-            neighbour = neighbours[feature, slot]
-            film = owner[neighbour]
-            kept = film != query_film[feature]
-            feature, neighbour, film = feature[kept], neighbour[kept], film[kept]
-            query_places = np.concatenate([features.places for features in queries])[feature]
-            consistent = consistent_pairs(query_film[feature], film, feature, query_places, places[neighbour])
-            for first, second, count in consistent:
-                partners.setdefault(first, []).append((count, second, int(flip)))
+        for first, second, change, count in _consistent_with_block(store, start, index):
+            partners.setdefault(first, []).append((count, second, change))
         for first, others in partners.items():
             others.sort(reverse=True)
-            for rank, (count, second, flipped) in enumerate(others):
-                candidate = (min(first, second), max(first, second), flipped)
+            for rank, (count, second, change) in enumerate(others):
+                candidate = (min(first, second), max(first, second), change)
                 if (rank < MOST_CANDIDATES or count >= MANY_CONSISTENT) and candidate not in seen:
                     seen.add(candidate)
                     yield *candidate, min(rank, MOST_CANDIDATES)
 
 
-def _filled_index(store: FeatureFile) -> tuple[Any, NDArray[np.int32], NDArray[np.float32]]:
-    """The index with all features, and of each feature the number of its film and its place (n × 4)."""
+def _consistent_with_block(store: FeatureFile, start: int, index: Index) -> Iterator[tuple[int, int, int, int]]:
+    """First film, of a block; second film; change; and how many features agree."""
+    block = [store[film] for film in range(start, min(start + BLOCK, len(store)))]
+    owner = np.repeat(np.arange(start, start + len(block)), [len(features.places) for features in block])
+    if not len(owner):
+        return
+    descriptors, mirrored, inverted = one_form(np.concatenate([features.descriptors for features in block]))
+    _, neighbours = index.search.search(descriptors.astype(np.float32), NEIGHBOURS)
+    feature, slot = np.nonzero(neighbours >= 0)
+    neighbour = neighbours[feature, slot]
+    kept = index.owner[neighbour] != owner[feature]
+    feature, neighbour = feature[kept], neighbour[kept]
+    flip, negative = mirrored[feature] ^ index.mirrored[neighbour], inverted[feature] ^ index.inverted[neighbour]
+    change = flip + 2 * negative
+    places = np.concatenate([features.places for features in block])[feature]
+    pairs = consistent_pairs(
+        owner[feature] * len(CHANGES) + change,
+        index.owner[neighbour],
+        feature,
+        changed_places(places, flip, negative, SIDE),
+        unpacked_places(index.places[neighbour]),
+    )
+    for first, second, count in pairs:
+        yield first // len(CHANGES), second, first % len(CHANGES), count
+
+
+def packed_places(places: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Places of features, n × 4, to a pixel, 1.4 degrees and 1/16 octave: of 100,000 films they lie in memory."""
+    x, y, direction, size = places.T
+    octaves = np.log2(np.maximum(size, 1e-3)) * 16 + 32
+    whole = np.rint(np.column_stack([x, y, direction * 256 / 360 % 256, octaves]))
+    whole[:, 2] %= 256
+    packed: NDArray[np.uint8] = np.clip(whole, 0, 255).astype(np.uint8)
+    return packed
+
+
+def unpacked_places(packed: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What packed_places was given, nearly."""
+    x, y, direction, octaves = packed.astype(np.float32).T
+    return np.column_stack([x, y, direction * np.float32(360 / 256), np.exp2((octaves - 32) / 16)]).astype(np.float32)
+
+
+def _filled_index(store: FeatureFile) -> Index:
+    """All features of all films."""
     counts = np.array(store.counts)
     total = int(counts.sum())
-    owner = np.repeat(np.arange(len(store), dtype=np.int32), counts)
-    places = np.empty((total, 4), np.float32)
-    index = _trained_index(store, total)
-    ends = np.cumsum(counts)
+    index = Index(
+        _trained_index(store, total),
+        np.repeat(np.arange(len(store), dtype=np.int32), counts),
+        np.empty((total, 4), np.uint8),
+        np.empty(total, np.bool_),
+        np.empty(total, np.bool_),
+    )
+    begin = 0
     for start in range(0, len(store), BLOCK):
         block = [store[film] for film in range(start, min(start + BLOCK, len(store)))]
-        end = int(ends[min(start + BLOCK, len(store)) - 1])
-        begin = end - sum(len(features.places) for features in block)
-        places[begin:end] = np.concatenate([features.places for features in block])
-        index.add(np.concatenate([features.descriptors for features in block]).astype(np.float32))
-    return index, owner, places
+        descriptors, mirrored, inverted = one_form(np.concatenate([features.descriptors for features in block]))
+        rows = slice(begin, begin + len(descriptors))
+        index.places[rows] = packed_places(np.concatenate([features.places for features in block]))
+        index.mirrored[rows], index.inverted[rows] = mirrored, inverted
+        index.search.add(descriptors.astype(np.float32))
+        begin = rows.stop
+    return index
 
 
 def _trained_index(store: FeatureFile, total: int) -> Any:
     """An empty index that searches the few lists of features nearest to a query.
 
-    Half a byte a value. With a byte the features of 100,000 films took 1.8 GB instead of 1, and found no more copies.
+    Products of four values each, four bits a product (André et al. 2015, VLDB): 16 bytes a feature, compared in the
+    processor's registers. Half a byte a value took three times as long and found no more copies.
     """
-    lists = max(1, round(4 * np.sqrt(total)))
+    lists = max(1, round(2 * np.sqrt(total)))
     rng = np.random.default_rng(0)
-    films, wanted, sample = rng.permutation(len(store)), 32 * lists, []
+    films, wanted, sample = rng.permutation(len(store)), max(32 * lists, 4096), []
     for film in films:
-        sample.append(store[film].descriptors)
+        sample.append(one_form(store[film].descriptors)[0])
         wanted -= len(sample[-1])
         if wanted <= 0:
             break
-    index: Any = faiss.index_factory(DESCRIPTOR, f"IVF{min(lists, total)},SQ4")
+    trained = np.concatenate(sample).astype(np.float32)
+    if total < FEWEST_FOR_PRODUCTS:
+        exact: Any = faiss.IndexFlatL2(DESCRIPTOR)
+        return exact
+    index: Any = faiss.index_factory(DESCRIPTOR, f"IVF{lists},PQ{DESCRIPTOR // 4}x4fs")
     index.cp.niter = 6
     index.cp.min_points_per_centroid = 1  # it would print a warning for a small set
     index.nprobe = 4
-    index.train(np.concatenate(sample).astype(np.float32))
+    index.train(trained)
     return index
 
 
@@ -168,9 +229,10 @@ def consistent_pairs(
     size = np.log2(factor)
     order = np.lexsort((second, first))
     bounds = np.flatnonzero(np.diff(first[order]) | np.diff(second[order])) + 1
-    for rows in np.split(order, bounds):
-        if len(rows) < LEAST_CONSISTENT:
-            continue
+    starts, ends = np.concatenate([[0], bounds]), np.concatenate([bounds, [len(order)]])
+    enough = ends - starts >= LEAST_CONSISTENT
+    for start, end in zip(starts[enough].tolist(), ends[enough].tolist(), strict=True):
+        rows = order[start:end]
         near = (
             (np.abs(x[rows, None] - x[rows]) < SHIFT * SIDE)
             & (np.abs(y[rows, None] - y[rows]) < SHIFT * SIDE)

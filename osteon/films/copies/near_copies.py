@@ -1,4 +1,4 @@
-"""Near copies: a film turned, mirrored, rescaled, cropped, brightened or encoded again, found among many.
+"""Near copies: a film turned, mirrored, inverted, rescaled, cropped, brightened or encoded again, among many.
 
 Comparing each film with each would take for ever. candidates.py proposes pairs whose SIFT features are consistent
 with one turn, size and shift; alignment.py aligns the two films of a pair and measures their likeness.
@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from osteon.films.copies.alignment import Alignment, FilmStack, align
 from osteon.films.copies.candidates import MOST_CANDIDATES, FeatureFile, find_candidates
-from osteon.films.copies.keypoints import find_features
+from osteon.films.copies.keypoints import CHANGES, find_features
 from osteon.films.groups import connected_components
 from osteon.progress import progress
 from osteon.threads import over_cores
@@ -60,9 +60,9 @@ def find_near_copies(films: FilmStack, distinct: Ints, cores: int) -> list[Pair]
                     films,
                     (int(distinct[first]), store[first]),
                     (int(distinct[second]), store[second]),
-                    bool(flip),
+                    CHANGES[change],
                 )
-                for first, second, flip, _ in candidates[rows].tolist()
+                for first, second, change, _ in candidates[rows].tolist()
             ]
 
         aligned = progress(

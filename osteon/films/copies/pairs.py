@@ -24,6 +24,7 @@ COLUMNS = {
     "joined": "boolean",
     "score": "Float64",  # 0 … 1, how alike; null for a sign that needs none
     "mirrored": "boolean",  # how the first lies on the second, in this order
+    "inverted": "boolean",  # one is the negative of the other
     "rotation": "Float64",  # degrees, clockwise
     "scale": "Float64",
     "shift_x": "Float64",  # of the middle, share of the square's side
@@ -104,12 +105,12 @@ def _same_names(
 
 
 def _alignment_columns(alignment: Alignment | None) -> tuple[float | bool, ...]:
-    """Score, mirrored, rotation, scale and shift as COLUMNS has them; nothing where there is no alignment."""
+    """Score, mirrored, inverted, rotation, scale and shift as COLUMNS has them; nothing where there is no alignment."""
     if alignment is None:
         return ()
     score, rotation, scale = round(alignment.score, 3), round(alignment.rotation, 1), round(alignment.scale, 3)
     x, y = alignment.shift
-    return score, alignment.mirrored, rotation, scale, round(x, 3), round(y, 3)
+    return score, alignment.mirrored, alignment.inverted, rotation, scale, round(x, 3), round(y, 3)
 
 
 def write_pairs(folder: Path, pairs: pd.DataFrame, films: pd.DataFrame, stack: FilmStack) -> None:
