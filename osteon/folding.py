@@ -8,9 +8,12 @@ _BETWEEN = re.compile(r"(?<=[^\W_])[\s_\-\u2010-\u2013]+(?=[^\W_])")
 
 
 def folded(text: str) -> str:
-    """Text without outer spaces, case-folded and in Unicode's form NFC: 'É' is 'é', whether one code point or two."""
+    """Text without outer spaces, case-folded and in Unicode's form NFC: 'É' is 'é', whether one code point or two.
+
+    The four Turkish letters i, ı, İ and I are one: 'HAYIR' is written 'Hayır' and 'Hayir'.
+    """
     text = unicodedata.normalize("NFC", text.strip())
-    return unicodedata.normalize("NFC", text.casefold())
+    return unicodedata.normalize("NFC", text.casefold().replace("i\u0307", "i").replace("ı", "i"))
 
 
 def class_word(word: object) -> str:

@@ -221,8 +221,9 @@ def test_the_default_words(word: object, label: int | None) -> None:
 def test_words_are_compared_folded_and_composed() -> None:
     names = ClassNames(fractured=["Evet", "cassé", "gebrochen-neu", "1,0"], not_fractured=["non", "HAYIR", "Größe"])
     decomposed = unicodedata.normalize("NFD", "CASSÉ")
-    words = ("EVET", decomposed, "Gebrochen Neu", "1", "NON", "hayir", "GRÖSSE", "fractured")
-    assert [label_of(word, names) for word in words] == [1, 1, 1, 1, 0, 0, 0, None]
+    words = ("EVET", decomposed, "Gebrochen Neu", "1", "NON", "hayır", "Hayir", "GRÖSSE", "fractured")
+    assert [label_of(word, names) for word in words] == [1, 1, 1, 1, 0, 0, 0, 0, None]
+    assert folded("İĞNE ışık KIRIK") == folded("iğne IŞIK kırık")
     with pytest.raises(ValueError, match="cannot mean both"):
         ClassNames(fractured=["not fractured"], not_fractured=["Not_Fractured"])
     with pytest.raises(ValueError, match="cannot mean both"):

@@ -172,7 +172,7 @@ def _nearest(missing: list[str], header: list[str]) -> str:
     free = {folded(name): name for name in header if 0 < len(name) <= LONGEST_NAME}
     nearest = {name: difflib.get_close_matches(folded(name), free, n=1, cutoff=0.5) for name in missing}
     meant = [f"{free[close[0]]!r} for {name!r}" for name, close in nearest.items() if close]
-    return f". Perhaps {', '.join(meant)}: rename it, or write its name into data.columns" if meant else ""
+    return f". Perhaps {', '.join(meant)}: rename it, or, in a label file, name it in data.columns" if meant else ""
 
 
 def _unique_names(header: list[str], asked: dict[int, str]) -> list[str]:
