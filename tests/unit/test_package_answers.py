@@ -30,6 +30,7 @@ from sklearn.preprocessing import StandardScaler
 from osteon.errors import OsteonError, UnreadableFilmError
 from osteon.films.prepared.array import PreparedFilms
 from osteon.films.reading.decoding import decode
+from osteon.films.reading.film import letterbox
 from osteon.films.reading.limits import FilmLimits
 from osteon.models.classical.classifiers import save_classical
 from osteon.models.classical.film_features import FEATURES, features_of
@@ -221,6 +222,17 @@ def test_probabilities_for_files_are_calibrated() -> None:
     squares = squares_of(3)
     result = warm.predict([encoded(square, "PNG") for square in squares])["probability"]
     np.testing.assert_allclose(result, warm.probabilities(squares), atol=1e-12)
+
+
+def test_pictures_of_16_bits_are_read_with_the_training_films_depth() -> None:
+    data = encoded(ramp(64, 64, 2000), "PNG")
+    probabilities = []
+    for depth in (12, 14):
+        square = letterbox(decode(data, max_megapixels=1, depth=depth), 64)[None]
+        result = with_info(TWO, depth=depth).predict([data])["probability"]
+        np.testing.assert_allclose(result, TWO.probabilities(square), atol=1e-12)
+        probabilities.append(result[0])
+    assert abs(probabilities[0] - probabilities[1]) > 0.01  # or the test would show nothing
 
 
 def reason_for(data: bytes, limits: FilmLimits) -> str:
