@@ -14,14 +14,16 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
 from osteon.errors import OsteonError
 from osteon.films.class_words import meaning_of
-from osteon.films.film_files import film_files
+from osteon.films.film_files import film_files, plain_files
 from osteon.films.labels.class_labels import label_of
+from osteon.films.labels.label_columns import LabelColumns, label_columns
+from osteon.films.layouts import annotations
 from osteon.params import ClassNames, DataParams, layout_names
 
 log = logging.getLogger(__name__)
@@ -29,6 +31,7 @@ log = logging.getLogger(__name__)
 FACTS = ("patients", "studies", "boxes", "types", "regions", "views", "hardware", "splits")
 SHOWN = 12  # words or folders of a message
 CHECK = "  # check"
+TABLES = (".csv", ".tsv", ".txt")  # extensions
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,8 @@ class Word:
 class Guess:
     """A proposal for the section data.
 
-    words: whether the layout needs words. others: words of neither class. also: other layouts that fit.
+    others: words of neither class. also: other layouts that fit. columns: of the label table, where their names are not
+    the defaults.
     """
 
     folder: Path
@@ -62,6 +66,7 @@ class Guess:
     not_fractured: tuple[Word, ...]
     others: tuple[Word, ...]
     also: tuple[str, ...]
+    columns: LabelColumns | None = None
 
 
 def layout_module(name: str) -> ModuleType:
@@ -110,7 +115,8 @@ def guess(root: Path, params: DataParams) -> Guess:
     """
     if not root.is_dir():
         raise OsteonError(f"{root}: no such folder")
-    films = sum(1 for _ in film_files(root))
+    paths = list(film_files(root))
+    films = len(paths)
     fits, faults = [], []
     for name in layouts_by_knowledge():
         try:
@@ -118,10 +124,12 @@ def guess(root: Path, params: DataParams) -> Guess:
                 fits.append(fit)
         except OsteonError as error:
             faults.append(f"not the layout {name}: {error}")
-    if not films or not fits:
-        raise OsteonError("; ".join([_nothing_fits(root, films), *faults]))
     proposals = [_proposal(root, films, fit) for fit in fits]
     usable = [proposal for proposal in proposals if proposal.fractured or _needs_no_words(proposal.fit)]
+    if not usable and (proposal := _by_other_columns(root, paths, params)):
+        usable = [proposal]
+    if not films or not (fits or usable):
+        raise OsteonError("; ".join([_nothing_fits(root, films), *faults]))
     if not usable:
         first = fits[0]
         words = ", ".join(f"{word!r} ({count:,})" for word, count in first.words.most_common(SHOWN))
@@ -133,7 +141,29 @@ def guess(root: Path, params: DataParams) -> Guess:
         )
     best = usable[0]
     also = tuple(proposal.fit.layout for proposal in usable[1:])
-    return Guess(best.folder, best.films, best.fit, best.fractured, best.not_fractured, best.others, also)
+    return replace(best, also=also)
+
+
+def _by_other_columns(root: Path, films: list[Path], params: DataParams) -> Guess | None:
+    """A proposal from a table of labels of another name, or with other columns; None unless there is just one."""
+    found = []
+    for path in plain_files(root):
+        if path.suffix.lower() in TABLES:
+            try:
+                columns = label_columns(path, films)
+            except OsteonError as error:
+                log.info("no table of labels: %s", error)
+                continue
+            found += [columns] if columns else []
+    if len(found) != 1:
+        return None
+    (columns,) = found
+    names = params.columns.model_copy(update={"film": columns.film, "label": columns.label})
+    place = columns.table.relative_to(root).as_posix()
+    update = {"columns": names, "label_file": place}
+    layout = "annotations" if columns.table.name.casefold() == annotations.TABLE else "dicom"
+    fit = _fit(layout, root, params.model_copy(update=update))
+    return replace(_proposal(root, len(films), fit), columns=columns) if fit else None
 
 
 def _needs_no_words(fit: Fit) -> bool:
@@ -160,6 +190,13 @@ def as_yaml(proposal: Guess) -> str:
     """The section data of params.yaml, and validation where the layout's finding needs it; comments mark doubts."""
     module = layout_module(proposal.fit.layout)
     lines = ["data:", f"  root: {_quoted(str(proposal.folder.absolute()))}", f"  layout: {proposal.fit.layout}"]
+    if proposal.columns:
+        if proposal.fit.layout != "annotations":
+            lines.append(
+                f"  label_file: {_quoted(proposal.columns.table.relative_to(proposal.folder).as_posix())}{CHECK}"
+            )
+        lines += ["  columns:", f"    film: {_quoted(proposal.columns.film)}{CHECK}"]
+        lines.append(f"    label: {_quoted(proposal.columns.label)}{CHECK}")
     if proposal.fractured or proposal.not_fractured:
         lines.append("  classes:")
         for key, words in (("fractured", proposal.fractured), ("not_fractured", proposal.not_fractured)):

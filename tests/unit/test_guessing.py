@@ -184,3 +184,29 @@ def test_the_command_prints_yaml_and_says_the_rest_beside_it(tmp_path: Path) -> 
 )
 def test_what_a_word_means_by_itself(word: str, meaning: tuple[int | None, bool]) -> None:
     assert meaning_of(word) == Meaning(*meaning)
+
+
+@pytest.mark.parametrize(
+    ("table", "text", "expected"),
+    [
+        (
+            "annotations.csv",
+            "image,age,diagnosis\na.png,1,fracture\nb.png,0,normal\n",
+            ("annotations", "labels.csv", "image", "diagnosis"),
+        ),
+        ("truth.csv", "img;kırık\nA.PNG;evet\nb;hayır\n", ("dicom", "truth.csv", "img", "kırık")),
+    ],
+)
+def test_tables_of_other_names_and_columns(tmp_path: Path, table: str, text: str, expected: tuple[str, ...]) -> None:
+    root = laid_out(tmp_path, {table: text, "f/a.png": FILM, "f/b.png": FILM})
+    data = pasted(root).data
+    assert (data.layout, data.label_file, data.columns.film, data.columns.label) == expected
+    assert as_yaml(guess(root, DataParams())).count("# check") >= 2
+    assert labels(root) == (expected[0], [1, 0])
+
+
+def test_of_two_tables_that_may_hold_the_labels_none_is_taken(tmp_path: Path) -> None:
+    text = "img,broken\na.png,yes\nb.png,no\n"
+    root = laid_out(tmp_path, {"x.csv": text, "y.csv": text, "f/a.png": FILM, "f/b.png": FILM})
+    with pytest.raises(OsteonError, match=r"none of its class words is one for fractured: 'f' \(2\)"):
+        guess(root, DataParams())
