@@ -20,6 +20,8 @@ NAMES = (
     "commands",
     "pipeline",
     "decoding",
+    "fuzz",
+    "oracle",
     "memory",
     "near_copies",
     "volume",
@@ -72,7 +74,7 @@ def about(name: str) -> list[str]:
     """What a benchmark measures, when it did, on which commit, and the command for it."""
     real = (
         "OSTEON_REAL_DATA=… "
-        if os.environ.get("OSTEON_REAL_DATA") and name in ("decoding", "near_copies", "answering")
+        if os.environ.get("OSTEON_REAL_DATA") and name in ("decoding", "fuzz", "oracle", "near_copies", "answering")
         else ""
     )
     commit = git("rev-parse", "--short", "HEAD") or "unknown commit"

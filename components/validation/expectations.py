@@ -64,6 +64,7 @@ def film_expectations(params: ValidationParams) -> list[tuple[Any, str]]:
         ),
         within("boxes_outside", "{value:.0f} of its boxes are not wholly on the film", max_value=0),
         (gxe.ExpectColumnValuesToBeNull(column="contradicted_by", severity="warning"), "{value}"),
+        (gxe.ExpectColumnValuesToBeNull(column="odd", severity="warning"), "{value}"),
     ]
 
 

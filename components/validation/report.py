@@ -1,5 +1,6 @@
 """What validate found, as one page: report.html."""
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,12 +48,13 @@ def count_reasons(quarantine: pd.DataFrame) -> dict[str, int]:
     return {str(reason): int(count) for reason, count in alike.value_counts().items()}
 
 
-def render_report(verdict: Verdict, left_out: Sequence[LeftOut]) -> str:
+def render_report(verdict: Verdict, left_out: Sequence[LeftOut], odd_films: bytes | None = None) -> str:
     """The page as HTML text.
 
     Args:
         verdict: on the films.
         left_out: the files of the folder that are not among them.
+        odd_films: a contact sheet, PNG.
 
     """
     # The highest AUROC first; of the rest, attributes that have a value with a share of its own.
@@ -71,6 +73,7 @@ def render_report(verdict: Verdict, left_out: Sequence[LeftOut]) -> str:
         faults=verdict.faults,
         notes=verdict.notes,
         audit=verdict.audit,
+        odd_films=base64.b64encode(odd_films).decode() if odd_films else None,
         patients=count_patients(usable),
         detailed=detailed,
         lowest=LOWEST,

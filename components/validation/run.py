@@ -14,9 +14,10 @@ from components.validation.expectations import (
     manifest_expectations,
 )
 from components.validation.film_checks import check_films
+from components.validation.odd_films import LOOKS, draw_odd_films, odd_looks
 from components.validation.report import Verdict, count_reasons, render_report
 from components.validation.shortcuts import audit_shortcuts
-from components.validation.step import DOCS, LEFT_OUT, QUARANTINE, REPORT, ValidationSummary
+from components.validation.step import DOCS, LEFT_OUT, ODD_FILMS, QUARANTINE, REPORT, ValidationSummary
 from osteon.errors import OsteonError
 from osteon.files import atomic_dir
 from osteon.films.left_out import LeftOut
@@ -39,17 +40,22 @@ def run_validate(
     films, left_out = read_manifest(manifest), read_left_out(manifest)
     films = pd.concat([films, check_films(films, source, params)], axis=1)
     films["contradicted_by"] = contradicted_by(films)
+    films["odd"] = odd_looks(films)
     validator = Validator()
     quarantine = quarantined_films(films, validator, params)
+    measured = films[["film_id", "path", "depth", *LOOKS]]
     films = films.drop(index=quarantine.index)  # of many films there is no room for two
     verdict = _judge(films, quarantine, validator, params)
     with atomic_dir(report) as folder:
+        odd_films = folder / ODD_FILMS
+        drawn = draw_odd_films(odd_films, measured, source, params.max_megapixels)
         quarantine.to_csv(folder / QUARANTINE, index=False, lineterminator="\n")
         table = pd.DataFrame(left_out, columns=list(LeftOut._fields))
         table.to_csv(folder / LEFT_OUT, index=False, lineterminator="\n")
         validator.write_docs(folder / DOCS)
         (folder / SHORTCUTS).write_text(verdict.audit.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        (folder / REPORT).write_text(render_report(verdict, left_out), encoding="utf-8")
+        page = render_report(verdict, left_out, odd_films.read_bytes() if drawn else None)
+        (folder / REPORT).write_text(page, encoding="utf-8")
     _log(verdict, report)
     if verdict.faults:
         raise OsteonError(
@@ -70,7 +76,7 @@ def quarantined_films(films: pd.DataFrame, validator: Validator, params: Validat
     """The films that fail an expectation, on their index in `films`: film_id, path, label and reason.
 
     Args:
-        films: manifest columns, those of check_films, and contradicted_by.
+        films: manifest columns, those of check_films, contradicted_by and odd.
         validator: keeps the results for Data Docs.
         params: the limits.
 

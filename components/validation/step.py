@@ -6,7 +6,8 @@ from typing import Annotated
 from osteon.contract import Input, Output, Summary
 from osteon.params import ValidationParams
 
-QUARANTINE, LEFT_OUT, DOCS, REPORT = "quarantine.csv", "left_out.csv", "data_docs", "report.html"
+QUARANTINE, LEFT_OUT, ODD_FILMS = "quarantine.csv", "left_out.csv", "odd_films.png"
+DOCS, REPORT = "data_docs", "report.html"
 
 
 class ValidationSummary(Summary):
@@ -28,7 +29,10 @@ def validate(
     manifest: Annotated[Path, Input("one row a film (parquet, from ingest)")],
     trusted: Annotated[Path, Output("the trusted films (parquet)")],
     report: Annotated[
-        Path, Output("report.html, quarantine.csv and left_out.csv with reasons, shortcuts.json, Data Docs", "report")
+        Path,
+        Output(
+            "report.html, quarantine.csv and left_out.csv with reasons, odd films, shortcuts.json, Data Docs", "report"
+        ),
     ],
     params: ValidationParams,
 ) -> ValidationSummary:

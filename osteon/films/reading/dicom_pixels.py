@@ -13,11 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, config, dcmread
 from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import get_frame
 from pydicom.multival import MultiValue
 from pydicom.pixels.common import PhotometricInterpretation
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGExtended12Bit
+from pydicom.uid import (
+    JPEG2000,
+    UID,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
+)
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_16, EXPLICIT_VR_LENGTH_32
 
 from osteon.errors import UnreadableFilmError
@@ -27,6 +39,15 @@ jpeg_extended.register()
 
 FIRST_GROUPS = (2, 8)  # with which a file without preamble begins: its meta header, or the data set itself
 TAGS_TO_SEE = 2  # of which a file without preamble is known
+# Markers of a JPEG stream behind which its size stands (ITU-T T.81, table B.1; T.87 for JPEG-LS).
+FRAME_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+# The decoder that does not end the process over damaged files, where there are several.
+PLUGINS = {
+    JPEGBaseline8Bit: "pillow",
+    JPEGExtended12Bit: "pillow",
+    JPEG2000Lossless: "pylibjpeg",
+    JPEG2000: "pylibjpeg",
+}
 SMOOTHER = 0.95  # no overlay makes neighbours more alike; a value without its upper bits differs from its neighbours
 
 
@@ -105,6 +126,10 @@ def reading_dicom(reason: str) -> Iterator[None]:
         raise
     except Exception:
         raise UnreadableFilmError(reason) from None
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # of a decoder in Rust, which is no Exception
+            raise
+        raise UnreadableFilmError(reason) from None
 
 
 @cache
@@ -151,9 +176,13 @@ def stored_values(dataset: Dataset) -> NDArray[Any]:
         _check_length(dataset, syntax)
     try:
         with reading_dicom("truncated or damaged DICOM pixels"):
+            if syntax in JPEGTransferSyntaxes or syntax in JPEGLSTransferSyntaxes:
+                _check_stream(get_frame(dataset.PixelData, 0, number_of_frames=1), dataset)
             deep = syntax == JPEGExtended12Bit and int(dataset.BitsStored) > 8
-            plugin = jpeg_extended.PLUGIN if deep else ""
+            plugin = jpeg_extended.PLUGIN if deep else PLUGINS.get(syntax, "")
             stored = pixel_array(dataset, decoding_plugin=plugin, correct_unused_bits=False)
+    except MemoryError:
+        raise UnreadableFilmError("damaged DICOM pixels: they ask for more memory than there is") from None
     except UnreadableFilmError:
         if syntax.is_private or not _can_decode(syntax):
             named = syntax.name if syntax.is_valid or syntax.name != syntax else "unknown"
@@ -175,6 +204,30 @@ def _check_length(dataset: Dataset, syntax: UID) -> None:
     needed = int(dataset.Rows) * int(dataset.Columns) * samples * int(dataset.BitsAllocated) // 8
     if (present := len(dataset.PixelData)) < needed:
         raise UnreadableFilmError(f"truncated DICOM pixels: {present:,} bytes of {needed:,}")
+
+
+def _check_stream(stream: bytes, dataset: Dataset) -> None:
+    """Refuse a JPEG whose own size is another than the tags say: GDCM ends the process over some.
+
+    Raises:
+        UnreadableFilmError: it is, or has no size at all.
+
+    """
+    place = 2
+    while place + 10 <= len(stream):
+        if stream[place] != 0xFF:
+            place += 1
+            continue
+        marker = stream[place + 1]
+        if marker in FRAME_MARKERS:
+            bits, rows, columns, samples = struct.unpack_from(">BHHB", stream, place + 4)
+            fits = (rows, columns, samples) == (dataset.Rows, dataset.Columns, dataset.SamplesPerPixel)
+            if fits and bits <= dataset.BitsAllocated:
+                return
+            break
+        alone = marker in (0xFF, 0x01) or 0xD0 <= marker <= 0xD8
+        place += (1 if marker == 0xFF else 2) if alone else 2 + struct.unpack_from(">H", stream, place + 2)[0]
+    raise UnreadableFilmError("damaged DICOM pixels: their JPEG stream is not of the size that the tags say")
 
 
 def _meant(words: NDArray[Any], dataset: Dataset) -> NDArray[Any]:

@@ -51,8 +51,10 @@ def reading_picture(reason: str) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except (UnreadableFilmError, MemoryError):
+    except UnreadableFilmError:
         raise
+    except MemoryError:
+        raise UnreadableFilmError(f"{reason}: it asks for more memory than there is") from None
     except Exception as error:
         raise UnreadableFilmError(f"{reason}: {error}") from None
 
@@ -64,16 +66,13 @@ def open_picture(data: bytes) -> Image.Image:
         UnreadableFilmError: not one of the formats, or its header is damaged.
 
     """
-    try:
-        with reading_picture("damaged header"):
-            try:
-                return Image.open(io.BytesIO(data), formats=PILLOW_FORMATS)
-            except UnidentifiedImageError:
-                raise UnreadableFilmError(
-                    "no picture that can be read (JPEG, PNG, TIFF, GIF, BMP, WebP, JPEG 2000 or DICOM)"
-                ) from None
-    except MemoryError:
-        raise UnreadableFilmError("damaged header: it asks for more memory than there is") from None
+    with reading_picture("damaged header"):
+        try:
+            return Image.open(io.BytesIO(data), formats=PILLOW_FORMATS)
+        except UnidentifiedImageError:
+            raise UnreadableFilmError(
+                "no picture that can be read (JPEG, PNG, TIFF, GIF, BMP, WebP, JPEG 2000 or DICOM)"
+            ) from None
 
 
 def exif_of(picture: Image.Image) -> dict[int, Any]:

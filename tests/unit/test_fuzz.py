@@ -1,0 +1,30 @@
+"""Damaged files of every format are read or refused with a reason; `python -m benchmarks fuzz` looks at many more."""
+
+import time
+
+import pytest
+
+from benchmarks.fuzz import look, mutated, seeds
+
+FILES, BLOCKS = 3_000, 6
+
+
+@pytest.mark.parametrize("block", range(BLOCKS))
+def test_damaged_files_are_read_or_refused(block: int) -> None:
+    read, slowest = 0, 0.0
+    for number in range(block, FILES, BLOCKS):
+        start = time.process_time()
+        read += look(mutated(number)[1])
+        slowest = max(slowest, time.process_time() - start)
+    assert 0.1 * FILES / BLOCKS < read < 0.9 * FILES / BLOCKS
+    assert slowest < 2
+
+
+def test_whole_files_are_read() -> None:
+    unread = {kind for kind, data in seeds() if kind != "DICOM of pydicom" and not look(data)}
+    assert not unread
+
+
+def test_damage_is_the_same_for_the_same_number() -> None:
+    assert mutated(17) == mutated(17)
+    assert mutated(17) != mutated(17 + len(seeds()))
