@@ -90,6 +90,8 @@ lock-image: ## resolve the image's locks, at the versions of requirements.lock
 # Of two engines docker, as most machines have it. The commit is in the image, which has no git to ask.
 ENGINE ?= $(firstword $(foreach engine,docker podman,$(if $(shell command -v $(engine) 2>/dev/null),$(engine))))
 TARGET ?= cpu
+# What decides what the image does; parameters come with each run.
+CODE   := osteon components pipelines dvc.yaml pyproject.toml requirements.lock infra
 IMAGE  ?= osteon
 
 .PHONY: image
@@ -97,7 +99,7 @@ image: ## build the container image: make image [TARGET=gpu] [IMAGE=NAME] [ENGIN
 	@[ -n "$(ENGINE)" ] || { echo "neither docker nor podman is there"; exit 1; }
 	@$(ENGINE) build --file infra/Dockerfile --target $(TARGET) --tag $(IMAGE):$(TARGET) $(BUILD_FLAGS) \
 	  --build-arg COMMIT="$$(git rev-parse HEAD)" \
-	  --build-arg DIRTY="$$([ -z "$$(git status --porcelain -- . ':!dvc.lock')" ] && echo false || echo true)" \
+	  --build-arg DIRTY="$$([ -z "$$(git status --porcelain -- $(CODE))" ] && echo false || echo true)" \
 	  --build-arg VERSION="$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)" .
 
 .PHONY: clean

@@ -28,6 +28,9 @@ DECISIVE = (
     "opencv-python-headless",
     "pillow",
 )
+# What decides what the steps do, beside parameters and films. dvc.lock is what a run writes.
+CODE = ("osteon", "components", "pipelines", "dvc.yaml", "pyproject.toml", "requirements.lock")
+NAMED = 3  # of the changed files so many are named in a line
 _KINDS = ("python", "system", "processor", "cores", "gpus")
 
 
@@ -141,13 +144,39 @@ def dvc_remote() -> str | None:
 
 
 def present_commit() -> tuple[str, str]:
-    """The commit of this folder or image, and whether something was changed since: 'true', 'false' or 'unknown'."""
+    """The commit of this folder or image, and whether its code was changed since: 'true', 'false' or 'unknown'."""
     commit, dirty = os.environ.get("OSTEON_GIT_COMMIT"), os.environ.get("OSTEON_GIT_DIRTY", "")
     if not commit:
         commit = _git("rev-parse", "HEAD")
-        # dvc.lock is what a run writes, not what it was made from.
-        dirty = str(bool(_git("status", "--porcelain", "--", ".", ":!dvc.lock"))).lower() if commit else "unknown"
+        dirty = str(bool(changed_code())).lower() if commit else "unknown"
     return commit or "unknown", dirty
+
+
+def changed_code() -> list[str]:
+    """Files of CODE that differ from the commit, new ones too; none where there is no repository.
+
+    Parameters are recorded in full with each run, and notebooks and reports change no figure.
+    """
+    changed = _git("diff", "--name-only", "--relative", "-z", "HEAD", "--", *CODE)
+    new = _git("ls-files", "--others", "--exclude-standard", "-z", "--", *CODE)
+    return sorted(name for name in {*changed.split("\0"), *new.split("\0")} if name)
+
+
+def uncommitted_code_warning() -> str | None:
+    """What a person should know before a run that promote will refuse; None where all code is committed."""
+    if os.environ.get("OSTEON_GIT_COMMIT") or not (changed := changed_code()):
+        return None
+    more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
+    return (
+        f"the code differs from the commit: {', '.join(changed[:NAMED])}{more}. `osteon promote` refuses a model made "
+        f"with it, for nobody could make it again. Commit first: git add {' '.join(_places(changed))} && "
+        "git commit -m 'WHAT CHANGED'"
+    )
+
+
+def _places(changed: list[str]) -> list[str]:
+    """The entries of CODE that some files belong to."""
+    return [place for place in CODE if any(file == place or file.startswith(f"{place}/") for file in changed)]
 
 
 def _git(*words: str) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from components.cli.options import PARAMS_FILE, AsJson, ParamsFile
+from osteon.environment import uncommitted_code_warning
 from osteon.params import Params, flatten, load_params
 
 
@@ -14,12 +15,14 @@ def show_params(
     params: ParamsFile = PARAMS_FILE,
     schema: Annotated[bool, typer.Option("--schema", help="print the JSON schema of the file instead")] = False,
 ) -> None:
-    """Check the parameter file and print all values."""
+    """Check the parameter file and print all values. Warn where code is not committed: `make run` begins with this."""
     if schema:
         typer.echo(json.dumps(Params.model_json_schema(), indent=2))
         return
     for key, value in flatten(load_params(params)).items():
         typer.echo(f"{key}: {value}")
+    if warning := uncommitted_code_warning():
+        typer.echo(f"warning: {warning}", err=True)
 
 
 def summary(

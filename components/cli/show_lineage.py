@@ -32,7 +32,7 @@ def print_lineage(what: str, as_json: bool) -> None:
 
     commits = sorted({node.tags.get(lineage.COMMIT, "unknown") for node in nodes})
     dirty = any(node.tags.get(lineage.DIRTY) == "true" for node in nodes)
-    print_line("commit", ", ".join(commits) + (" (with changes that were not committed)" if dirty else ""))
+    print_line("commit", ", ".join(commits) + (" (with changed code that was not committed)" if dirty else ""))
     print_line("data", origin.data or "unknown")
     if remote := _remote(nodes):
         print_line("remote", remote)

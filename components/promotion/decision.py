@@ -72,8 +72,8 @@ class Evidence:
     """What else is known of the candidate; None where it is not, which is a fail.
 
     evaluation: metrics.json of a report whose scores are those of now. parity: whether the exported networks say what
-    the trained ones say, with the reason. latency: milliseconds. lineage: what is missing in it. clean: made from a
-    commit with nothing changed beside it. leaks: groups in test and development films. patients: of how many of
+    the trained ones say, with the reason. latency: milliseconds. lineage: what is missing in it. clean: made with
+    the code of a commit. leaks: groups in test and development films. patients: of how many of
     these films the patient is known. champion_fault: why the model in use could not be asked; None where it could, or
     there is none.
     """
@@ -343,8 +343,11 @@ def _clean(clean: bool | None, required: bool) -> Rule:
     if not required:
         return Rule(rule="clean", verdict="not applicable", reason="the policy does not ask for it")
     if clean:
-        return Rule(rule="clean", verdict="pass", reason="every run was made from a commit, nothing changed beside it")
-    changed = "files were changed and not committed when it was made; commit and run again"
+        return Rule(rule="clean", verdict="pass", reason="every run was made with the code of a commit")
+    changed = (
+        "a step ran with code that was not committed, so that nobody could make the model again; commit it, then "
+        "`dvc repro --force evaluate` and `osteon promote`"
+    )
     return Rule(rule="clean", verdict="fail", reason=changed if clean is False else "no commit is known")
 
 

@@ -43,7 +43,7 @@ class Policy(Section):
     refused: Annotated[Share, Field(description="share of test films taken for something else, at most")]
     latency: Annotated[float, Field(gt=0, description="milliseconds for one film, median, at most")]
     lineage: Annotated[bool, Field(description="every run and the data's hash must be known")]
-    clean: Annotated[bool, Field(description="made from a commit, nothing changed beside it")]
+    clean: Annotated[bool, Field(description="made with the code of a commit")]
     leaks: Annotated[bool, Field(description="copies were searched for, no group in test and development films")]
     unknown_patients: Annotated[
         Literal["refused", "allowed"],

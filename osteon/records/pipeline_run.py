@@ -1,5 +1,6 @@
 """The run of MLflow's that stands for a whole run of the pipeline; the runs of its steps lie below it."""
 
+import logging
 import os
 import platform
 from datetime import UTC, datetime
@@ -9,7 +10,7 @@ import psutil
 from mlflow import MlflowClient
 from mlflow.entities import Param, Run
 
-from osteon.environment import dvc_remote, present_commit
+from osteon.environment import dvc_remote, present_commit, uncommitted_code_warning
 from osteon.params import Params, flatten
 from osteon.records.lineage import (
     COMMIT,
@@ -26,6 +27,8 @@ from osteon.records.lineage import (
 )
 from osteon.records.store import connect, translate_outage
 from osteon.redaction import redact
+
+log = logging.getLogger(__name__)
 
 KEY = "OSTEON_PASS"  # the variable that names the pipeline run of a process
 
@@ -103,6 +106,8 @@ def open_pipeline_run(client: MlflowClient, experiment: str, key: str, params: P
     if run:
         client.update_run(run.info.run_id, "RUNNING")
         return run
+    if warning := uncommitted_code_warning():
+        log.warning("warning: %s", warning)
     tags = {PASS: key, STEP: PARENT, PROCESS: process_tag(), **origin_tags()}
     run = client.create_run(experiment, run_name=f"{PARENT} {datetime.now(UTC):%Y-%m-%d %H:%M}", tags=tags)
     client.log_batch(run.info.run_id, params=[Param(name, str(value)) for name, value in flatten(params).items()])

@@ -37,9 +37,9 @@ class Project:
             words, cwd=self.folder, env=environment, capture_output=True, text=True, check=False, timeout=900
         )
 
-    def done(self, *words: str) -> str:
+    def done(self, *words: str, **variables: str) -> str:
         """Standard output and error of a command that must succeed."""
-        result = self.run(*words)
+        result = self.run(*words, **variables)
         assert result.returncode == 0, f"{' '.join(words)}\n{result.stdout[-3000:]}\n{result.stderr[-3000:]}"
         return result.stdout + result.stderr
 

@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
+from osteon.environment import CODE
 from tests.image import LEAST, ROOT, Image, base, find_engine, inspect
 
 # All in one worker: they share the image.
@@ -34,7 +35,7 @@ def environment(config: dict[str, list[str]]) -> dict[str, str]:
 def test_it_says_what_it_was_made_from(image: Image) -> None:
     config = image.inspect()["Config"]
     commit = said_by_git("rev-parse", "HEAD")
-    dirty = bool(said_by_git("status", "--porcelain", "--", ".", ":!dvc.lock"))
+    dirty = bool(said_by_git("status", "--porcelain", "--", *CODE, "infra"))
     version = re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
     assert version is not None
     labels = {name.removeprefix("org.opencontainers.image."): value for name, value in config["Labels"].items()}

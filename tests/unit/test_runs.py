@@ -23,7 +23,7 @@ from mlflow.entities import Run
 from components.cli.show_lineage import print_lineage
 from components.steps import STEPS
 from osteon.contract import Input, Output, Summary, describe
-from osteon.environment import describe_environment
+from osteon.environment import describe_environment, uncommitted_code_warning
 from osteon.errors import OsteonError
 from osteon.files import dvc_hash
 from osteon.models.package.package import example_film, open_package
@@ -543,15 +543,31 @@ def test_the_commit_and_whether_the_tree_was_dirty(tmp_path: Path, monkeypatch: 
         return done.stdout.strip()
 
     git("init", "-q")
-    for name in ("params.yaml", "dvc.lock"):
+    Path("osteon/films").mkdir(parents=True)
+    for name in ("params.yaml", "dvc.lock", "dvc.yaml", "requirements.lock", "osteon/films/reading.py"):
         Path(name).write_text("1")
     git("add", ".")
     git("commit", "-qm", "first")
     clean = {lineage.COMMIT: git("rev-parse", "HEAD"), lineage.DIRTY: "false"}
-    assert clean.items() <= pipeline_run.origin_tags().items()
-    Path("dvc.lock").write_text("2")  # a run writes it
-    assert clean.items() <= pipeline_run.origin_tags().items()
-    Path("params.yaml").write_text("2")
+    # A run writes dvc.lock, parameters are recorded with it, and what else lies in the folder changes no figure.
+    for name in ("dvc.lock", "params.yaml", "look.ipynb", "audit/pairs.csv"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text("2")
+        assert clean.items() <= pipeline_run.origin_tags().items()
+        assert uncommitted_code_warning() is None
+    for name in ("dvc.yaml", "requirements.lock", "osteon/films/reading.py", "osteon/films/new.py"):
+        Path(name).write_text("2")
+        assert pipeline_run.origin_tags()[lineage.DIRTY] == "true"
+        warning = str(uncommitted_code_warning())
+        assert name in warning
+        # The command that it names mends it.
+        git("reset", "-q")
+        command = warning.partition("Commit first: ")[2].replace(
+            "git commit", "git -c user.name=a -c user.email=a commit"
+        )
+        subprocess.run(["bash", "-c", command], check=True, capture_output=True)
+        assert pipeline_run.origin_tags()[lineage.DIRTY] == "false"
+    Path("osteon/films/new.py").unlink()
     assert pipeline_run.origin_tags()[lineage.DIRTY] == "true"
 
 
