@@ -67,11 +67,11 @@ def test_a_model_of_own_films_is_promoted_or_refused_for_its_figures_alone(proje
 
 def test_changed_code_is_reported_before_the_first_stage_and_the_named_commands_mend_it(project: Project) -> None:
     """As a developer who forgets to commit, and does what the messages say."""
-    changed = project.folder / "components" / "evaluation" / "figures.py"
+    changed = project.folder / "components" / "training" / "run.py"
     changed.write_text(changed.read_text(encoding="utf-8") + "\n# changed\n", encoding="utf-8")
     log = project.done(*MAKE_RUN, OSTEON_IDENTITY_KEY="k" * 32)
     warning = next(line for line in log.splitlines() if "the code differs from the commit" in line)
-    assert "components/evaluation/figures.py" in warning
+    assert "components/training/run.py" in warning
     verdict, reason = verdicts(project)["clean"]
     assert verdict == "fail"
     identity = {f"GIT_{who}_{what}": "t@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
