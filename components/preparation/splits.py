@@ -32,19 +32,25 @@ def split_films(films: pd.DataFrame, folds: int, seed: int) -> pd.DataFrame:
         if groups < folds + 1:
             raise OsteonError(
                 f"{groups} groups with a {name} film are too few for {folds} folds and a test set; "
-                f"add films or lower preparation.folds to at most {max(groups - 1, 0)}"
+                f"{_more_films(groups - 1)}"
             )
         left = development.loc[development["label"] == label, "group"].nunique()
         if left < folds:
             raise OsteonError(
-                f"{left} development groups with a {name} film are too few for {folds} folds; add films or lower "
-                f"preparation.folds to at most {left}"
+                f"{left} development groups with a {name} film are too few for {folds} folds; {_more_films(left)}"
             )
     fold = pd.Series(pd.NA, index=films.index, dtype="Int8")
     fold[development.index] = _fold_numbers(development, folds, seed)
     result = pd.DataFrame({"test": test, "fold": fold})
     check_split(films.assign(**result))
     return result
+
+
+def _more_films(folds: int) -> str:
+    """What to do, where so many folds would do; with fewer than two there is nothing to compare."""
+    if folds < 2:
+        return "add films of other patients; if these are of more, their ids are not right (docs/data.md, Patients)"
+    return f"add films or lower preparation.folds to at most {folds}"
 
 
 def _fold_numbers(films: pd.DataFrame, folds: int, seed: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
