@@ -201,6 +201,12 @@ def test_tables_of_several_folders(tmp_path: Path) -> None:
     )
 
 
+def test_a_path_is_below_the_folder_of_its_table_first(tmp_path: Path) -> None:
+    films = ["images/1.png", "train/images/1.png", "test/2.png"]
+    found = labelled(tmp_path, films, {"train/annotations.csv": "images/1.png,yes\n../test/2.png,no\n"})
+    assert [label for label, _ in found.values()] == [None, 1, 0]
+
+
 def test_where_no_row_names_a_film_it_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(
         OsteonError, match=r"t\.csv: none of its rows names a film of this folder; line 2 names 'D:.x.png'"
