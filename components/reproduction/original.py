@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +18,8 @@ from osteon.records.lineage import Lineage
 from osteon.records.registry import MODEL, PACKAGE, Registry, translate_errors
 
 log = logging.getLogger(__name__)
+
+SIDES = "sides"  # output of prepare, by whose name MLflow keeps it
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,26 @@ def _reported_figures(name: str, measured: Lineage) -> dict[str, float | None]:
         if dvc_hash(report) not in wrote:
             raise OsteonError(f"{name}: the report in the store is not the one that its evaluation wrote")
         return figures_of(report)
+
+
+def bring_sides(original: Original, project: Path) -> None:
+    """Put the table of sides that the version's own preparation wrote where its stage reads it.
+
+    Without it the films that came one after another would be drawn together, and some could change side.
+    """
+    client, _ = store.connect()
+    for node in original.made.walk():
+        if node.step != "prepare":
+            continue
+        with TemporaryDirectory() as temporary:
+            try:
+                with translate_errors():
+                    kept = Path(client.download_artifacts(node.run_id, SIDES, temporary))
+            except (OSError, OsteonError):
+                log.info("the table of sides is not in the store; the rule draws the test films")
+                return
+            for file in kept.iterdir():
+                shutil.copy(file, project / "data" / file.name)
 
 
 def figures_of(report: Path) -> dict[str, float | None]:

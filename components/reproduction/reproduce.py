@@ -21,7 +21,7 @@ from components.reproduction.clone import (
     step_environment,
     work_folder,
 )
-from components.reproduction.original import Original, figures_of, find_original
+from components.reproduction.original import Original, bring_sides, figures_of, find_original
 from components.reproduction.programs import has_commit, run, run_git
 from osteon.environment import differences
 from osteon.files import dvc_hash
@@ -97,6 +97,7 @@ def reproduce(version: str, keep: Path | None) -> Reproduction:
         params = set_params(project, environment, commands, original.params)
         root = project / params["data.root"]
         check_films(root, original)
+        bring_sides(original, project)
         # --force: each stage runs, whatever dvc.lock says and DVC's cache has; --no-commit: no output is kept there.
         run([commands / "dvc", "repro", "--force", "--no-run-cache", "--no-commit", "evaluate"], project, environment)
         figures = figures_of(project / REPORT)

@@ -20,8 +20,9 @@ from osteon.params import Params, checked, section_of
 from osteon.progress import configure_logging
 from osteon.records import lineage, pipeline_run, runs
 from osteon.records.retries import Retries
-from osteon.remotes.film_versions import fetched, find_version, repository_address
+from osteon.remotes.film_versions import fetch_file, fetched, find_version, repository_address
 
+SIDES = "data/sides.parquet"  # in the films' repository
 CARD_TEMPLATE = "mlflow/model_card.md.j2"  # in the working folder, which is the image's
 SEARCH_STORAGE = "OSTEON_SEARCH_STORAGE"  # where the address has a password, it is not written anywhere else
 MARK = "--- "  # before JSON, so that nobody on its way takes it for an object: 2 would come out as 2.0
@@ -86,6 +87,10 @@ def run_task(name: str, params: str, **paths: str) -> Summary:
 def run_on_films(name: str, params: str, films: Films, **paths: str) -> Summary:
     """Run a step that reads the films themselves."""
     values = read_params(params)
+    if "sides" in paths and fetch_file(
+        repository_address(films.repository), films.revision, SIDES, Path(paths["sides"])
+    ):
+        log.info("%s: the table of sides is that of %s", name, films.revision)
     # The layouts keep the folder's name as the films' source.
     with fetched(repository_address(films.repository), films.revision, films.data, Path(values.data.root).name) as root:
         return _run(STEPS[name], values, {**paths, "source": str(root)})

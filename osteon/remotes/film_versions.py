@@ -110,6 +110,22 @@ def fetched(repository: str, revision: str, data: str, name: str = "films") -> I
         yield folder
 
 
+def fetch_file(repository: str, revision: str, path: str, to: Path) -> bool:
+    """Fetch one file that DVC or git keeps at a revision; whether there is one.
+
+    Raises:
+        OsteonError: no such revision.
+        UnreachableError: repository or remote do not answer.
+
+    """
+    with _opened(repository, revision) as repo:
+        if not repo.dvcfs.exists(path):
+            return False
+        to.parent.mkdir(parents=True, exist_ok=True)
+        repo.dvcfs.get_file(path, str(to))
+        return True
+
+
 def _fetch(repo: "Repo", data: str, folder: Path) -> None:
     odb = repo.cloud.get_remote_odb(hash_name="md5")
     places = [(odb.oid_to_path(md5), folder / path) for path, md5 in _listed(repo, data)]

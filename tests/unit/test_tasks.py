@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from mlflow.entities import Run
 from components.tasks import step_tasks
 from components.tasks.fold_task import lay_folds
 from components.tasks.run_end import MESSAGE, report_end
-from osteon.contract import Input, Output, Summary, describe
+from osteon.contract import Input, Output, Step, Summary, describe
 from osteon.errors import OsteonError
 from osteon.params import FeatureParams, Params
 from osteon.records import lineage, pipeline_run, runs
@@ -132,6 +133,29 @@ def test_a_pipeline_run_begins_with_what_it_is_of_and_why(client: MlflowClient, 
     assert (tags[lineage.REASON], tags[lineage.REVISION]) == ("age: 91 days", "main")
     assert tags[lineage.FILMS_COMMIT] == made.do("git", "rev-parse", "HEAD")
     assert parent.data.params["data.root"] == "data/films"
+
+
+def test_prepare_begins_with_the_table_of_sides_that_the_repository_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = film_repository(tmp_path / "films", {"1.png": b"one"})
+    table: list[bytes | None] = []
+
+    def see(step: Step, params: Params, paths: dict[str, str]) -> None:
+        sides = Path(paths["sides"])
+        table.append(sides.read_bytes() if sides.exists() else None)
+
+    monkeypatch.setattr(step_tasks, "_run", see)
+    params = Params().model_dump_json()
+    films = step_tasks.Films(str(made.folder), "main", made.data)
+    step_tasks.run_on_films("prepare", params, films, sides=str(tmp_path / "first" / "sides"))
+    (made.folder / "data" / "sides.parquet").write_bytes(b"kept")
+    made.do(sys.executable, "-m", "dvc", "add", "-q", "data/sides.parquet")
+    made.do(sys.executable, "-m", "dvc", "push", "-q")
+    made.do("git", "add", ".")
+    made.do("git", "-c", "user.name=x", "-c", "user.email=x@example.org", "commit", "-qm", "sides")
+    step_tasks.run_on_films("prepare", params, films, sides=str(tmp_path / "second" / "sides"))
+    assert table == [None, b"kept"]
 
 
 @pytest.mark.parametrize(
