@@ -5,6 +5,8 @@ import time
 import pytest
 
 from benchmarks.fuzz import look, mutated, seeds
+from osteon.errors import UnreadableFilmError
+from osteon.films.reading.decoding import decode
 
 FILES, BLOCKS = 3_000, 6
 
@@ -28,3 +30,11 @@ def test_whole_files_are_read() -> None:
 def test_damage_is_the_same_for_the_same_number() -> None:
     assert mutated(17) == mutated(17)
     assert mutated(17) != mutated(17 + len(seeds()))
+
+
+def test_a_jpeg_2000_of_another_size_than_the_tags_say_is_refused_at_once() -> None:
+    """OpenJPEG works for minutes on a stream that claims 10 million rows."""
+    data = dict(seeds())["DICOM, JPEG 2000"]
+    place = data.index(b"\xff\x4f\xff\x51") + 12
+    with pytest.raises(UnreadableFilmError, match="JPEG 2000 stream is not of the size"):
+        decode(data[:place] + (10_000_000).to_bytes(4, "big") + data[place + 4 :], max_megapixels=80)

@@ -25,6 +25,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEG2000TransferSyntaxes,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLSTransferSyntaxes,
@@ -41,6 +42,7 @@ FIRST_GROUPS = (2, 8)  # with which a file without preamble begins: its meta hea
 TAGS_TO_SEE = 2  # of which a file without preamble is known
 # Markers of a JPEG stream behind which its size stands (ITU-T T.81, table B.1; T.87 for JPEG-LS).
 FRAME_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+MOST_TILES = 4096  # of JPEG 2000
 # The decoder that does not end the process over damaged files, where there are several.
 PLUGINS = {
     JPEGBaseline8Bit: "pillow",
@@ -178,6 +180,8 @@ def stored_values(dataset: Dataset) -> NDArray[Any]:
         with reading_dicom("truncated or damaged DICOM pixels"):
             if syntax in JPEGTransferSyntaxes or syntax in JPEGLSTransferSyntaxes:
                 _check_stream(get_frame(dataset.PixelData, 0, number_of_frames=1), dataset)
+            elif syntax in JPEG2000TransferSyntaxes:
+                _check_codestream(get_frame(dataset.PixelData, 0, number_of_frames=1), dataset)
             deep = syntax == JPEGExtended12Bit and int(dataset.BitsStored) > 8
             plugin = jpeg_extended.PLUGIN if deep else PLUGINS.get(syntax, "")
             stored = pixel_array(dataset, decoding_plugin=plugin, correct_unused_bits=False)
@@ -228,6 +232,22 @@ def _check_stream(stream: bytes, dataset: Dataset) -> None:
         alone = marker in (0xFF, 0x01) or 0xD0 <= marker <= 0xD8
         place += (1 if marker == 0xFF else 2) if alone else 2 + struct.unpack_from(">H", stream, place + 2)[0]
     raise UnreadableFilmError("damaged DICOM pixels: their JPEG stream is not of the size that the tags say")
+
+
+def _check_codestream(stream: bytes, dataset: Dataset) -> None:
+    """Refuse a JPEG 2000 whose own size (its SIZ marker; ITU-T T.800, A.5.1) is another than the tags say.
+
+    OpenJPEG works for minutes on a damaged one.
+
+    Raises:
+        UnreadableFilmError: it is, or it has more tiles than a film has.
+
+    """
+    place = stream.find(b"\xff\x4f\xff\x51")
+    right, bottom, left, top, across, down = struct.unpack_from(">6I", stream, place + 8)
+    fits = place >= 0 and (bottom - top, right - left) == (dataset.Rows, dataset.Columns)
+    if not fits or 0 in (across, down) or -(-right // across) * -(-bottom // down) > MOST_TILES:
+        raise UnreadableFilmError("damaged DICOM pixels: their JPEG 2000 stream is not of the size that the tags say")
 
 
 def _meant(words: NDArray[Any], dataset: Dataset) -> NDArray[Any]:
