@@ -199,6 +199,18 @@ def files_under(folder: Path) -> Iterator[Path]:
             yield from files_under(folder / name)
 
 
+def read_file(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        OSError: it cannot be read, or is a pipe, at which one would wait without an end.
+
+    """
+    if path.is_fifo():
+        raise OSError(errno.EINVAL, "is a pipe", str(path))
+    return path.read_bytes()
+
+
 def is_ignored(name: str) -> bool:
     """Whether DVC and Osteon look past a file or folder of this name."""
     return name in IGNORED_NAMES or (name.startswith(".") and name.endswith(".partial"))
@@ -218,6 +230,30 @@ def check_names(folder: Path, paths: Iterable[str]) -> None:
             f"{_escaped(str(folder))}: {len(odd):,} file name{'s are' if len(odd) > 1 else ' is'} not UTF-8: {some}; "
             "rename them, such as with `convmv -r --notest -f CODE -t utf8 FOLDER`, CODE being what they were written "
             "in (cp1252 in Western Europe, cp1254 in Turkey, cp1250 in Poland)"
+        )
+
+
+def check_hashable(folder: Path) -> None:
+    """Stop where DVC would fail at a file below a folder, or wait for it without an end.
+
+    Raises:
+        OsteonError: a name is no UTF-8, a link leads to nothing, or a file is a pipe, socket or device.
+
+    """
+    names, odd = [], []
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not is_ignored(name)]
+        for name in files:
+            path = Path(place, name)
+            names.append(path.relative_to(folder).as_posix())
+            if not is_ignored(name) and not path.is_file():
+                odd.append(names[-1])
+    check_names(folder, names)
+    if odd:
+        some = ", ".join(sorted(odd)[:5]) + (", …" if len(odd) > 5 else "")
+        raise OsteonError(
+            f"{folder}: DVC cannot read {some}: links to what is not there, pipes or sockets; fetch what the links "
+            "lead to, or delete them"
         )
 
 

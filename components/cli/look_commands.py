@@ -8,6 +8,7 @@ import typer
 
 from components.cli.options import PARAMS_FILE, AsJson, ParamsFile
 from osteon.environment import uncommitted_code_warning
+from osteon.files import check_hashable
 from osteon.params import Params, flatten, load_params
 
 
@@ -15,11 +16,17 @@ def show_params(
     params: ParamsFile = PARAMS_FILE,
     schema: Annotated[bool, typer.Option("--schema", help="print the JSON schema of the file instead")] = False,
 ) -> None:
-    """Check the parameter file and print all values. Warn where code is not committed: `make run` begins with this."""
+    """Check the parameter file and the names of the films, and print all values. Warn of code that is not committed.
+
+    `make run` begins with this.
+    """
     if schema:
         typer.echo(json.dumps(Params.model_json_schema(), indent=2))
         return
-    for key, value in flatten(load_params(params)).items():
+    checked = load_params(params)
+    if (folder := Path(checked.data.root)).is_dir():
+        check_hashable(folder)
+    for key, value in flatten(checked).items():
         typer.echo(f"{key}: {value}")
     if warning := uncommitted_code_warning():
         typer.echo(f"warning: {warning}", err=True)

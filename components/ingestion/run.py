@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import pandas as pd
@@ -11,6 +11,7 @@ import pandas as pd
 from components.ingestion.preview import suggestion_for
 from components.ingestion.step import IngestSummary
 from osteon.errors import UnreadableFilmError
+from osteon.files import read_file
 from osteon.films.known_patients import count_patients
 from osteon.films.layouts import files_left_out, read_layout
 from osteon.films.left_out import LeftOut, skipped_line, warning_of
@@ -30,6 +31,11 @@ def run_ingest(source: Path, manifest: Path, params: DataParams) -> IngestSummar
     rows = read_layout(source, params)
     left_out = files_left_out(source, rows, params.layout)
     _say(left_out)
+    if folders := _linked_folders(source, rows["path"]):
+        log.warning(
+            "warning: %s: DVC does not see it if a film behind a link changes; then run `dvc repro --force ingest`",
+            f"{folders[0]} is a link" if len(folders) == 1 else f"{', '.join(folders[:3])} are links",
+        )
 
     def read_block(numbers: Sequence[int]) -> list[FileFacts]:
         return [_read_facts(source / path) for path in rows["path"].iloc[numbers[0] : numbers[-1] + 1]]
@@ -62,6 +68,13 @@ def run_ingest(source: Path, manifest: Path, params: DataParams) -> IngestSummar
     )
 
 
+def _linked_folders(source: Path, paths: "pd.Series[str]") -> list[str]:
+    """The folders above the films that are links, below the source."""
+    nearest = {PurePosixPath(path).parent for path in paths}
+    folders = nearest.union(*(folder.parents for folder in nearest))
+    return sorted(str(folder) for folder in folders if folder.parts and (source / folder).is_symlink())
+
+
 def _say(left_out: list[LeftOut]) -> None:
     """Tell a person which kinds of files are not among the films."""
     if warning := warning_of(left_out):
@@ -92,7 +105,7 @@ class FileFacts(NamedTuple):
 def _read_facts(path: Path) -> FileFacts:
     """Hashes, header and tags of one file; what cannot be read stays null, and validate says why."""
     try:
-        data = path.read_bytes()
+        data = read_file(path)
     except OSError:
         return FileFacts()
     hashes = hashlib.sha256(data).hexdigest(), hashlib.md5(data, usedforsecurity=False).hexdigest()

@@ -9,6 +9,7 @@ import pandas as pd
 
 from components.validation.attributes import ATTRIBUTE_TYPES, Attributes, attributes_of, numbered
 from osteon.errors import UnreadableFilmError
+from osteon.files import read_file
 from osteon.films.manifest import depth_or_none, text_to_boxes, typed_frame
 from osteon.films.reading.decoding import decode
 from osteon.films.reading.film import grey_sample, pixel_hash
@@ -69,7 +70,7 @@ CHECK_TYPES = {
 
 def _check_film(path: Path, sha256: object, boxes: object, max_megapixels: float, depth: int | None) -> FilmCheck:
     try:
-        data = path.read_bytes()
+        data = read_file(path)
     except FileNotFoundError:
         return FilmCheck("file is missing")
     except OSError as error:

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from osteon.errors import UnreadableFilmError
-from osteon.files import atomic_file
+from osteon.files import atomic_file, read_file
 from osteon.films.copies.keypoints import SIDE
 from osteon.films.manifest import typed_frame
 from osteon.films.prepared.array import write_pixels
@@ -81,7 +81,7 @@ def write_squares(films: pd.DataFrame, root: Path, path: Path, cores: int) -> pd
 def _decode_square(path: Path) -> tuple[NDArray[np.uint8], SquareFacts]:
     nothing = np.zeros((SIDE, SIDE), np.uint8)
     try:
-        data = path.read_bytes()
+        data = read_file(path)
     except OSError as error:
         return nothing, (None, None, None, None, f"file: {error.strerror}")
     sha256 = hashlib.sha256(data).hexdigest()

@@ -1,6 +1,7 @@
 """The command as a person meets it: in a process of its own."""
 
 import json
+import os
 import re
 import subprocess
 import textwrap
@@ -141,6 +142,15 @@ def test_a_parameter_file_that_is_not_there(project: Path) -> None:
     done = osteon(project, *INGEST, "--params", "mine.yaml")
     assert done.returncode == 2
     assert done.stderr == "error: mine.yaml: no such file; run in the project's folder or name it with --params\n"
+
+
+def test_params_looks_at_the_names_of_the_films_too(project: Path) -> None:
+    """`make run` begins with it, before DVC, whose error names no file."""
+    (project / "films").mkdir()
+    (project / "films" / os.fsdecode(b"k\xfd.png")).touch()
+    (project / "params.yaml").write_text("data:\n  root: films\n")
+    done = osteon(project, "params")
+    assert (done.returncode, done.stderr[:57]) == (2, "error: films: 1 file name is not UTF-8: k\\xfd.png; rename th")
 
 
 def test_an_evaluation_that_is_not_there(project: Path) -> None:

@@ -1,10 +1,12 @@
 import json
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from osteon.files import atomic_dir, atomic_file, dvc_hash, files_under, partial_path
+from osteon.errors import OsteonError
+from osteon.files import atomic_dir, atomic_file, check_hashable, dvc_hash, files_under, partial_path
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
@@ -100,3 +102,21 @@ def test_files_are_found_sorted_and_without_what_tools_leave(tmp_path: Path) -> 
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     assert [path.relative_to(tmp_path).as_posix() for path in files_under(tmp_path)] == ["a/c", "b"]
+
+
+def test_what_dvc_cannot_hash_is_named(tmp_path: Path) -> None:
+    """A name that is no UTF-8 and a link to nothing end `dvc repro` in the middle; at a pipe it waits for ever."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x.png").touch()
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "gone").symlink_to("nowhere")
+    check_hashable(tmp_path)
+    (tmp_path / "a" / "gone.png").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OsteonError, match=r"DVC cannot read a/gone\.png, pipe: links to what is not there, pipes"):
+        check_hashable(tmp_path)
+    assert dvc_hash(tmp_path) == dvc_hash(tmp_path)  # neither waits nor fails
+    (tmp_path / os.fsdecode(b"k\xfd.png")).touch()
+    for look in (check_hashable, dvc_hash):
+        with pytest.raises(OsteonError, match=r"1 file name is not UTF-8: k\\xfd\.png; rename"):
+            look(tmp_path)

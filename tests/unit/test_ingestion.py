@@ -1,15 +1,17 @@
 """What ingest says of the files that it leaves out."""
 
 import logging
+import os
 from pathlib import Path
 
 import pytest
 
 from components.ingestion.preview import preview
 from components.ingestion.step import IngestSummary, ingest
+from components.validation.film_checks import check_films
 from osteon.films.left_out import LeftOut
-from osteon.films.manifest import read_left_out
-from osteon.params import DataParams
+from osteon.films.manifest import read_left_out, read_manifest
+from osteon.params import DataParams, ValidationParams
 from tests.making import encoded, ramp, write
 
 PNG = encoded(ramp(), "PNG")
@@ -64,3 +66,32 @@ def test_a_dry_run_says_what_is_left_out_too(tmp_path: Path) -> None:
         "DICOM), as c.pdf",
         "1 file is no film, and skipped: 1 × left by macOS",
     ]
+
+
+def test_a_pipe_that_a_manifest_names_is_not_waited_for(tmp_path: Path) -> None:
+    films = tmp_path / "films"
+    films.mkdir()
+    os.mkfifo(films / "a.png")
+    write(films / "manifest.csv", b"path,label\na.png,1\n")
+    summary = ingest(films, tmp_path / "m.parquet", DataParams())
+    assert (summary.films, summary.unreadable) == (1, 1)
+    checked = check_films(read_manifest(tmp_path / "m.parquet"), films, ValidationParams())
+    assert checked["fault"].tolist() == ["file cannot be read: is a pipe"]
+
+
+def test_links_to_folders_are_named_for_dvc_does_not_follow_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path / "disk" / "deep" / "a.png", PNG)
+    write(tmp_path / "films" / "normal" / "b.png", PNG)
+    (tmp_path / "films" / "fractured").symlink_to(tmp_path / "disk")
+    ingest(tmp_path / "films", tmp_path / "m.parquet", DataParams(layout="folders"))
+    assert (
+        "warning: fractured is a link: DVC does not see it if a film behind a link changes; then run "
+        "`dvc repro --force ingest`"
+    ) in caplog.text
+    caplog.clear()
+    (tmp_path / "link").symlink_to("films")  # DVC follows the path that it is given
+    (tmp_path / "films" / "fractured").unlink()
+    ingest(tmp_path / "link", tmp_path / "m.parquet", DataParams(layout="folders"))
+    assert "is a link" not in caplog.text

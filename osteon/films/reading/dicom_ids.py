@@ -17,6 +17,8 @@ def identifying_tags(path: Path) -> dict[str, str]:
 
     The name does not matter: an export calls its files 1.dcm, 1.IMA, IM0001 or 1.2.840.113619.
     """
+    if path.is_fifo():  # one would wait at it without an end
+        return {}
     try:
         with path.open("rb") as file:
             if not is_dicom(file.read(HEAD)):
