@@ -150,7 +150,8 @@ def test_params_looks_at_the_names_of_the_films_too(project: Path) -> None:
     (project / "films" / os.fsdecode(b"k\xfd.png")).touch()
     (project / "params.yaml").write_text("data:\n  root: films\n")
     done = osteon(project, "params")
-    assert (done.returncode, done.stderr[:57]) == (2, "error: films: 1 file name is not UTF-8: k\\xfd.png; rename th")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: films: 1 file name is not UTF-8: k\\xfd.png; rename them")
 
 
 def test_an_evaluation_that_is_not_there(project: Path) -> None:
