@@ -363,3 +363,10 @@ def test_a_stretched_film_is_the_one_that_it_was_made_from() -> None:
 def test_a_pixel_ten_times_as_high_as_wide_is_none() -> None:
     with pytest.raises(UnreadableFilmError, match="a pixel is 10 times as high as wide"):
         film_of(dicom(TWELVE, PixelAspectRatio=[10, 1]))
+
+
+@pytest.mark.parametrize("spacing", [["x", "y"], ["1"], ["nan", "1"], ["0", "0"]])
+def test_a_spacing_that_makes_no_sense_says_nothing_of_the_pixels(spacing: list[str]) -> None:
+    dataset = dicom(TWELVE)
+    dataset.add_new("PixelSpacing", "LO", spacing)
+    assert film_of(dataset).pixels.shape == TWELVE.shape

@@ -16,6 +16,7 @@ from pydicom.pixels.processing import apply_color_lut
 from osteon.errors import UnreadableFilmError
 from osteon.films.reading.chroma import chroma_of
 from osteon.films.reading.dicom_pixels import numbers, photometric, read_dicom, reading_dicom, stored_values
+from osteon.films.reading.dicom_values import texts
 from osteon.films.reading.film import Film, sampled, span_of, with_square_pixels
 
 GREY = 6.0  # chroma that the saving of a grey film in colour may leave, grey levels of 256
@@ -55,7 +56,10 @@ def decode_dicom(data: bytes) -> Film:
 def pixel_ratio(dataset: Dataset) -> float:
     """Height of a pixel / its width; 1 where no tag says it."""
     for keyword in SPACINGS:
-        spacing = numbers(dataset, keyword)
+        try:
+            spacing = [float(text.replace(",", ".")) for text in texts(dataset, keyword)]
+        except ValueError:  # a spacing that makes no sense says nothing of the pixels
+            continue
         if len(spacing) == 2 and min(spacing) > 0 and np.isfinite(spacing).all():
             return spacing[0] / spacing[1]
     return 1.0
