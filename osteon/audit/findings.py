@@ -106,13 +106,15 @@ class Audit(Record):
             if self.patients is None:
                 return f"No copy found; patients unknown: {splits} a copy, but they may share patients; {what}."
             if self.patients_known < self.readable:
-                unknown = f"the patient of {self.readable - self.patients_known:,} films is unknown"
+                count = self.readable - self.patients_known
+                unknown = f"the patient of {count:,} {'film' if count == 1 else 'films'} is unknown"
                 return (
                     f"No leak found among the {self.patients_known:,} films whose patient is known; {unknown}; {what}."
                 )
             return f"No leak found: {splits} a copy or a patient; {what}."
         given = f"All films are in one split ({next(iter(self.splits))})" if self.splits else "No splits are given"
-        return f"{given}, so none can leak; {what}."
+        unknown = "; patients unknown" if self.patients is None else ""
+        return f"{given}, so none can leak{unknown}; {what}."
 
 
 def _leak(leak: SplitLeak) -> str:

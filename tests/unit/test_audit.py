@@ -141,7 +141,7 @@ def test_misuse_ends_with_2_and_says_what(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("layout", "out", "said"),
     [
-        (None, None, "no film there; files count by extension"),
+        (None, None, "no film there; docs/data.md says which files are films"),
         ("mura", None, "the layout mura found no film there"),
         (None, "audited/found", "--out .*: is inside the audited folder"),
         (None, "file", "--out .*: a file, not a folder"),
@@ -242,7 +242,9 @@ def test_films_of_one_split_cannot_leak(drawn: list[Film], tmp_path: Path) -> No
     png(tmp_path / "train" / "b.png", drawn[0])
     audit = audit_folder(tmp_path, None, DataParams(), None)
     assert not audit.leaking
-    assert audit.verdict == "All films are in one split (train), so none can leak; 1 source film behind 2 images."
+    assert audit.verdict == (
+        "All films are in one split (train), so none can leak; patients unknown; 1 source film behind 2 images."
+    )
 
 
 # ---------------------------------------------------------------- labels
@@ -400,7 +402,8 @@ def test_patients_of_unlabelled_dicom_are_told_from_its_tags(drawn: list[Film], 
     )
     partly = clean.model_copy(update={"patients_known": 2})
     assert partly.verdict == (
-        "No copy found, and no leak among the 2 of 3 films whose patient is known; 3 source films behind 3 images."
+        "No leak found among the 2 films whose patient is known; the patient of 1 film is unknown; "
+        "3 source films behind 3 images."
     )
     unknown = clean.model_copy(update={"patients_known": 0, "patients": None})
     assert unknown.verdict.startswith("No copy found; patients unknown: ")

@@ -295,7 +295,7 @@ def test_workers_share_the_study_of_their_pipeline_run(
 
 def test_a_fold_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "fold").mkdir()
-    with pytest.raises(OsteonError, match="fold: no fold there"):
+    with pytest.raises(OsteonError, match=r"fold: no whole fold there \(checksums.json is missing\); compute it again"):
         lay_folds(tmp_path / "folds", [tmp_path / "fold"])
 
 
