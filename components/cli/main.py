@@ -6,6 +6,7 @@ Nothing heavy is imported here, so that `osteon --help` is fast: each command im
 import os
 import signal
 import sys
+import threading
 import traceback
 from typing import Annotated
 
@@ -107,7 +108,8 @@ def main() -> None:
         received.append(number)
         raise KeyboardInterrupt
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    in_main = threading.current_thread() is threading.main_thread()  # which alone may have handlers
+    for number in (signal.SIGTERM, signal.SIGHUP) if in_main else ():
         if signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` sets it
             signal.signal(number, interrupt)
     try:

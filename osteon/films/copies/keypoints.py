@@ -12,8 +12,7 @@ SIDE = 256  # pixels; all films are compared at this size, whatever theirs is
 MOST_FEATURES = 96  # of a film
 DESCRIPTOR = 128  # values of one feature
 LOCAL, GAIN = 12.0, 40.0  # of the local contrast: pixels of SIDE, grey levels a standard deviation
-FLOOR, FEATURE_FLOOR = 6.0, 4.0  # grey levels that a standard deviation is at least raised by; fainter features count
-COARSER = 4  # how much smaller the film is on which features' surroundings are averaged
+FLOOR = 6.0  # grey levels that a standard deviation is raised by
 CONTRAST, EDGE = 0.02, 12  # thresholds of the detector; lower than usual, for soft films
 
 # A mirror image (left for right) has its features' descriptors upside down, and angles the other way round. On a
@@ -43,30 +42,18 @@ class Features(NamedTuple):
     descriptors: NDArray[np.uint8]
 
 
-def local_contrast(film: NDArray[np.uint8], floor: float = FLOOR, coarser: int = 1) -> NDArray[np.uint8]:
-    """A film evenly lit: each place by its difference from its surroundings' mean, in their standard deviations.
-
-    Args:
-        film: a square.
-        floor: grey levels that the standard deviation is raised by.
-        coarser: how much smaller the film is on which means are computed; 4 is faster, and nearly the same.
-
-    """
+def local_contrast(film: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A film evenly lit: each place by its difference from its surroundings' mean, in their standard deviations."""
     grey = film.astype(np.float32)
-    difference = grey - _surroundings(grey, coarser)
-    deviation = np.sqrt(_surroundings(difference * difference, coarser)) + floor
+    difference = grey - _surroundings(grey)
+    deviation = np.sqrt(_surroundings(difference * difference)) + FLOOR
     lit: NDArray[np.uint8] = np.clip(difference / deviation * GAIN + 128, 0, 255).astype(np.uint8)
     return lit
 
 
-def _surroundings(values: NDArray[np.float32], coarser: int) -> NDArray[np.float32]:
+def _surroundings(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """The mean around each place, by a Gaussian of LOCAL."""
-    side = len(values)
-    if coarser == 1:
-        return np.asarray(cv2.GaussianBlur(values, (0, 0), LOCAL * side / SIDE))
-    small = cv2.resize(values, (max(1, side // coarser),) * 2, interpolation=cv2.INTER_AREA)
-    mean = cv2.GaussianBlur(small, (0, 0), LOCAL * len(small) / SIDE)
-    return np.asarray(cv2.resize(mean, (side, side), interpolation=cv2.INTER_LINEAR))
+    return np.asarray(cv2.GaussianBlur(values, (0, 0), LOCAL * len(values) / SIDE))
 
 
 def find_features(film: NDArray[np.uint8]) -> Features:
@@ -77,7 +64,7 @@ def find_features(film: NDArray[np.uint8]) -> Features:
 
     """
     detector = cv2.SIFT.create(MOST_FEATURES, contrastThreshold=CONTRAST, edgeThreshold=EDGE)
-    keypoints, values = detector.detectAndCompute(local_contrast(film, FEATURE_FLOOR, COARSER), None)
+    keypoints, values = detector.detectAndCompute(local_contrast(film), None)
     if not keypoints:
         return Features(np.zeros((0, 4), np.float32), np.zeros((0, DESCRIPTOR), np.uint8))
     # More than MOST_FEATURES where the last are equally strong; one place may have several directions.
