@@ -467,7 +467,7 @@ def test_every_rule_gives_its_reason_and_the_numbers_it_judges_by(policy: Policy
         "refused": ("pass", "1.0% of the test films; 0.1 at most", {"value": 0.01, "most": 0.1}),
         "latency": ("pass", "12.0 ms for one film; 500 at most", {"value": 12, "most": 500}),
         "lineage": ("pass", "every run and the data's hash are known", {}),
-        "clean": ("pass", "every run was made from a commit, nothing changed beside it", {}),
+        "clean": ("pass", "every run was made with the code of a commit", {}),
         "parity": ("pass", "the same on 200 films", {}),
     }
     assert (decision.champion, decision.policy) == ("1", policy)
@@ -498,7 +498,12 @@ def test_what_is_not_known_is_said_of_every_rule(policy: Policy) -> None:
         (
             {"clean": False},
             "clean",
-            ("fail", "files were changed and not committed when it was made; commit and run again", {}),
+            (
+                "fail",
+                "a step ran with code that was not committed, so that nobody could make the model again; commit it, "
+                "then `dvc repro --force evaluate` and `osteon promote`",
+                {},
+            ),
         ),
         ({"parity": (False, "3 of 200 answers change")}, "parity", ("fail", "3 of 200 answers change", {})),
         ({"latency": float("inf")}, "latency", ("fail", "not measured", {"most": 500})),
