@@ -236,7 +236,7 @@ def test_a_network_learns_what_is_easy_to_see(prepared: PreparedFilms, tmp_path:
             film[y : y + 8, x : x + 8] = 0
         boxes.append(f"[[{x}, {y}, 8, 8]]" if label else "[]")
     marked = PreparedFilms(pixels, prepared.films.assign(boxes=boxes))
-    params = SMALL.model_copy(update={"epochs": 20})
+    params = SMALL.model_copy(update={"epochs": 26})
     weights, state = run_fit(marked, tmp_path / "a", params, build=build_network)
     assert max(item["watched_auroc"] for item in state.history) > 0.9
     network = build_network(64, params)
