@@ -53,7 +53,9 @@ def run(films: Path, folder: Path, pattern: str) -> Run:
     )
     ingest(films, manifest, DataParams(root=str(films), layout="folders", patient_pattern=pattern))
     validate(films, manifest, trusted, report, ValidationParams(min_side=16))
-    summary = prepare(films, trusted, dataset, leaks, PreparationParams(image_size=64, folds=3))
+    summary = prepare(
+        films, trusted, dataset, leaks, folder / "sides.parquet", PreparationParams(image_size=64, folds=3)
+    )
     assert isinstance(summary, PreparationSummary)
     return Run(summary, open_prepared(dataset), (report / "report.html").read_text(encoding="utf-8"), leaks)
 
