@@ -57,7 +57,7 @@ def test_bad_films_among_good_ones_go_to_quarantine_and_the_rest_goes_on(project
         "no_pixels.dcm": (dicom_bytes(dicom(None)), "without pixels"),
         "video.dcm": (dicom_bytes(unsupported), "transfer syntax"),
         "frames.dcm": (dicom_bytes(dicom(np.stack([ramp(top=4000)] * 2), NumberOfFrames=2)), "multi-frame"),
-        "colour.dcm": (dicom_bytes(dicom(np.dstack([ramp()] * 3), "RGB", bits=8)), "colour"),
+        "colour.dcm": (dicom_bytes(dicom(np.dstack([ramp(), ramp()[:, ::-1], 0 * ramp()]), "RGB", bits=8)), "colour"),
         "photo.png": (encoded(np.dstack([ramp(), ramp()[:, ::-1], 0 * ramp()]), "PNG"), "colour"),
         "blank.png": (encoded(np.full((90, 90), 7, np.uint8), "PNG"), "blank"),
     }

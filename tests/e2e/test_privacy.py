@@ -207,7 +207,7 @@ def test_no_identity_comes_out_anywhere(tmp_path: Path) -> None:
     }
     assert reasons["burned_in"].startswith("BurnedInAnnotation = YES")
     assert reasons["frames"] == "damaged DICOM"
-    assert reasons["samples"] == "colour DICOM (unknown); a radiograph is grey"
+    assert reasons["samples"] == "DICOM of an unknown PhotometricInterpretation; a radiograph is grey"
 
     # The same with a key, with tracebacks, and stopped by an error.
     words = ("--source", str(root), "--manifest", "manifest.parquet")

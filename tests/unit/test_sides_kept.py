@@ -3,10 +3,10 @@
 import subprocess
 from pathlib import Path
 
-import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 from ruamel.yaml import YAML
 
 from components.preparation.step import prepare
@@ -111,10 +111,13 @@ def test_dvc_keeps_the_table_and_brings_it_back(project: Path, tmp_path: Path) -
     run(project, "dvc", "repro")
     assert sides_of(table).equals(second)
     assert pd.read_parquet(films)["test"].tolist() == second.eq("test").tolist()
-    runs = mlflow.search_runs(search_all_experiments=True, filter_string="tags.`osteon.step` = 'prepare'")
-    assert runs["tags.osteon.draw"].tolist() == ["2", "2", "1"]
-    assert runs["tags.osteon.draw.why"].tolist() == ["a second hospital"] * 2 + ["the first draw"]
-    assert runs["params.prepare.why"].tolist()[1:2] == ["a second hospital"]
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    runs = client.search_runs(experiments, "tags.`osteon.step` = 'prepare'")
+    tags = [each.data.tags for each in runs]
+    assert [each["osteon.draw"] for each in tags] == ["2", "2", "1"]
+    assert [each["osteon.draw.why"] for each in tags] == ["a second hospital"] * 2 + ["the first draw"]
+    assert runs[1].data.params["prepare.why"] == "a second hospital"
 
     # A forced run keeps it, too, and so does a change of the seed.
     run(project, "dvc", "repro", "--force")

@@ -20,7 +20,7 @@ TOUCHED = [
     ("components/phantoms/anatomy.py", "phantoms", {*STAGES} - {"phantoms"}),
     ("osteon/films/reading/decoding.py", "ingest", {"phantoms", "augment", "features"}),
     ("osteon/films/layouts/mura.py", "ingest", {*STAGES} - {"ingest"}),
-    ("osteon/films/groups.py", "validate", {"phantoms", "ingest"}),
+    ("osteon/films/groups.py", "ingest", {"phantoms"}),
     ("components/preparation/splits.py", "prepare", {*STAGES} - {"prepare"}),
     ("osteon/films/prepared/warping.py", "augment", {"phantoms", "ingest", "validate", "prepare"}),
     (
