@@ -1,8 +1,20 @@
 import numpy as np
 import pytest
 
-from osteon.films.copies.keypoints import DESCRIPTOR, MOST_FEATURES, find_features, local_contrast, mirrored
+from osteon.films.copies.keypoints import (
+    DESCRIPTOR,
+    MOST_FEATURES,
+    Change,
+    Features,
+    changed,
+    find_features,
+    local_contrast,
+)
 from tests.making import phantom_films, squared
+
+
+def mirrored(features: Features, side: int) -> Features:
+    return changed(features, Change(mirrored=True, inverted=False), side)
 
 
 @pytest.mark.parametrize("number", [0, 4, 6])

@@ -319,7 +319,8 @@ def test_a_set_of_one_size_is_not_warned_of(tmp_path: Path, caplog: pytest.LogCa
     assert (audit.warning, audit.skipped) == (None, None)
     warned_of = [message for message in caplog.messages if message.startswith("warning: ")]
     assert [message for message in warned_of if not message.startswith("warning: patients are unknown")] == []
-    assert 'role="alert"' not in (tmp_path / "report" / REPORT).read_text(encoding="utf-8")
+    page = (tmp_path / "report" / REPORT).read_text(encoding="utf-8")
+    assert page.count('role="alert"') == page.count('role="alert"><p><strong>Patients.</strong>') == 1
 
 
 def test_the_page_shows_numbers_reasons_and_where_to_look_on(source: Path) -> None:
