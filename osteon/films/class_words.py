@@ -1,20 +1,23 @@
 """What the words mean that sets use for their classes, as far as a reader of radiographs' sets would be sure."""
 
 import re
-import unicodedata
 from typing import NamedTuple
 
-# Words of names and of tables' cells, folded; in English, German, French, Spanish, Italian, Portuguese and Turkish.
-_FRACTURED = re.compile(r"fract|frakt|frattur|fratur|bruch|broken|kirik|kırık|fissur")
+from osteon.folding import class_word
+
+# Words of names and of tables' cells, in the form of class_word: English, German, French, Spanish, Italian, Portuguese
+# and Turkish.
+_FRACTURED = re.compile(r"fract|frakt|frattur|fratur|bruch|broken|kirik|fissur")
 _SURELY = frozenset(
     {"fractured", "fracture", "fractures", "fractured bone", "fractured bones", "bone fracture", "bone fractures"}
     | {"broken", "broken bone", "fraktur", "bruch", "fracturé", "fracturada", "fractura", "frattura", "fratura"}
-    | {"kırık", "kirik", "1", "1.0", "yes", "y", "true", "ja", "oui", "sí", "si", "sì", "sim", "evet"}
+    | {"kirik", "yes", "y", "true", "ja", "oui", "sí", "si", "sì", "sim", "evet"}
 )
 _SURELY_NOT = frozenset(
-    {"normal", "healthy", "intact", "unfractured", "unbroken", "sağlam", "0", "0.0", "n", "false"}
-    | {"nein", "non", "não", "hayır", "no", "no finding", "no findings"}
+    {"normal", "healthy", "intact", "unfractured", "unbroken", "sağlam", "n", "false"}
+    | {"nein", "non", "não", "hayir", "no", "no finding", "no findings"}
 )
+_NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
 _NEGATION = re.compile(r"(^|\s)(no|not|non|nicht|kein|keine|ohne|sans|sin|sem|senza|without|negative)(\s|$)")
 _PERHAPS = frozenset({"positive", "pos", "abnormal", "pathological", "pathologic", "lesion"})
 _PERHAPS_NOT = frozenset({"negative", "neg", "unremarkable", "control", "background"})
@@ -29,10 +32,11 @@ class Meaning(NamedTuple):
 
 def meaning_of(word: str) -> Meaning:
     """What a class's name means by itself, without a set's own lists of words."""
-    text = " ".join(re.sub(r"[\W_]+", " ", unicodedata.normalize("NFC", word).casefold()).split())
+    compared = class_word(word)
+    if _NUMBER.fullmatch(compared):  # of numbers 1 and 0 alone are usual: -1 is not 1
+        return Meaning(int(compared), True) if compared in ("0", "1") else Meaning(None, False)
+    text = " ".join(re.sub(r"[\W_]+", " ", compared).split())
     negated = _NEGATION.search(text)
-    if word.strip().casefold() in ("1.0", "0.0"):
-        return Meaning(int(word.strip()[0]), True)
     if text in _SURELY:
         return Meaning(1, True)
     if text in _SURELY_NOT or (negated and _NEGATION.sub(" ", text).strip() in _SURELY):

@@ -125,7 +125,7 @@ def is_dicom_file(path: Path) -> bool:
     """Whether a file is DICOM, by its extension or its content."""
     if path.suffix.lower() in DICOM_EXTENSIONS:
         return True
-    return path.suffix.lower() not in PICTURE_EXTENSIONS and _is_dicom_head(_head(path))
+    return path.suffix.lower() not in PICTURE_EXTENSIONS and is_dicom(_head(path))
 
 
 # ---------------------------------------------------------------- what there is, without a look inside
@@ -241,7 +241,7 @@ def _judge(path: Path) -> tuple[str, str]:
         head = _head(path)
     except OSError as error:
         return (_FILM, "") if extension in EXTENSIONS else (CLOSED, f"change its permissions ({error.strerror})")
-    if extension in DICOM_EXTENSIONS or _is_dicom_head(head):
+    if extension in DICOM_EXTENSIONS or is_dicom(head):
         kind = _dicom_without_pixels(path)
         return (kind, "") if kind else (_FILM, "")
     if _is_picture_head(head):
@@ -274,22 +274,6 @@ def _is_picture_head(head: bytes) -> bool:
 
 
 _DIB = (12, 40, 52, 56, 64, 108, 124)
-
-
-def _is_dicom_head(head: bytes) -> bool:
-    """By the mark at byte 128, or, where a file has no preamble, by a first tag of the groups 2 or 8."""
-    if is_dicom(head):
-        return True
-    little, big = head[:2] in (b"\x02\0", b"\x08\0"), head[:2] in (b"\0\x02", b"\0\x08")
-    if not little and not big:
-        return False
-    element = int.from_bytes(head[2:4], "little" if little else "big")
-    explicit = head[4:6] in _FIRST_KINDS
-    implicit = little and int.from_bytes(head[4:8], "little") in range(2, 130, 2)
-    return element <= 0x70 and (explicit or implicit)
-
-
-_FIRST_KINDS = (b"UL", b"OB", b"UI", b"CS", b"DA", b"TM", b"LO", b"SH", b"ST", b"PN")
 
 
 def _dicom_without_pixels(path: Path) -> str | None:

@@ -146,7 +146,7 @@ def guess(root: Path, params: DataParams) -> Guess:
 
 def _by_other_columns(root: Path, films: list[Path], params: DataParams) -> Guess | None:
     """A proposal from a table of labels of another name, or with other columns; None unless there is just one."""
-    found = []
+    tables = []
     for path in plain_files(root):
         if path.suffix.lower() in TABLES:
             try:
@@ -154,10 +154,10 @@ def _by_other_columns(root: Path, films: list[Path], params: DataParams) -> Gues
             except OsteonError as error:
                 log.info("no table of labels: %s", error)
                 continue
-            found += [columns] if columns else []
-    if len(found) != 1:
+            tables += [columns] if columns else []
+    if len(tables) != 1:
         return None
-    (columns,) = found
+    (columns,) = tables
     names = params.columns.model_copy(update={"film": columns.film, "label": columns.label})
     place = columns.table.relative_to(root).as_posix()
     update = {"columns": names, "label_file": place}
@@ -237,7 +237,7 @@ def seen(proposal: Guess) -> Iterator[str]:
 def _nothing_fits(root: Path, films: int) -> str:
     """What is there, and what to do so that a layout fits."""
     suffixes = Counter(path.suffix.lower() or "no extension" for path in root.rglob("*") if path.is_file())
-    there = ", ".join(f"{count:,} {suffix}" for suffix, count in suffixes.most_common(SHOWN)) or "nothing"
+    kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in suffixes.most_common(SHOWN)) or "nothing"
     if suffixes[".zip"] or suffixes[".gz"] or suffixes[".7z"] or suffixes[".rar"]:
         advice = "Unpack the archives"
     elif not films:
@@ -247,7 +247,7 @@ def _nothing_fits(root: Path, films: int) -> str:
             "Put the films into a folder for each class (fractured/, normal/), or write a table annotations.csv with "
             "the columns filename and fractured beside them (docs/data.md, Layouts)"
         )
-    return f"{root}: no layout fits; it holds {there}. {advice}, and guess again"
+    return f"{root}: no layout fits; it holds {kinds}. {advice}, and guess again"
 
 
 def describe_layouts() -> Iterator[str]:

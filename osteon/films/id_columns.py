@@ -79,21 +79,21 @@ def _column_of(kind: str, table: pd.DataFrame, name: str, wanted: str) -> str | 
                 f"{name}: no column {wanted}, which data.columns.{kind} names; it has {', '.join(table.columns)}"
             )
         return str(alike[0])
-    found = [str(column) for column in table.columns if _NAMES[kind].fullmatch(_plain(column))]
-    found = [column for column in found if table[column].notna().any()] or found[:1]
-    kept = [column for column in found if _plain(column).endswith("pseudonym")]
-    if kept and len(kept) < len(found):
-        hashed = next(column for column in found if column not in kept)
+    fitting = [str(column) for column in table.columns if _NAMES[kind].fullmatch(_plain(column))]
+    fitting = [column for column in fitting if table[column].notna().any()] or fitting[:1]
+    kept = [column for column in fitting if _plain(column).endswith("pseudonym")]
+    if kept and len(kept) < len(fitting):
+        hashed = next(column for column in fitting if column not in kept)
         raise OsteonError(
             f"{name} has both {hashed}, which is hashed, and {kept[0]}, which is kept as it is; leave one out, or name "
             f"the right one in data.columns.{kind}"
         )
-    if len(found) > 1 and not all(_say_the_same(table[found[0]], table[other]) for other in found[1:]):
+    if len(fitting) > 1 and not all(_say_the_same(table[fitting[0]], table[other]) for other in fitting[1:]):
         raise OsteonError(
-            f"{name}: {' and '.join(found)} may each be the {kind}, and they differ; name the right one, "
-            f"as in data.columns.{kind}: {found[0]}"
+            f"{name}: {' and '.join(fitting)} may each be the {kind}, and they differ; name the right one, "
+            f"as in data.columns.{kind}: {fitting[0]}"
         )
-    return found[0] if found else None
+    return fitting[0] if fitting else None
 
 
 def _say_the_same(first: "pd.Series[str]", second: "pd.Series[str]") -> bool:

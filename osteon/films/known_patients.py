@@ -99,14 +99,14 @@ class KnownPatients:
     @property
     def hashed(self) -> str:
         """What became of the source's ids."""
-        said = []
+        sentences = []
         if self.known > self.pseudonyms:
-            said.append("Patients' ids were replaced by a keyed hash before anything was kept")
+            sentences.append("Patients' ids were replaced by a keyed hash before anything was kept")
         if self.pseudonyms:
-            said.append("The source's pseudonyms of patients were kept as they are")
+            sentences.append("The source's pseudonyms of patients were kept as they are")
         if not self.known:
-            said.append("The films came without ids of patients")
-        return "; ".join(said)
+            sentences.append("The films came without ids of patients")
+        return "; ".join(sentences)
 
 
 def count_patients(films: pd.DataFrame) -> KnownPatients:

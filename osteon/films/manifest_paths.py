@@ -27,17 +27,17 @@ def paths_below(paths: "pd.Series[str]", films: list[str], root: Path, table: st
         OsteonError: a path is missing, absolute, or leads out of the folder. The lines are named.
 
     """
-    there = set(films)
+    present = set(films)
     alike = Counter(folded(film) for film in films)
     by_look = {folded(film): film for film in films if alike[folded(film)] == 1}
     below, faults = [], []
     for line, written in paths.items():
         path = "" if pd.isna(written) else str(written).strip()
-        if path not in there:
+        if path not in present:
             path = posixpath.normpath(path.replace("\\", "/")) if path else ""
         if fault := _fault(path, root):
             faults.append(f"line {line}: {fault}")
-        below.append(path if path in there else by_look.get(folded(path), path))
+        below.append(path if path in present else by_look.get(folded(path), path))
     if faults:
         more = f"; and {len(faults) - MOST_NAMED:,} more" if len(faults) > MOST_NAMED else ""
         raise OsteonError(f"{root / table}, {'; '.join(faults[:MOST_NAMED])}{more}")

@@ -179,6 +179,9 @@ def test_the_command_prints_yaml_and_says_the_rest_beside_it(tmp_path: Path) -> 
         ("positive", (1, False)),
         ("study1_negative", (0, False)),
         ("metal", (None, False)),
+        ("-1", (None, False)),
+        ("2", (None, False)),
+        ("01", (1, True)),
         ("", (None, False)),
     ],
 )

@@ -51,28 +51,30 @@ def meanings(names: Iterable[str], classes: ClassNames, where: str) -> dict[str,
 
     """
     names = list(dict.fromkeys(names))
-    found: dict[str, Meaning] = {}
+    by_class: dict[str, Meaning] = {}
     for name in names:
         label = label_of(name, classes)
         if label is None:
-            found[name] = "unclear" if meaning_of(name).label == 1 else "none"
+            by_class[name] = "unclear" if meaning_of(name).label == 1 else "none"
         else:
-            found[name] = "finding" if label else "none"
-    if names and "finding" not in found.values():
+            by_class[name] = "finding" if label else "none"
+    if names and "finding" not in by_class.values():
         raise OsteonError(
             f"{where}: none of its classes is in data.classes.fractured; they are {', '.join(map(repr, names[:20]))}. "
             "List those that mean a fracture there (`osteon data guess` proposes them)"
         )
-    return found
+    return by_class
 
 
-def labelled(drawing: Drawing | None, film: Path, found: dict[str, Meaning], params: DataParams) -> dict[str, object]:
+def labelled(
+    drawing: Drawing | None, film: Path, by_class: dict[str, Meaning], params: DataParams
+) -> dict[str, object]:
     """Label, boxes and doubt of one film.
 
     Args:
         drawing: None where no annotation names the film.
         film: its file; read for its size if it has boxes.
-        found: of meanings.
+        by_class: of meanings.
         params: says what a film without a box or without an annotation is.
 
     """
@@ -84,14 +86,14 @@ def labelled(drawing: Drawing | None, film: Path, found: dict[str, Meaning], par
             "doubt": "no annotation names it; if that means not fractured, set data.missing_annotation: negative",
         }
     faults = list(dict.fromkeys(drawing.faults))
-    kinds = {found[mark.name] for mark in drawing.marks}
+    kinds = {by_class[mark.name] for mark in drawing.marks}
     label = 1 if "finding" in kinds else 0
     if not drawing.marks and not faults and params.empty_annotation == "doubt":
         faults.append("its annotation is empty; if that means not fractured, set data.empty_annotation: negative")
     if not label and "unclear" in kinds:
-        unclear = sorted({mark.name for mark in drawing.marks if found[mark.name] == "unclear"})
+        unclear = sorted({mark.name for mark in drawing.marks if by_class[mark.name] == "unclear"})
         faults.append(f"class {', '.join(map(repr, unclear))} is in neither list of data.classes")
-    boxes = list(dict.fromkeys(mark.box for mark in drawing.marks if mark.box and found[mark.name] == "finding"))
+    boxes = list(dict.fromkeys(mark.box for mark in drawing.marks if mark.box and by_class[mark.name] == "finding"))
     text = None
     if boxes and (size := film_size(film)) is not None:
         try:
@@ -115,9 +117,9 @@ def around(points: list[float]) -> Box:
     return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
 
 
-def say_other_classes(drawings: Iterable[Drawing], found: dict[str, Meaning]) -> None:
+def say_other_classes(drawings: Iterable[Drawing], by_class: dict[str, Meaning]) -> None:
     """Say once which classes of the set make no film positive."""
     marks = Counter(mark.name for drawing in drawings for mark in drawing.marks)
-    others = [f"{name} ({count:,})" for name, count in marks.most_common() if found[name] != "finding"]
+    others = [f"{name} ({count:,})" for name, count in marks.most_common() if by_class[name] != "finding"]
     if others:
         log.warning("classes that are not the finding, with their number: %s", ", ".join(others))

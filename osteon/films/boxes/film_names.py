@@ -1,19 +1,14 @@
 """Films by what an annotation calls them."""
 
 import re
-import unicodedata
 from collections.abc import Iterable
 from pathlib import PurePath, PurePosixPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from osteon.films.layouts.folders import split_of
+from osteon.folding import folded
 
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-(?=.)")  # Label Studio's mark before a file's own name
-
-
-def folded(text: str) -> str:
-    """Text as names are compared: NFC, without case."""
-    return unicodedata.normalize("NFC", text).casefold()
 
 
 def name_parts(name: str) -> tuple[str, ...]:
@@ -52,15 +47,15 @@ class FilmNames:
             split: that the annotation file is of; of several films those of this split come first.
 
         """
-        found = [self._by_end(name_parts(name)) for name in names]
-        if not any(films for _, films in found):
-            found = [self._by_end((*parts[:-1], _UPLOAD.sub("", parts[-1]))) for parts in map(_some, names)]
-        folders_count = any(depth > 1 for depth, _ in found)
+        matches = [self._by_end(name_parts(name)) for name in names]
+        if not any(films for _, films in matches):
+            matches = [self._by_end((*parts[:-1], _UPLOAD.sub("", parts[-1]))) for parts in map(_some, names)]
+        folders_count = any(depth > 1 for depth, _ in matches)
         return [
             []
             if folders_count and depth == 1 and len(name_parts(name)) > 1
             else _nearest(films, name_parts(name), near, split)
-            for name, (depth, films) in zip(names, found, strict=True)
+            for name, (depth, films) in zip(names, matches, strict=True)
         ]
 
     def _by_end(self, parts: tuple[str, ...]) -> tuple[int, list[PurePath]]:

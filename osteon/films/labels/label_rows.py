@@ -63,7 +63,7 @@ class _Entry(NamedTuple):
     table: PurePosixPath  # below the folder of all films
     name: str  # empty where the cell is
     lines: list[int]
-    said: dict[str, frozenset[str]]  # the different texts of its rows by what they are about; no label is ''
+    texts: dict[str, frozenset[str]]  # the different texts of its rows by what they are about; no label is ''
     films: list[int]
     doubt: str | None  # about all its films
     ids: dict[str, str | None]  # of patient and study, as osteon.films.id_columns names them
@@ -156,14 +156,14 @@ def _entries(table: LabelTable, names: "_FilmNames", root: Path, params: DataPar
         rows[name if isinstance(name, str) else f"\0{line}"].append((int(line), row))  # each empty cell for itself
     for name, numbered in rows.items():
         lines, cells = [line for line, _ in numbered], [row for _, row in numbered]
-        said = {key: _texts(row.get(column) for row in cells) for key, column in abouts.items()}
+        texts = {key: _texts(row.get(column) for row in cells) for key, column in abouts.items()}
         if any(not isinstance(row[params.columns.label], str) for row in cells):
-            said["label"] |= {""}
+            texts["label"] |= {""}
         named = not name.startswith("\0")
         films, doubt = names.fitting(name, folder, shown.parent, params) if named else ([], None)
         doubt = f"{shown}, line {lines[0]}, {doubt}" if doubt else None
         ids = agreed_ids(cells, taken) if doubt is None else dict.fromkeys(taken)
-        yield _Entry(shown, name if named else "", lines, said, films, doubt, ids)
+        yield _Entry(shown, name if named else "", lines, texts, films, doubt, ids)
 
 
 def _facts(entries: list[_Entry], tables: str, params: DataParams) -> dict[str, object]:
@@ -173,7 +173,7 @@ def _facts(entries: list[_Entry], tables: str, params: DataParams) -> dict[str, 
         facts[key] = _only(_texts(entry.ids.get(key) for entry in entries))
     if not entries:
         return facts | {"doubt": f"not in {tables}"}
-    words = sorted(frozenset().union(*(entry.said["label"] for entry in entries)))
+    words = sorted(frozenset().union(*(entry.texts["label"] for entry in entries)))
     labels = {label_of(word, params.classes) for word in words}
     doubts = list(dict.fromkeys(entry.doubt for entry in entries if entry.doubt))
     if len(labels) > 1:
@@ -186,7 +186,7 @@ def _facts(entries: list[_Entry], tables: str, params: DataParams) -> dict[str, 
         return facts | {"doubt": "; ".join(doubts)}
     facts["label"] = label = labels.pop()
     for key in ("fracture_type", "region", "view") if label else ("region", "view"):
-        facts[key] = _only(frozenset().union(*(entry.said[key] for entry in entries)))
+        facts[key] = _only(frozenset().union(*(entry.texts[key] for entry in entries)))
     return facts
 
 
@@ -226,7 +226,7 @@ def _warn_of_positive_studies(entries: list[_Entry], params: DataParams) -> None
     positive = [
         len(entry.films)
         for entry in entries
-        if len(entry.films) > 1 and {label_of(word, params.classes) for word in entry.said["label"]} == {1}
+        if len(entry.films) > 1 and {label_of(word, params.classes) for word in entry.texts["label"]} == {1}
     ]
     if positive:
         log.warning(
@@ -287,8 +287,8 @@ class _FilmNames:
         name = _cleaned(name)
         films = self._named(name, folder, table_folder)
         if films:
-            one = len(films) == 1 or len({self._sop_of.get(film, film) for film in films}) == 1
-            return films, None if one else f"{name!r} fits {self._several(films)}: name it by its path"
+            one_instance = len(films) == 1 or len({self._sop_of.get(film, film) for film in films}) == 1
+            return films, None if one_instance else f"{name!r} fits {self._several(films)}: name it by its path"
         uid = _PICTURE.sub("", name)
         films = self._sops.get(name) or self._sops.get(uid) or []
         if films:

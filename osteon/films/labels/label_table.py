@@ -175,12 +175,12 @@ def _nearest(missing: list[str], header: list[str]) -> str:
     return f". Perhaps {', '.join(meant)}: rename it, or, in a label file, name it in data.columns" if meant else ""
 
 
-def _unique_names(header: list[str], asked: dict[int, str]) -> list[str]:
+def _unique_names(header: list[str], requested: dict[int, str]) -> list[str]:
     names: list[str] = []
     for place, given in enumerate(header):
-        name = asked.get(place) or given or f"column {place + 1}"
+        name = requested.get(place) or given or f"column {place + 1}"
         number = 2
-        while place not in asked and (name in names or name in asked.values()):
+        while place not in requested and (name in names or name in requested.values()):
             name, number = f"{given} ({number})", number + 1
         names.append(name)
     return names

@@ -25,8 +25,8 @@ def read(root: Path, params: DataParams) -> pd.DataFrame:
     places = sorted(path for path in plain_files(root) if path.name.casefold() == TABLE)
     if not places:
         others = sorted(path.relative_to(root).as_posix() for path in plain_files(root) if path.stem == "annotations")
-        there = f"; save {others[0]} as {TABLE}" if others else ""
-        raise OsteonError(f"{root}: no {TABLE} there or below; the layout annotations needs one{there}")
+        advice = f"; save {others[0]} as {TABLE}" if others else ""
+        raise OsteonError(f"{root}: no {TABLE} there or below; the layout annotations needs one{advice}")
     paths = list(film_files(root))
     films = pd.DataFrame(
         {

@@ -16,13 +16,13 @@ import pandas as pd
 
 from osteon.errors import OsteonError
 from osteon.films.boxes.drawing import Drawing, Meaning, labelled
-from osteon.films.boxes.film_names import folded
 from osteon.films.boxes.voc_xml import read_voc
 from osteon.films.boxes.yolo_text import read_text
 from osteon.films.film_files import film_files, plain_files
 from osteon.films.id_columns import id_columns
 from osteon.films.labels.label_table import read_table
 from osteon.films.layouts.folders import split_of
+from osteon.folding import folded
 from osteon.params import DataParams
 
 KNOWS = ("patients", "studies", "boxes", "regions", "views", "hardware", "splits")

@@ -14,10 +14,11 @@ import pandas as pd
 
 from osteon.errors import OsteonError
 from osteon.films.boxes.drawing import Drawing, labelled, meanings, say_other_classes
-from osteon.films.boxes.film_names import FilmNames, folded
+from osteon.films.boxes.film_names import FilmNames
 from osteon.films.boxes.voc_xml import VocFile, read_voc
 from osteon.films.film_files import film_files, plain_files
 from osteon.films.layouts.folders import SPLITS, split_of
+from osteon.folding import folded
 from osteon.params import DataParams
 
 KNOWS = ("boxes", "splits")

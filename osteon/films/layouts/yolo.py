@@ -17,10 +17,11 @@ from ruamel.yaml.error import YAMLError
 
 from osteon.errors import OsteonError
 from osteon.films.boxes.drawing import Drawing, labelled, meanings, say_other_classes
-from osteon.films.boxes.film_names import FilmNames, folded, name_parts
+from osteon.films.boxes.film_names import FilmNames, name_parts
 from osteon.films.boxes.yolo_text import read_text
 from osteon.films.film_files import film_files, plain_files
 from osteon.films.layouts.folders import SPLITS, split_of
+from osteon.folding import folded
 from osteon.params import DataParams
 
 KNOWS = ("boxes", "splits")
@@ -30,12 +31,12 @@ SETTINGS = (".yaml", ".yml")
 
 def read(root: Path, params: DataParams) -> pd.DataFrame:
     """One row a film, and one for each text file whose film is not there."""
-    found = _settings(root)
-    if found is None:
+    named_classes = _settings(root)
+    if named_classes is None:
         raise OsteonError(
             f"{root}: no data.yaml with names:, no {' and no '.join(LISTS)}; the layout yolo needs the classes' names"
         )
-    place, settings = found
+    place, settings = named_classes
     names = _names(place, settings)
     films = list(film_files(root))
     splits = _splits(root, place, settings, films)
@@ -66,17 +67,17 @@ def read(root: Path, params: DataParams) -> pd.DataFrame:
 
 def class_words(root: Path, params: DataParams) -> Counter[str] | None:  # noqa: ARG001 – the form of a layout
     """Objects of each class; None if the folder is not laid out like this."""
-    found = _settings(root)
-    if found is None:
+    named_classes = _settings(root)
+    if named_classes is None:
         return None
     texts = _texts(root)
     pairs = [text for film in film_files(root) if (text := _text_of(film, texts))]
     if not pairs:
         return None
-    names = _names(*found)
+    names = _names(*named_classes)
     words = Counter(dict.fromkeys(names.values(), 0))
     for text in pairs:
-        words.update(mark.name for mark in read_text(root / text, names, _keypoint_values(found[1])).marks)
+        words.update(mark.name for mark in read_text(root / text, names, _keypoint_values(named_classes[1])).marks)
     return words
 
 
