@@ -27,6 +27,7 @@ NAMES = (
     "volume",
     "volume_of_folds",
     "hashing",
+    "sides",
     "training",
     "networks",
     "search",
