@@ -41,7 +41,7 @@ def md5_of_files(files: list[Path], compute: Callable[[list[Path]], Iterable[str
     if not FOLDER.is_dir():
         return list(compute(files))
     paths = [_key(file) for file in files]
-    states = [_state(file) for file in files]
+    states = [file_state(file) for file in files]
     known = _read(paths)
     unknown = [
         number
@@ -57,7 +57,7 @@ def md5_of_files(files: list[Path], compute: Callable[[list[Path]], Iterable[str
                 (paths[number], state, md5)
                 for number, md5 in computed.items()
                 # As it was before, and unchanged for so long that a change from now on gives other timestamps.
-                if (state := states[number]) is not None and _state(files[number], began) == state
+                if (state := states[number]) is not None and file_state(files[number], began) == state
             ]
         )
     else:
@@ -70,7 +70,7 @@ def _key(file: Path) -> bytes:
     return hashlib.blake2b(os.fsencode(os.path.abspath(file)), digest_size=16).digest()  # noqa: PTH100 – keeps links
 
 
-def _state(file: Path, began: int | None = None) -> str | None:
+def file_state(file: Path, began: int | None = None) -> str | None:
     """What changes when the file does; None where it is not there, or too young at a time."""
     try:
         stat = file.stat()

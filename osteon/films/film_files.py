@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePath
 
 from pydicom import dcmread
@@ -19,6 +20,7 @@ from osteon.errors import OsteonError, UnreadableFilmError
 from osteon.files import check_names, is_ignored
 from osteon.films.left_out import LeftOut
 from osteon.films.reading.dicom_pixels import is_dicom, reading_dicom
+from osteon.hash_cache import file_state
 
 
 def _extensions(text: str) -> frozenset[str]:
@@ -230,6 +232,12 @@ def _extension(name: str) -> str:
 
 def _judge(path: Path) -> tuple[str, str]:
     """Film, neither, or the kind and what to do."""
+    return _judged(path, file_state(path))
+
+
+# A layout, and what is not among its films, each walk over the folder: a file that is as it was is not opened again.
+@lru_cache(maxsize=1 << 17)
+def _judged(path: Path, _state: str | None) -> tuple[str, str]:
     extension = _extension(path.name)
     if extension in PICTURE_EXTENSIONS:
         return _FILM, ""

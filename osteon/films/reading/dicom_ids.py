@@ -1,11 +1,13 @@
 """The tags of a DICOM file that say whose film it is. They go to identity.py, which hashes them, and nowhere else."""
 
+from functools import lru_cache
 from pathlib import Path
 
 from pydicom import dcmread
 
 from osteon.errors import UnreadableFilmError
 from osteon.films.reading.dicom_pixels import is_dicom, reading_dicom
+from osteon.hash_cache import file_state
 
 PATIENT, STUDY, OBJECT = "PatientID", "StudyInstanceUID", "SOPInstanceUID"
 TAGS = (PATIENT, STUDY, OBJECT)
@@ -20,6 +22,15 @@ def identifying_tags(path: Path) -> dict[str, str]:
     if path.is_fifo():  # one would wait at it without an end
         return {}
     try:
+        return dict(_tags_of(path, file_state(path)))
+    except OSError:
+        return {}
+
+
+# The layout dicom asks for them, and then whoever joins the ids of all sources.
+@lru_cache(maxsize=1 << 17)
+def _tags_of(path: Path, _state: str | None) -> dict[str, str]:
+    try:
         with path.open("rb") as file:
             if not is_dicom(file.read(HEAD)):
                 return {}
@@ -27,5 +38,5 @@ def identifying_tags(path: Path) -> dict[str, str]:
             with reading_dicom("damaged DICOM"):
                 dataset = dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(TAGS))
                 return {tag: str(dataset.get(tag)) for tag in TAGS if dataset.get(tag)}
-    except (OSError, UnreadableFilmError):
+    except UnreadableFilmError:
         return {}
