@@ -23,7 +23,7 @@ def retraining_pipeline(placed: Placed) -> BaseComponent:
         mode: str = "enforce",
         drift: str = "",
     ) -> None:
-        with end_reported(placed):
+        with end_reported(placed, mode):
             reason = steps.ask_why(repository=repository, revision=revision, params=params, drift=drift)
             why = place(never_cached(reason), placed, placed.resources.finding, retried=True)
             with dsl.If(why.output != "", name="there-is-a-reason"):

@@ -241,11 +241,11 @@ def promote(
 
 
 @component
-def report_end(status: dsl.PipelineTaskFinalStatus) -> None:
+def report_end(mode: str, status: dsl.PipelineTaskFinalStatus) -> None:
     """How the run ended, reported to MLflow and a webhook."""
     from components.tasks import run_end
 
-    run_end.report_end(status.state, status.error_message)
+    run_end.report_end(status.state, status.error_message, mode)
 
 
 @component

@@ -164,9 +164,9 @@ def films_to_registry(
         place(never_cached(judge), placed, resources.promotion, retried=True)
 
 
-def end_reported(placed: Placed) -> dsl.ExitHandler:
-    """Report the end of the tasks within to MLflow and the webhook, whatever it is."""
-    end = place(steps.report_end(), placed, REPORTING, retried=True)
+def end_reported(placed: Placed, mode: Any) -> dsl.ExitHandler:
+    """Report the end of the tasks within to MLflow and the webhook, whatever it is. mode: of the promotion."""
+    end = place(steps.report_end(mode=mode), placed, REPORTING, retried=True)
     return dsl.ExitHandler(never_cached(end), name="films-to-registry")
 
 
@@ -182,7 +182,7 @@ def training_pipeline(placed: Placed) -> BaseComponent:
         mode: str = "enforce",
         reason: str = "asked for",
     ) -> None:
-        with end_reported(placed):
+        with end_reported(placed, mode):
             films_to_registry(placed, params, policy, repository, revision, mode, reason)
 
     return osteon_training

@@ -5,6 +5,7 @@ import os
 import platform
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 from mlflow import MlflowClient
@@ -15,6 +16,7 @@ from osteon.params import Params, flatten
 from osteon.records.lineage import (
     COMMIT,
     DIRTY,
+    FILMS_COMMIT,
     IMAGE,
     PARENT,
     PASS,
@@ -62,12 +64,12 @@ def begin_pipeline_run(params: Params, tags: dict[str, str]) -> None:
             client.set_tag(run.info.run_id, name, value)
 
 
-def end_pipeline_run(status: str, tags: dict[str, str]) -> Run | None:
-    """Record how the pipeline run ended.
+def end_pipeline_run(status: str, tags: dict[str, str | None]) -> Run | None:
+    """Record how the pipeline run ended. Unless it finished, steps' runs that have not ended are marked KILLED.
 
     Args:
         status: one of MLflow's: FINISHED, FAILED or KILLED.
-        tags: to set on its run.
+        tags: to set on its run; None: to remove, if it is there.
 
     Returns:
         its run; None where no step came so far as to make one.
@@ -80,10 +82,81 @@ def end_pipeline_run(status: str, tags: dict[str, str]) -> Run | None:
         if run is None:
             return None
         run_id = str(run.info.run_id)
-        for name, value in redact(tags).items():
-            client.set_tag(run_id, name, value)
+        for name, value in tags.items():
+            if value is not None:
+                client.set_tag(run_id, name, redact(value))
+            elif name in run.data.tags:
+                client.delete_tag(run_id, name)
+        if status != "FINISHED":
+            _end_open_runs(client, experiment, run_id)
         client.set_terminated(run_id, status)
         return client.get_run(run_id)
+
+
+def _end_open_runs(client: MlflowClient, experiment: str, parent: str) -> None:
+    """Mark the runs below one as KILLED that have not ended; nobody on another machine can tell that they are gone."""
+    for run in _runs_below(client, experiment, parent):
+        _end_open_runs(client, experiment, run.info.run_id)
+        if run.info.status == "RUNNING":
+            client.set_terminated(run.info.run_id, "KILLED")
+
+
+def _runs_below(client: MlflowClient, experiment: str, parent: str) -> list[Run]:
+    """The runs right below one, the first that began first."""
+    below = f"tags.`mlflow.parentRunId` = '{parent}'"
+    return list(client.search_runs([experiment], below, order_by=["attributes.start_time ASC"], max_results=1000))
+
+
+class StepRun(NamedTuple):
+    """A step's run of a pipeline run.
+
+    name: the step's, of a fold or a worker its own. status: MLflow's. ended: None while it runs. process: the
+    machine's name, which on a cluster is the pod's.
+    """
+
+    name: str
+    status: str
+    started: datetime
+    ended: datetime | None
+    process: str
+
+
+def step_runs(key: str | None = None) -> dict[str, StepRun] | None:
+    """The steps' runs of a pipeline run by their names, of each the last; None where no step has begun one.
+
+    key: of the pipeline run; None: the present one.
+    """
+    key = key or pipeline_run_key()
+    client, experiment = connect()
+    with translate_outage():
+        parent = find_pipeline_run(client, experiment, key) if key else None
+        if parent is None:
+            return None
+        found = {}
+        for run in _runs_below(client, experiment, parent.info.run_id):
+            name = str(run.info.run_name)
+            process = run.data.tags.get(PROCESS, "").partition("/")[0]
+            started, ended = _time(run.info.start_time), _time(run.info.end_time)
+            found[name] = StepRun(name, run.info.status, started or datetime.now(UTC), ended, process)
+        return found
+
+
+def _time(milliseconds: int | None) -> datetime | None:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds else None
+
+
+def same_finished_before() -> bool:
+    """Whether an earlier pipeline run of the same image, films and parameters has finished: a cache may have it all."""
+    key = pipeline_run_key()
+    client, experiment = connect()
+    with translate_outage():
+        run = find_pipeline_run(client, experiment, key) if key else None
+        if run is None:
+            return False
+        same = [f"tags.`{name}` = '{run.data.tags[name]}'" for name in (IMAGE, FILMS_COMMIT) if name in run.data.tags]
+        done = " and ".join([*same, f"tags.`{STEP}` = '{PARENT}'", "attributes.status = 'FINISHED'"])
+        earlier = client.search_runs([experiment], f"{done} and attributes.start_time < {run.info.start_time}")
+        return any(other.data.params == run.data.params for other in earlier if other.info.run_id != run.info.run_id)
 
 
 def pipeline_run_lineage() -> list[Lineage]:

@@ -82,7 +82,7 @@ def test_how_a_pipeline_run_ended_and_what_the_webhook_is_told(
     monkeypatch.setenv(run_end.WEBHOOK, f"http://{LOGIN}@hooks.example/{SECRET}?key={SECRET}")
     with monkeypatch.context() as patch:
         patch.setattr(run_end, "tell", lambda address, content: message.append(content))
-        report_end("FAILED", f"no clone of https://{LOGIN}@git.example/films.git")
+        report_end("FAILED", f"no clone of https://{LOGIN}@git.example/films.git", "enforce")
     (content,) = message
     assert content["message"] == "no clone of https://git.example/films.git"
     (experiment,) = client.search_experiments(filter_string="name = 'osteon'")
@@ -91,7 +91,7 @@ def test_how_a_pipeline_run_ended_and_what_the_webhook_is_told(
 
     # Nobody listens there: the log says so, and not where.
     monkeypatch.setenv(run_end.WEBHOOK, f"http://{LOGIN}@127.0.0.1:{free_port()}/{SECRET}?key={SECRET}")
-    report_end("FAILED", None)
+    report_end("FAILED", None, "enforce")
     assert "nobody was told" in caplog.text
     assert SECRET not in caplog.text
 

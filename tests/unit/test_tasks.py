@@ -16,7 +16,7 @@ from mlflow.entities import Run
 
 from components.tasks import step_tasks
 from components.tasks.fold_task import lay_folds
-from components.tasks.run_end import MESSAGE, report_end
+from components.tasks.run_end import MESSAGE, judge, report_end
 from osteon.contract import Input, Output, Step, Summary, describe
 from osteon.errors import OsteonError
 from osteon.params import FeatureParams, Params
@@ -206,23 +206,84 @@ def listening(status: int = 200) -> Iterator[tuple[str, list[dict[str, Any]]]]:
         server.server_close()
 
 
+FINISHED, FAILED, OPEN, KILLED = "FINISHED", "FAILED", "RUNNING", "KILLED"
+WHOLE = {"ingest": FINISHED, "fold 0": FINISHED, "fold 1": FINISHED, "evaluate": FINISHED, "promote": FINISHED}
+UP_TO_EVALUATE = {name: status for name, status in WHOLE.items() if name != "promote"}
+
+
 @pytest.mark.parametrize(
-    ("state", "message", "status"),
-    [("SUCCEEDED", None, "FINISHED"), ("FAILED", "task train failed", "FAILED"), ("CANCELLED", None, "KILLED")],
+    ("steps", "last", "cached", "verdicts"),
+    [
+        # The verdict where Kubeflow says COMPLETE, FAILED, RUNNING; None: nobody is told.
+        (None, "promote", False, (None, FAILED, None)),  # no reason to train; or ask_why or find_films failed
+        (None, "evaluate", False, (None, FAILED, None)),
+        (WHOLE, "promote", False, (FINISHED, FAILED, FINISHED)),
+        ({"promote": FINISHED}, "promote", False, (FINISHED, FAILED, FINISHED)),  # all else from the cache
+        (UP_TO_EVALUATE, "promote", False, (FINISHED, FAILED, KILLED)),  # promote's pod did not start
+        (UP_TO_EVALUATE, "evaluate", False, (FINISHED, FAILED, FINISHED)),  # mode off
+        ({}, "evaluate", True, (FINISHED, FAILED, FINISHED)),  # mode off, and all from the cache
+        ({}, "evaluate", False, (FINISHED, FAILED, KILLED)),  # terminated before the first step
+        ({}, "promote", False, (FINISHED, FAILED, KILLED)),
+        ({"ingest": FINISHED}, "evaluate", False, (FINISHED, FAILED, KILLED)),
+        ({**WHOLE, "fold 1": FAILED, "promote": OPEN}, "promote", False, (FAILED, FAILED, FAILED)),
+        ({"ingest": FAILED}, "evaluate", True, (FAILED, FAILED, FAILED)),
+        ({"ingest": FINISHED, "validate": OPEN}, "promote", False, (FINISHED, FAILED, KILLED)),
+        ({"ingest": FINISHED, "validate": KILLED}, "promote", False, (FINISHED, FAILED, KILLED)),
+        ({**WHOLE, "search, worker 1": OPEN}, "promote", False, (FINISHED, FAILED, KILLED)),
+    ],
+)
+def test_how_a_pipeline_run_ended_by_kubeflow_and_by_the_steps_own_runs(
+    steps: dict[str, str] | None, last: str, cached: bool, verdicts: tuple[str | None, ...]
+) -> None:
+    for state, status in zip(("COMPLETE", "FAILED", "RUNNING"), verdicts, strict=True):
+        verdict = judge(state, steps, last, cached=cached)
+        assert (verdict.status if verdict else None) == status, state
+        assert verdict is None or bool(verdict.why) == (status != FINISHED)
+    # kfp's local runner has another word.
+    assert judge("SUCCEEDED", steps, last, cached=cached) == judge("COMPLETE", steps, last, cached=cached)
+
+
+def step_ended(client: MlflowClient, name: str, status: str) -> Run:
+    """A step's run of the present pipeline run, which has come so far."""
+    (parent,) = runs_of(client)["pipeline"]
+    tags = {"mlflow.parentRunId": parent.info.run_id, lineage.STEP: name}
+    run = client.create_run(parent.info.experiment_id, run_name=name, tags=tags)
+    if status != OPEN:
+        client.set_terminated(run.info.run_id, status)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("state", "step", "status", "reported", "message"),
+    [
+        ("COMPLETE", ("promote", FINISHED), FINISHED, "SUCCEEDED", None),
+        ("RUNNING", ("promote", FINISHED), FINISHED, "SUCCEEDED", None),
+        ("RUNNING", ("train", OPEN), KILLED, "KILLED", "terminated, or its pod was killed: train"),
+        ("FAILED", ("train", FAILED), FAILED, "FAILED", "failed: train"),
+        ("FAILED", ("train", OPEN), FAILED, "FAILED", "its pod was killed: train"),
+    ],
 )
 def test_the_pipeline_run_and_the_webhook_are_told_how_it_ended(
-    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, state: str, message: str | None, status: str
+    client: MlflowClient,
+    monkeypatch: pytest.MonkeyPatch,
+    state: str,
+    step: tuple[str, str],
+    status: str,
+    reported: str,
+    message: str | None,
 ) -> None:
     pipeline_run.begin_pipeline_run(Params(), {lineage.REASON: "new films"})
-    with listening() as (address, reported):
+    run = step_ended(client, *step)
+    with listening() as (address, sent):
         monkeypatch.setenv("OSTEON_WEBHOOK", address)
-        report_end(state, message)
+        report_end(state, None, "enforce")
     (parent,) = runs_of(client)["pipeline"]
     assert parent.info.status == status
     assert parent.data.tags.get(MESSAGE) == message
-    assert reported == [
+    assert client.get_run(run.info.run_id).info.status == (KILLED if step[1] == OPEN else step[1])
+    assert sent == [
         {
-            "state": state,
+            "state": reported,
             "pass": "run-1",
             "reason": "new films",
             "run": parent.info.run_id,
@@ -232,15 +293,51 @@ def test_the_pipeline_run_and_the_webhook_are_told_how_it_ended(
     ]
 
 
+def test_a_step_that_was_tried_again_counts_as_its_last_run(client: MlflowClient) -> None:
+    pipeline_run.begin_pipeline_run(Params(), {})
+    step_ended(client, "train", FAILED)
+    report_end("FAILED", None, "enforce")
+    assert runs_of(client)["pipeline"][0].data.tags[MESSAGE] == "failed: train"
+    step_ended(client, "train", FINISHED)
+    step_ended(client, "promote", FINISHED)
+    report_end("RUNNING", None, "enforce")
+    (parent,) = runs_of(client)["pipeline"]
+    assert (parent.info.status, MESSAGE in parent.data.tags) == (FINISHED, False)
+
+
+def test_trials_of_a_killed_search_are_killed_too(client: MlflowClient) -> None:
+    pipeline_run.begin_pipeline_run(Params(), {})
+    search = step_ended(client, "search", OPEN)
+    trial = client.create_run(search.info.experiment_id, tags={"mlflow.parentRunId": search.info.run_id})
+    report_end("RUNNING", None, "enforce")
+    assert [client.get_run(run.info.run_id).info.status for run in (search, trial)] == [KILLED, KILLED]
+
+
+@pytest.mark.parametrize(("other", "status"), [({}, FINISHED), ({lineage.FILMS_COMMIT: "b"}, KILLED)])
+def test_a_run_without_promotion_all_of_which_was_cached(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, other: dict[str, str], status: str
+) -> None:
+    monkeypatch.setenv("OSTEON_IMAGE", "osteon@sha256:1")
+    tags = {lineage.FILMS_COMMIT: "a"}
+    pipeline_run.begin_pipeline_run(Params(), tags)
+    step_ended(client, "evaluate", FINISHED)
+    report_end("COMPLETE", None, "off")
+    monkeypatch.setenv("OSTEON_PASS", "run-2")
+    pipeline_run.begin_pipeline_run(Params(), tags | other)
+    report_end("RUNNING", None, "off")
+    assert [run.info.status for run in runs_of(client)["pipeline"]] == [FINISHED, status]
+
+
 def test_a_schedules_tick_without_a_reason_tells_nobody_but_a_failed_one_does(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with listening() as (address, message):
         monkeypatch.setenv("OSTEON_WEBHOOK", address)
-        report_end("SUCCEEDED", None)
+        report_end("RUNNING", None, "enforce")
+        report_end("COMPLETE", None, "enforce")
         assert not message
-        report_end("FAILED", "ask-why failed")
-    assert [item["message"] for item in message] == ["ask-why failed"]
+        report_end("FAILED", "ask-why failed", "enforce")
+    assert [(item["state"], item["message"]) for item in message] == [("FAILED", "ask-why failed")]
 
 
 @pytest.mark.parametrize("kind", ["refuses", "is gone", "is none"])
@@ -251,7 +348,7 @@ def test_a_webhook_that_does_not_listen_fails_no_pipeline_run_and_its_key_is_not
     with listening(403) as (address, _):
         other = {"is gone": f"http://127.0.0.1:{free_port()}/sesame", "is none": "file:///etc/sesame"}
         monkeypatch.setenv("OSTEON_WEBHOOK", other.get(kind, address))
-        report_end("FAILED", None)
+        report_end("FAILED", None, "enforce")
     assert output[kind] in caplog.text
     assert "sesame" not in caplog.text
 
