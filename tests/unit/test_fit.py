@@ -189,6 +189,7 @@ def test_a_training_that_ends_early_goes_the_way_of_the_whole_one(
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_weights_to_start_from_are_not_learnt_away_while_the_heads_learn(
     prepared: PreparedFilms, tmp_path: Path
 ) -> None:

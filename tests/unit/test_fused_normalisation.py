@@ -107,6 +107,7 @@ def test_a_step_by_keras_own_layer(scale: bool, center: bool) -> None:
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_many_steps_of_a_network_end_alike() -> None:
     """The loss of twenty steps, and the averages after them."""
     own = built("compact")

@@ -380,6 +380,7 @@ def test_own_weights_for_other_types_leave_the_type_to_be_learnt(tmp_path: Path,
         np.testing.assert_allclose(answers_of(network, films)[what], answers_of(old, films)[what], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["keras", "weights.h5"])
 def test_weights_of_another_network_are_refused_and_nothing_is_changed(tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"other.{kind}"

@@ -256,6 +256,7 @@ def test_an_alias_that_is_new_is_set_by_several_at_once(registry: Registry, monk
     assert registry.aliases() == {f"pilot{number}": "2" for number in range(5)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)  # with a server: test_two_promotions_at_once
 def test_two_processes_that_decide_the_same_at_once(registry: Registry, tmp_path: Path) -> None:
     """In one second, by one person, for one reason: still only one of them decided."""

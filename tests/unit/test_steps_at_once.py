@@ -21,7 +21,7 @@ from tests.steps_at_once import GIVEN, fold
 from tests.stores import Store
 from tests.threads import in_threads
 
-pytestmark = pytest.mark.xdist_group("registry")
+pytestmark = [pytest.mark.xdist_group("registry"), pytest.mark.slow]
 
 PROCESSES = 4
 
