@@ -4,13 +4,14 @@ kfp.Client knows the ways to authenticate. It also prints for notebooks: so we c
 """
 
 import base64
+import gzip
 import json
 import logging
 import os
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -419,39 +420,129 @@ def last_runs(cluster: Cluster, experiment_id: str, most: int = 10) -> list[Any]
     return page.runs or []
 
 
-def log_of(cluster: Cluster, run_id: str, pod: str) -> str | None:
-    """What a pod has written; None where the cluster does not keep it.
+class Log(NamedTuple):
+    """What a pod has written, and why there is no more of it; None where the server does not have it."""
 
-    The API's own server has it under one address, the server of the pages, which passes on the rest, under another.
+    text: str | None
+    fault: str = ""
+
+
+def log_of(cluster: Cluster, run_id: str, name: str) -> Log:
+    """What a pod has written: from the pod while it is there, else from Argo's archive.
+
+    The API's own server has it under one address, the server of the pages, which passes on the rest, under another. The
+    former says with status 200 that it has none, in JSON; where a log breaks off, behind it.
+
+    Args:
+        cluster: where it ran.
+        run_id: of which run.
+        name: the pod's, or the id of its node.
 
     Raises:
         UnreachableError: nobody answers.
 
     """
-    api_client = cluster.client.api_client
-    node = {"run_id": run_id, "node_id": pod}
-    wanted = [("podname", pod), ("runid", run_id), ("podnamespace", cluster.pods_in)]
+    node = {"run_id": run_id, "node_id": name}
+    wanted = [("podname", name), ("runid", run_id), ("podnamespace", cluster.pods_in)]
+    faults = []
     for path, parts, query in (
         ("/apis/v1alpha1/runs/{run_id}/nodes/{node_id}/log", node, []),
         ("/k8s/pod/logs", {}, wanted),
     ):
-        with translate_refusals(cluster, "log"):
-            try:
-                response = api_client.call_api(
-                    path,
-                    "GET",
-                    path_params=parts,
-                    query_params=query,
-                    auth_settings=["Bearer"],
-                    _preload_content=False,
-                    _return_http_data_only=True,
-                )
-            except _PageError:
-                continue
-            except ApiException as error:
-                # Of a pod that is gone one says 404, the other 500 or 400.
-                if error.status in (401, 403, 502, 503, 504):
-                    raise
-                continue
-            return str(response.data.decode("utf-8", errors="replace"))
+        reply = _text_of(cluster, "log", path, parts, query)
+        if reply is None:
+            continue
+        text, fault = _without_fault(reply)
+        if text:
+            return Log(text, fault)
+        if not fault:
+            return Log("")
+        faults.append(fault)
+    archived = _text_of(
+        cluster, "log", "/apis/v2beta1/runs/{run_id}/nodes/{node_id}/artifacts/main-logs:read", node, []
+    )
+    if archived and (content := _artefact(archived)) is not None:
+        return Log(content)
+    return Log(None, faults[0] if faults else "")
+
+
+def pod_of(cluster: Cluster, name: str) -> Any:
+    """What Kubernetes says of a pod; None where the server does not say it. Only the server of the pages does.
+
+    Raises:
+        UnreachableError: nobody answers.
+
+    """
+    text = _text_of(cluster, "pod", "/k8s/pod", {}, [("podname", name), ("podnamespace", cluster.pods_in)])
+    return _json(text or "")
+
+
+def node_messages(cluster: Cluster, run_id: str) -> dict[str, str]:
+    """Argo's messages to the nodes of a run, by their ids; none where the server no longer has its older API.
+
+    Raises:
+        UnreachableError: nobody answers.
+
+    """
+    reply = _json(_text_of(cluster, "run", "/apis/v1beta1/runs/{run_id}", {"run_id": run_id}, []) or "") or {}
+    workflow = _json((reply.get("pipeline_runtime") or {}).get("workflow_manifest") or "") or {}
+    status = workflow.get("status") or {}
+    nodes = status.get("nodes") or {}
+    if packed := status.get("compressedNodes"):
+        with suppress(ValueError, OSError):
+            nodes = _json(gzip.decompress(base64.b64decode(packed)).decode()) or {}
+    return {name: str(node["message"]) for name, node in nodes.items() if node.get("message")}
+
+
+def _json(text: str) -> Any:
+    """The object that a text is; None if it is none."""
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _artefact(text: str) -> str | None:
+    """The content of an artefact, from the server's JSON."""
+    data = (_json(text) or {}).get("data")
+    if not isinstance(data, str):
+        return None
+    with suppress(ValueError):
+        return base64.b64decode(data, validate=True).decode("utf-8", errors="replace")
     return None
+
+
+def _without_fault(text: str) -> tuple[str, str]:
+    """A log, and the server's error behind it or in its place."""
+    begin = text.rfind('{"error_message"')
+    content = _json(text[begin:]) if begin >= 0 else None
+    if content is None or not set(content) <= {"error_message", "error_details"}:
+        return text, ""
+    message = " ".join(str(content["error_message"]).split())
+    return text[:begin], re.split(r", (?=[A-Z]\w+: )|: (?=pods? )", message)[-1][-200:].rstrip(".")
+
+
+def _text_of(
+    cluster: Cluster, doing: str, path: str, parts: dict[str, str], query: list[tuple[str, str]]
+) -> str | None:
+    """The text under an address; None where it is a page for people, or the server has nothing there."""
+    with translate_refusals(cluster, doing):
+        try:
+            response = cluster.client.api_client.call_api(
+                path,
+                "GET",
+                path_params=parts,
+                query_params=query,
+                auth_settings=["Bearer"],
+                _preload_content=False,
+                _return_http_data_only=True,
+            )
+        except _PageError:
+            return None
+        except ApiException as error:
+            # Of a pod that is gone one says 404, the other 500 or 400.
+            if error.status in (401, 403, 502, 503, 504):
+                raise
+            return None
+        return str(response.data.decode("utf-8", errors="replace"))

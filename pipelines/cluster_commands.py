@@ -16,7 +16,6 @@ from pipelines.cluster import (
     Cluster,
     connect,
     experiment_of,
-    get_run,
     last_runs,
     newest_version,
     start,
@@ -24,7 +23,8 @@ from pipelines.cluster import (
 )
 from pipelines.compiled_file import CompiledFile, check_arguments, read_compiled
 from pipelines.run_diff import diff_runs
-from pipelines.run_status import describe_failure, follow, print_logs, run_line, steps_of
+from pipelines.run_status import follow, read_status, run_line, troubles
+from pipelines.step_logs import describe_failure, print_logs
 
 TRAINING, RETRAINING = "osteon-training", "osteon-retraining"
 POLICY = Path("mlflow/promotion.yaml")
@@ -121,16 +121,17 @@ def submit_run(server: Server, request: RunRequest, reason: str, *, wait: bool) 
 def _wait(cluster: Cluster, run_id: str) -> bool:
     """Follow a run to its end; whether it succeeded."""
     try:
-        run = follow(cluster, run_id, typer.echo)
+        status = follow(cluster, run_id, typer.echo)
     except KeyboardInterrupt:
         typer.echo(f"the run continues: `osteon pipeline status {run_id}`", err=True)
         raise
     except OsteonError as error:
         raise OsteonError(f"{error}; the run continues: `osteon pipeline status {run_id}`") from None
-    typer.echo(run_line(run))
-    if run.state == "SUCCEEDED":
+    typer.echo(run_line(status.run))
+    _print_notes(status.notes)
+    if status.run.state == "SUCCEEDED":
         return True
-    for line in describe_failure(cluster, run):
+    for line in describe_failure(cluster, status):
         typer.echo(line)
     return False
 
@@ -203,17 +204,24 @@ def print_runs(server: Server, experiment: str) -> None:
 def print_status(server: Server, run_id: str) -> None:
     """The state of a run and of its steps."""
     cluster = server.connect()
-    run = get_run(cluster, run_id)
-    typer.echo(f"run    {run_id}  {run.display_name}")
+    status = read_status(cluster, run_id)
+    typer.echo(f"run    {run_id}  {status.run.display_name}")
     typer.echo(f"page   {cluster.page(run_id)}")
-    typer.echo(f"state  {run_line(run)}\n")
-    rows = [(step.name, f"{step.started:%H:%M:%S}" if step.started else "", step.line()) for step in steps_of(run)]
+    typer.echo(f"state  {run_line(status.run)}\n")
+    begun = (step.started if step.state != "OMITTED" else None for step in status.steps)
+    rows = [
+        (step.name, f"{when:%H:%M:%S}" if when else "", step.line())
+        for step, when in zip(status.steps, begun, strict=True)
+    ]
     _table(("step", "begun, UTC", "state"), rows, "no step yet")
+    for step, why in troubles(cluster, status):
+        typer.echo(f"\n{step.name}: {why}")
+    _print_notes(status.notes)
 
 
 def print_run_logs(server: Server, run_id: str, step: str) -> None:
     """The output of a run's steps; an empty name: of those that failed, else of all."""
-    print_logs(server.connect(), run_id, step or None, typer.echo)
+    _print_notes(print_logs(server.connect(), run_id, step or None, typer.echo))
 
 
 def print_diff(server: Server, first: str, second: str) -> None:
@@ -222,7 +230,12 @@ def print_diff(server: Server, first: str, second: str) -> None:
     if diff.different:
         _table(("", first[:8], second[:8]), diff.different, "")
     typer.echo(f"{diff.same} other values are the same" if diff.different else f"all {diff.same} values are the same")
-    for note in diff.notes:
+    _print_notes(diff.notes)
+
+
+def _print_notes(notes: Iterable[str]) -> None:
+    """What could not be told."""
+    for note in notes:
         typer.echo(f"note: {note}", err=True)
 
 

@@ -1,39 +1,79 @@
-"""The status of a run: its steps, followed until the run ends, and the log of a failed step."""
+"""The status of a run: its steps, and the run followed until it ends."""
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from osteon.errors import OsteonError, UnreachableError
-from pipelines.cluster import Cluster, get_run, log_of
+from osteon.records.pipeline_run import StepRun, step_runs
+from osteon.records.retries import Retries
+from osteon.records.store import http_limits, tracking_uri
+from pipelines.argo_nodes import ATTEMPT, Workflow, around, last_name, workflow_of
+from pipelines.cluster import Cluster, get_run
+from pipelines.pod_trouble import trouble_of
 
 POLL = 5.0  # seconds
 MAX_FAILED_POLLS = 120  # in a row without an answer: ten minutes
-LOG_LINES = 20  # of a failed step's log
-WIDTH = len("cross_validation")
-OF_STEPS = re.compile(r"condition(-branches)?-\d+|for-loop-\d+|exit-handler-\d+|iteration(-item)?")
+WIDTH = len("cross-validate-fold 0")
+DRIVER = "-driver"
+OF_STEPS = re.compile(r"root|condition(-branches)?-\d+|for-loop-\d+|exit-handler-\d+|iteration(-item)?")
+ITERATION = re.compile(r"\.iteration-iterations\((\d+):\1\)")
+POD = re.compile(r"executor(\(\d+\))?")
 ENDED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
-WORDS = {"RUNTIME_STATE_UNSPECIFIED": "waiting", "PENDING": "waiting", "CACHED": "from the cache"}
+OPEN = ("PENDING", "POD", "RUNNING")
+# States of steps beside Kubeflow's: POD, its pod does not run yet; CACHED; OMITTED, an earlier step failed; UNKNOWN.
+WORDS = {
+    "RUNTIME_STATE_UNSPECIFIED": "waiting",
+    "PENDING": "waiting",
+    "POD": "waiting for its pod",
+    "CACHED": "from the cache",
+    "OMITTED": "not run",
+    "UNKNOWN": "not known",
+}
+FROM_MLFLOW = {"FINISHED": "SUCCEEDED", "FAILED": "FAILED", "KILLED": "CANCELED"}
 
 
 class RunStep(NamedTuple):
-    """A step of a run; its pods are those of its attempts, the last one last."""
+    """A step of a run.
+
+    node: its path in the workflow, which tells apart steps that run side by side; empty: only MLflow knows it. pods:
+    for each attempt the names under which the server may have its log, the likeliest first.
+    """
 
     name: str
     state: str
     started: datetime | None
     ended: datetime | None
-    pods: tuple[str, ...] = ()
-    node: str = ""  # distinguishes steps that run side by side under one name
+    node: str = ""
+    pods: tuple[tuple[str, ...], ...] = ()
 
     def line(self) -> str:
         """State, and how long it took or has taken."""
-        if self.state in ("SUCCEEDED", "FAILED", "RUNNING") and self.started:
+        if self.state in ("SUCCEEDED", "FAILED", "RUNNING", "POD") and self.started:
             took = duration(self.started, self.ended)
-            return f"{state_word(self.state)}{', ' if self.state == 'RUNNING' else ' after '}{took}"
+            return f"{state_word(self.state)}{' after ' if self.state in ENDED else ', '}{took}"
         return state_word(self.state)
+
+    def is_named(self, name: str) -> bool:
+        """Whether a person means this step; find_films is find-films, and a loop's step is each of its iterations."""
+        name = name.replace("_", "-")
+        return self.name == name or self.name.rpartition(" ")[0] == name
+
+
+class Status(NamedTuple):
+    """A run, its steps, the first that began first, and what cannot be told of them."""
+
+    run: Any
+    steps: list[RunStep]
+    notes: list[str]
+
+    @property
+    def failed(self) -> list[RunStep]:
+        """The steps that failed, those with a pod first: a graph has failed because a step in it has."""
+        return sorted((step for step in self.steps if step.state == "FAILED"), key=lambda step: not step.pods)
 
 
 def state_word(state: str | None) -> str:
@@ -54,74 +94,90 @@ def duration(started: datetime, ended: datetime | None) -> str:
 def run_line(run: Any) -> str:
     """State of a run, and how long it took or has taken."""
     ended = _time(run.finished_at)
-    return RunStep("", run.state or "PENDING", _time(run.created_at), ended).line()
+    line = RunStep("", run.state or "PENDING", _time(run.created_at), ended).line()
+    return f"terminated, {line}" if terminated(run) and run.state == "FAILED" else line
+
+
+def terminated(run: Any) -> datetime | None:
+    """When somebody ended a run before its end: it is CANCELING, and then FAILED or CANCELED."""
+    history = run.state_history or ()
+    return next((_time(entry.update_time) for entry in history if entry.state == "CANCELING"), None)
+
+
+# ---------------------------------------------------------------- steps, from the server
 
 
 def steps_of(run: Any) -> list[RunStep]:
-    """The steps, the first that began first.
+    """The steps as the server lists them, the first that began first.
 
-    KFP lists the nodes of Argo's graph. For a step there are three: NAME-driver, which prepares it and asks the cache;
-    NAME, a graph; and in it the pod that works, executor, or executor(0), executor(1) … where it is tried again.
-    Conditions, loops and pipelines in pipelines are graphs too, of other steps; they count where their driver failed.
+    A step has three nodes: NAME-driver, which prepares it and asks the cache; NAME, in which lies executor, its pod.
+    Each is tried again on an error, as NAME(0), NAME(1) … Conditions, loops and pipelines in pipelines are nodes too,
+    of other steps; they count where their driver failed.
     """
-    nodes = (run.run_details.task_details if run.run_details else None) or []
-    named: dict[str, list[Any]] = {}
-    for node in nodes:
-        named.setdefault(node.display_name or "", []).append(node)
-    # A node's own name has the template's in it, as its pod's has; as a child it has not. Both end in the same number.
-    numbered = {_number(node.pod_name): node for node in nodes if node.pod_name}
-    drivers = [name for name in named if name.endswith("-driver") and name != "root-driver"]
-    if not drivers:  # other servers list only the steps
-        alone = [node for node in nodes if node.display_name not in (None, "", "root", "executor")]
-        return sorted((_step(node.display_name, node, (node,)) for node in alone), key=_begin)
-    steps = []
-    for driver in drivers:
-        name, graphs = driver.removesuffix("-driver"), named.get(driver.removesuffix("-driver"), [])
-        failed = [node for node in named[driver] if node.state == "FAILED"]
-        steps += [_step(name, node, (node,)) for node in failed]
-        if OF_STEPS.fullmatch(name):
-            continue
-        if failed:  # then the graph is left out
-            graphs = [node for node in graphs if node.state in ("SUCCEEDED", "FAILED", "RUNNING")]
-        elif len(graphs) < len(named[driver]):
-            waiting = [_step(name, node, ()) for node in named[driver] if node.state != "SUCCEEDED"]
-            steps += [step if step.state == "SKIPPED" else step._replace(state="PENDING") for step in waiting]
-        steps += [_step(name, node, _executors(node, numbered)) for node in graphs if not _of_steps(node, numbered)]
-    return sorted(steps, key=_begin)
-
-
-def _of_steps(graph: Any, numbered: dict[str, Any]) -> bool:
-    """Whether there are other steps in a graph, and not a pod."""
-    inner = (numbered.get(_number(child.pod_name)) for child in graph.child_tasks or ())
-    return any(node.display_name.endswith("-driver") for node in inner if node and node.display_name)
-
-
-def _executors(graph: Any, numbered: dict[str, Any]) -> tuple[Any, ...]:
-    """The nodes of a step that are its pods."""
-    executors = []
-    for child in graph.child_tasks or ():
-        node = numbered.get(_number(child.pod_name))
-        if node is None:
-            executors.append(child)  # a server that does not give the nodes' own names
-        elif (node.display_name or "").startswith("executor"):
-            attempts = [numbered.get(_number(attempt.pod_name)) for attempt in node.child_tasks or ()]
-            executors += [pod for pod in attempts if pod and pod.display_name.startswith("executor(")] or [node]
-    return tuple(executors)
-
-
-def _step(name: str, node: Any, pods: tuple[Any, ...]) -> RunStep:
-    state = node.state or "PENDING"
-    # A cached result needs no work: the pod is skipped.
-    if state == "SUCCEEDED" and pods and all(getattr(pod, "state", None) == "SKIPPED" for pod in pods):
-        state = "CACHED"
-    names = tuple(str(pod.pod_name) for pod in pods if pod.pod_name)
-    return RunStep(
-        name, state, _time(node.start_time), _time(node.end_time), names, node.pod_name or node.task_id or name
+    tasks = (run.run_details.task_details if run.run_details else None) or []
+    workflow = workflow_of(tasks)
+    if workflow is None:
+        return []
+    drivers = [path for path in workflow.tasks if last_name(path).endswith(DRIVER) and _in_run(path)]
+    groups = {ATTEMPT.sub("", around(path)) for path in drivers}
+    steps = [_step(workflow, path, tasks) for path in drivers]
+    cut_off = terminated(run)
+    return sorted(
+        (
+            _cut_off(step, cut_off)
+            for step in steps
+            if step.node.endswith(DRIVER) or not (OF_STEPS.fullmatch(last_name(step.node)) or step.node in groups)
+        ),
+        key=_begin,
     )
 
 
-def _number(pod: str | None) -> str:
-    return (pod or "").rpartition("-")[2]
+def _in_run(path: str) -> bool:
+    return last_name(path) != f"root{DRIVER}"
+
+
+def _step(workflow: Workflow, driver_path: str, tasks: Iterable[Any]) -> RunStep:
+    """The step that a driver prepares; if the driver has failed, its node is the driver's."""
+    path = driver_path.removesuffix(DRIVER)
+    iteration = ITERATION.search(path)
+    name = last_name(path) + (f" {iteration[1]}" if iteration and not OF_STEPS.fullmatch(last_name(path)) else "")
+    driver, task = workflow.tasks[driver_path], workflow.tasks.get(path)
+    if driver is not None and driver.state == "FAILED":
+        pods = workflow.driver_names(driver_path)
+        return RunStep(name, "FAILED", _time(driver.start_time), _time(driver.end_time), driver_path, pods)
+    if task is None:  # the driver is at work, or waits
+        return RunStep(name, "PENDING", _time(driver.start_time) if driver else None, None, path)
+    started, ended = _time(task.start_time), _time(task.end_time)
+    state = task.state or ("OMITTED" if ended else "PENDING")
+    pods = workflow.pods_of(path) if state not in ("OMITTED", "SKIPPED", "PENDING") else ()
+    within = _executors_within(tasks, started, ended)
+    if state == "SUCCEEDED" and within and all(pod.state == "SKIPPED" for pod in within):
+        # A cached result needs no work: the pod is skipped.
+        return RunStep(name, "CACHED", started, ended, path)
+    if state == "RUNNING":
+        open_pods = [pod for pod in within if not pod.child_tasks and pod.state in ("PENDING", "RUNNING")]
+        if open_pods and all(pod.state == "PENDING" for pod in open_pods):
+            state = "POD"
+    return RunStep(name, state, started, ended if state != "OMITTED" else None, path, pods)
+
+
+def _executors_within(tasks: Iterable[Any], started: datetime | None, ended: datetime | None) -> list[Any]:
+    """Pods that began and ended while a step was there: pods without children do not say of which step they are."""
+    return [
+        task
+        for task in tasks
+        if POD.fullmatch(task.display_name or "")
+        and started is not None
+        and task.start_time >= started
+        and (ended is None or started <= (_time(task.end_time) or datetime.max.replace(tzinfo=UTC)) <= ended)
+    ]
+
+
+def _cut_off(step: RunStep, when: datetime | None) -> RunStep:
+    """A step that failed because its run was terminated has not failed."""
+    if when and step.state == "FAILED" and step.ended and step.ended >= when:
+        return step._replace(state="CANCELED")
+    return step
 
 
 def _time(value: datetime | None) -> datetime | None:
@@ -130,10 +186,101 @@ def _time(value: datetime | None) -> datetime | None:
 
 
 def _begin(step: RunStep) -> tuple[bool, datetime]:
-    return step.started is None, step.started or datetime.now(UTC)
+    return step.started is None, step.started or datetime.max.replace(tzinfo=UTC)
 
 
-def follow(cluster: Cluster, run_id: str, echo: Callable[[str], None]) -> Any:
+# ---------------------------------------------------------------- steps, from MLflow
+
+
+def read_status(cluster: Cluster, run_id: str) -> Status:
+    """A run and its steps as they are now.
+
+    Raises:
+        OsteonError: there is none with this id, or we are not let in.
+
+    """
+    return status_of(get_run(cluster, run_id))
+
+
+def status_of(run: Any) -> Status:
+    """The steps of a run; where it has ended and the list has not, what came later is as MLflow has it."""
+    steps = steps_of(run)
+    stopped = list_stopped(run)
+    if stopped is None:
+        return Status(run, steps, [])
+    try:
+        recorded = _recorded_steps(run.run_id)
+        why = "" if recorded is not None else "MLflow has nothing of this run"
+    except OsteonError as error:
+        recorded, why = None, str(error)
+    note = (
+        f"Kubeflow's list stops at {stopped:%H:%M:%S}, before the run's end, as it does where a workflow's status is "
+        f"larger than 1 MiB; later steps are as MLflow has them"
+    )
+    if why:
+        note = f"{note.rpartition(';')[0]}; of later steps nothing is known: {why}"
+    return Status(run, filled_in(steps, recorded or {}), [note])
+
+
+def _recorded_steps(run_id: str) -> dict[str, StepRun] | None:
+    """The runs of a run's steps in MLflow; None where it has none."""
+    uri = tracking_uri()
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
+        raise OsteonError("set MLFLOW_TRACKING_URI to the MLflow server of the cluster")
+    with http_limits(Retries.CONNECTING):
+        return step_runs(run_id)
+
+
+def list_stopped(run: Any) -> datetime | None:
+    """When the list of a run that has ended stops too early: something in it has not ended. None: it is whole."""
+    tasks = (run.run_details.task_details if run.run_details else None) or []
+    named = [task for task in tasks if task.display_name]
+    if run.state not in ENDED or not any(task.state in ("RUNNING", "PENDING") for task in named):
+        return None
+    times = (_time(value) for task in named for value in (task.start_time, task.end_time))
+    return max((value for value in times if value), default=_time(run.created_at))
+
+
+def filled_in(steps: list[RunStep], recorded: Mapping[str, StepRun]) -> list[RunStep]:
+    """The steps of a run that has ended; what the list has as open is as MLflow has it, and what it lacks is added.
+
+    Args:
+        steps: as the server lists them.
+        recorded: the runs of the steps in MLflow, by their names there.
+
+    """
+    of_mlflow = {_listed_name(name): run for name, run in recorded.items()}
+    result = []
+    for step in steps:
+        known = of_mlflow.pop(step.name, None)
+        if step.state not in OPEN:
+            result.append(step)
+        elif known is None:
+            result.append(step._replace(state="UNKNOWN", started=None))
+        else:
+            result.append(_as_recorded(step, known))
+    added = [_as_recorded(RunStep(name, "UNKNOWN", None, None), known) for name, known in of_mlflow.items()]
+    return sorted([*result, *added], key=_begin)
+
+
+def _as_recorded(step: RunStep, known: StepRun) -> RunStep:
+    # A pod's machine is named after the pod, in at most 63 characters.
+    pods = (*step.pods[:-1], ((known.process, *(step.pods[-1] if step.pods else ())))) if known.process else step.pods
+    state = FROM_MLFLOW.get(known.status, "UNKNOWN")
+    return step._replace(state=state, started=known.started, ended=known.ended, pods=pods)
+
+
+def _listed_name(name: str) -> str:
+    """The name in Kubeflow's list of a step's run in MLflow."""
+    if name.startswith("fold "):
+        return f"cross-validate-{name}"
+    return "join-search" if name.startswith("search, worker") else name.replace("_", "-")
+
+
+# ---------------------------------------------------------------- follow
+
+
+def follow(cluster: Cluster, run_id: str, echo: Callable[[str], None]) -> Status:
     """Wait until a run has ended, with a line whenever a step's state changes.
 
     Args:
@@ -162,77 +309,26 @@ def follow(cluster: Cluster, run_id: str, echo: Callable[[str], None]) -> Any:
             time.sleep(POLL)
             continue
         failed_polls = 0
-        for step in steps_of(run):
-            if (step.node, step.state) not in known and state_word(step.state) != "waiting":
-                known.add((step.node, step.state))
-                when = (step.started if step.state == "RUNNING" else step.ended or step.started) or datetime.now(UTC)
-                text = state_word(step.state) if step.state == "RUNNING" else step.line()
+        status = status_of(run)
+        for step in status.steps:
+            change = (step.node or step.name, step.state)
+            if change not in known and state_word(step.state) not in ("waiting", "not known"):
+                known.add(change)
+                open_step = step.state in OPEN
+                when = (step.started if open_step else step.ended or step.started) or datetime.now(UTC)
+                text = state_word(step.state) if open_step else step.line()
                 echo(f"{when:%H:%M:%S}  {step.name:<{WIDTH}}  {text}")
+        for step, why in troubles(cluster, status):
+            if (step.node, why) not in known:
+                known.add((step.node, why))
+                echo(f"{datetime.now(UTC):%H:%M:%S}  {step.name:<{WIDTH}}  {why}")
         if run.state in ENDED:
-            return run
+            return status
         time.sleep(POLL)
 
 
-def failed_steps(run: Any) -> list[RunStep]:
-    """The steps that failed, those with a pod first: a graph has failed because a step in it has."""
-    failed = [step for step in steps_of(run) if step.state == "FAILED"]
-    return sorted(failed, key=lambda step: not step.pods)
-
-
-def describe_failure(cluster: Cluster, run: Any) -> list[str]:
-    """What a run that did not succeed needs to be shown with: the failed step, the end of its log, what to do."""
-    failed = failed_steps(run)
-    if not failed:
-        reason = f": {' '.join(run.error.message.split())}" if run.error and run.error.message else ""
-        return [f"{state_word(run.state)}{reason}; see {cluster.page(run.run_id)}"]
-    step = failed[0]
-    lines = [f"{step.name} {step.line()}"]
-    text = log_of(cluster, run.run_id, step.pods[-1]) if step.pods else None
-    if text is None:
-        return [*lines, no_log(cluster, run.run_id, step)]
-    lines[0] += "; the end of its log:"
-    lines += [f"    {line}" for line in text.rstrip().splitlines()[-LOG_LINES:]]
-    return [*lines, f"all of it: `osteon pipeline logs {run.run_id} {step.name}`"]
-
-
-def no_log(cluster: Cluster, run_id: str, step: RunStep) -> str:
-    """What to do where the cluster does not give a log."""
-    which = step.pods[-1] if step.pods else f"-l pipeline/runid={run_id} --prefix"
-    command = f"kubectl logs -n {cluster.pods_in} {which} -c main"
-    return f"the cluster does not keep its log; while the pod is there: `{command}`"
-
-
-def print_logs(cluster: Cluster, run_id: str, name: str | None, echo: Callable[[str], None]) -> None:
-    """Print what steps have written.
-
-    Args:
-        cluster: where they ran.
-        run_id: of which run.
-        name: of the step; None: those that failed, else all.
-        echo: takes each text.
-
-    Raises:
-        OsteonError: no such run or step, or the cluster does not keep the log.
-
-    """
-    run = get_run(cluster, run_id)
-    steps = steps_of(run)
-    wanted = [step for step in steps if step.name == name] if name else failed_steps(run) or steps
-    if not wanted:
-        names = ", ".join(dict.fromkeys(step.name for step in steps)) or "none so far"
-        raise OsteonError(f"run {run_id} has no step {name}; it has {names}" if name else f"run {run_id}: no step yet")
-    unkept = []
-    for step in wanted:
-        for pod in step.pods:
-            text = log_of(cluster, run_id, pod) if step.state != "CACHED" else None
-            if text is None:
-                if step.state != "CACHED":
-                    unkept.append(step)
-                continue
-            if len(wanted) > 1 or len(step.pods) > 1:
-                echo(f"── {step.name} ({pod})")
-            echo(text.rstrip("\n"))
-    if unkept:
-        raise OsteonError(f"{unkept[0].name}: {no_log(cluster, run_id, unkept[0])}")
-    if name and all(step.state == "CACHED" for step in wanted):
-        echo(f"{name} wrote nothing: its result came from the cache")
+def troubles(cluster: Cluster, status: Status) -> list[tuple[RunStep, str]]:
+    """The steps whose pods do not start, and why, as far as the server tells it."""
+    waiting = [step for step in status.steps if step.state == "POD"]
+    found = [(step, trouble_of(cluster, status.run.run_id, step.pods[-1])) for step in waiting]
+    return [(step, why) for step, why in found if why]

@@ -1,10 +1,11 @@
 """A project to send from, a server to send to, and the command in this process."""
 
 import hashlib
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -136,3 +137,13 @@ def osteon(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         return Done(int(ended.value.code or 0), output.out, output.err)
 
     return run
+
+
+@pytest.fixture
+def mlflow(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A client of an empty store, and the experiment's id."""
+    from osteon.records.store import connect
+
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    return connect()

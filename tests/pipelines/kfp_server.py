@@ -1,9 +1,11 @@
 """A small server that speaks Kubeflow Pipelines' REST API v2beta1 as its own client does, and can be told to refuse.
 
-It keeps what it is told and remembers every request. The steps of a run are told as Kubeflow tells them: as nodes of
-Argo's graph.
+It keeps what it is told and remembers every request. It answers as a real server did: recorded/. The tasks of a run are
+those of workflow_nodes.py.
 """
 
+import base64
+import gzip
 import json
 import re
 import ssl
@@ -12,23 +14,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from tests.pipelines.workflow_nodes import NOT_YET, at
+
 V2 = "/apis/v2beta1"
-BEGUN = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
-
-
-def at(seconds: int) -> str:
-    """So many seconds after the beginning, as the server writes it."""
-    return f"{BEGUN + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%SZ}"
-
-
-NEVER = "0001-01-01T00:00:00Z"
 
 
 @dataclass(frozen=True)
@@ -53,9 +47,22 @@ class Answer:
     times: int = 10**6
 
 
-def refusal(status: int, message: str) -> Answer:
+def refusal(status: int, message: str, code: int = 3, detail: str = "") -> Answer:
     """A refusal in the form of KFP's gateway."""
-    return Answer(status, json.dumps({"error": message, "code": 3, "message": message, "details": []}))
+    details = [{"@type": "type.googleapis.com/google.rpc.Status", "code": code, "message": detail or message}]
+    return Answer(status, json.dumps({"code": code, "message": message, "details": details}))
+
+
+def no_log(run_id: str, node: str) -> Answer:
+    """That there is no log: with status 200, as text."""
+    key = f"/artifacts/osteon-training-x7k2p/{node}/main.log"
+    message = (
+        f"BadRequestError: Failed to read logs for run {run_id}: InternalServerError: Failed to read logs from archive "
+        f"{node} due to error fetching the log file: InternalServerError: Failed to get file reader for {key}: blob "
+        f'(key "{key}") (code=NotFound): operation error S3: GetObject, https response error StatusCode: 404, '
+        "RequestID: …, HostID: …, NoSuchKey: The specified key does not exist."
+    )
+    return Answer(200, json.dumps({"error_message": message, "error_details": message}), "text/plain; charset=utf-8")
 
 
 @dataclass
@@ -68,7 +75,10 @@ class Kfp:
     experiments: list[dict[str, Any]] = field(default_factory=list)
     runs: list[dict[str, Any]] = field(default_factory=list)
     recurring: list[dict[str, Any]] = field(default_factory=list)
-    logs: dict[str, str] = field(default_factory=dict)  # by pod
+    logs: dict[str, str] = field(default_factory=dict)  # by the name of a pod or the id of a node
+    archived: dict[str, str] = field(default_factory=dict)  # Argo's artefacts main-logs, by the id of a node
+    pods: dict[str, Any] = field(default_factory=dict)  # as Kubernetes has them, by name; for the server of the pages
+    messages: dict[str, str] = field(default_factory=dict)  # Argo's, by the id of a node, in the older API
     # What the next run goes through, each time it is looked at; the last one stays.
     plays: list[dict[str, Any]] = field(default_factory=list)
     answers: dict[str, Answer] = field(default_factory=dict)  # by "METHOD /path", a regular expression
@@ -94,6 +104,7 @@ class Kfp:
             "experiment_id": more.pop("experiment_id", "e0"),
             "created_at": at(len(self.runs)),
             "runtime_config": {"parameters": parameters or {}},
+            "finished_at": NOT_YET,
             "state": "SUCCEEDED",
             **more,
         }
@@ -101,73 +112,14 @@ class Kfp:
         return run
 
 
-def nodes(name: str, state: str, number: int, begin: int = 0, end: int = 0, attempts: int = 1) -> list[dict[str, Any]]:
-    """A step as Kubeflow tells it: Argo's nodes of its driver, its graph and its pods.
-
-    state CACHED: its result came from the cache; DRIVER: the driver failed; WAITING: the driver is at work.
-    """
-
-    def node(title: str, template: str, key: int, node_state: str, children: tuple[int, ...] = ()) -> dict[str, Any]:
-        ended = node_state in ("SUCCEEDED", "FAILED")
-        return {
-            "run_id": "r",
-            "task_id": "",
-            "display_name": title,
-            "create_time": at(begin),
-            "start_time": at(begin),
-            "end_time": at(end) if ended else NEVER,
-            "state": node_state,
-            # The node's own name has the template's in it; as a child it has not.
-            "pod_name": f"osteon-training-x7k2p-{template}-{key}",
-            "child_tasks": [{"pod_name": f"osteon-training-x7k2p-{child}"} for child in children],
-        }
-
-    first = number * 100
-    driver = {"DRIVER": "FAILED", "WAITING": "RUNNING", "SKIPPED": "SKIPPED"}.get(state, "SUCCEEDED")
-    nodes = [node(f"{name}-driver", "system-container-driver", first, driver, (first + 1,))]
-    if state == "WAITING":
-        return nodes
-    if state in ("DRIVER", "SKIPPED"):
-        return [*nodes, node(name, "system-container-executor", first + 1, "SKIPPED")]
-    graph = "SUCCEEDED" if state == "CACHED" else state
-    nodes.append(node(name, "system-container-executor", first + 1, graph, (first + 2,)))
-    if state == "CACHED":
-        return [*nodes, node("executor", "system-container-executor", first + 2, "SKIPPED")]
-    tries = tuple(first + 3 + i for i in range(attempts)) if attempts > 1 else ()
-    nodes.append(node("executor", "system-container-impl", first + 2, state, tries))
-    for i, key in enumerate(tries):
-        nodes.append(node(f"executor({i})", "system-container-impl", key, state if i == attempts - 1 else "FAILED"))
-    return nodes
-
-
-def inside(name: str, state: str, number: int, *steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Steps in a condition, a loop or another pipeline: a graph whose first child is the first of their drivers."""
-    around = nodes(name, "RUNNING", number)[:2]
-    around[1]["state"] = state
-    first = steps[0][0]["pod_name"].rpartition("-")[2] if steps else "0"
-    around[1]["child_tasks"] = [{"pod_name": f"osteon-training-x7k2p-{first}"}]
-    return [*around, *(node for step in steps for node in step)]
-
-
-def frame(state: str, *steps: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
-    """A run at one moment; between the steps are the nodes of the whole."""
-    whole = nodes("root", state, 9)[:2]
-    for node in whole:
-        node["child_tasks"] = []
-    details = [*whole, *(node for step in steps for node in step)]
-    ended = {"finished_at": at(723)} if state in ("SUCCEEDED", "FAILED", "CANCELED") else {}
-    return {"state": state, "created_at": at(0), **ended, "run_details": {"task_details": details}, **more}
-
-
 class _RefusedError(Exception):
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
 
 
-def _not_found(what: str) -> _RefusedError:
-    return _RefusedError(
-        Answer(404, json.dumps({"error": f"{what} not found", "code": 5, "message": f"{what} not found"}))
-    )
+def _not_found(kind: str, name: str) -> _RefusedError:
+    message = f"Failed to get a {kind.lower()}: ResourceNotFoundError: {kind} {name} not found"
+    return _RefusedError(refusal(404, message, 5, f"{kind} {name} not found"))
 
 
 def _page_of(items: list[dict[str, Any]], query: dict[str, str], key: str) -> dict[str, Any]:
@@ -180,8 +132,8 @@ def _page_of(items: list[dict[str, Any]], query: dict[str, str], key: str) -> di
     if query.get("sort_by", "").endswith("desc"):
         items = sorted(items, key=lambda item: str(item["created_at"]), reverse=True)
     size, begin = int(query.get("page_size") or 10), int(query.get("page_token") or 0)
-    page: dict[str, Any] = {"total_size": len(items)}
     # Nothing is told of what is empty.
+    page: dict[str, Any] = {"total_size": len(items)} if items else {}
     if items[begin : begin + size]:
         page[key] = items[begin : begin + size]
     if begin + size < len(items):
@@ -193,7 +145,7 @@ def _find(items: list[dict[str, Any]], key: str, wanted: str) -> dict[str, Any]:
     for item in items:
         if item[key] == wanted:
             return item
-    raise _not_found(f"{key} {wanted}")
+    raise _not_found(key.removesuffix("_id").title(), wanted)
 
 
 Route = Callable[[Kfp, Request, tuple[str, ...]], Any]
@@ -210,7 +162,8 @@ def route(method: str, path: str) -> Callable[[Route], Route]:
 
 @route("GET", f"{V2}/healthz")
 def _health(kfp: Kfp, request: Request, _: tuple[str, ...]) -> Any:
-    return {"multi_user": kfp.multi_user, "pipeline_store": "database"}
+    versions = {"commit_sha": "unknown", "tag_name": "unknown"}
+    return {**versions, "multi_user": kfp.multi_user, "pipeline_store": "database"}
 
 
 @route("GET", f"{V2}/pipelines")
@@ -220,7 +173,13 @@ def _pipelines(kfp: Kfp, request: Request, _: tuple[str, ...]) -> Any:
 
 @route("POST", f"{V2}/pipelines")
 def _new_pipeline(kfp: Kfp, request: Request, _: tuple[str, ...]) -> Any:
-    made = {"pipeline_id": f"p{len(kfp.pipelines)}", "created_at": at(0), **request.body}
+    name = request.body["display_name"]
+    if any(pipeline["display_name"] == name for pipeline in kfp.pipelines):
+        fault = f"Failed to create a new pipeline. The name {name} already exist. Please specify a new name"
+        raise _RefusedError(
+            refusal(409, f"Failed to create a pipeline due to server error: Already exist error: {fault}", 6, fault)
+        )
+    made = {"pipeline_id": f"p{len(kfp.pipelines)}", "name": name, "created_at": at(0), **request.body}
     kfp.pipelines.append(made)
     return made
 
@@ -230,7 +189,7 @@ def _new_version(kfp: Kfp, request: Request, _: tuple[str, ...]) -> Any:
     pipeline = _find(kfp.pipelines, "pipeline_id", request.query["pipelineid"])["pipeline_id"]
     name = request.query["name"]
     if any((version["pipeline_id"], version["display_name"]) == (pipeline, name) for version in kfp.versions):
-        raise _RefusedError(refusal(409, f"Already exist error: The name {name} already exist"))
+        raise _RefusedError(refusal(409, f"Already exist error: The name {name} already exist", 6))
     kfp.uploads.append(request.body)
     made = {
         "pipeline_id": pipeline,
@@ -269,8 +228,18 @@ def _new_experiment(kfp: Kfp, request: Request, _: tuple[str, ...]) -> Any:
 
 @route("POST", f"{V2}/runs")
 def _new_run(kfp: Kfp, request: Request, _: tuple[str, ...]) -> Any:
-    made = {"run_id": f"5b0e0000-0000-4000-8000-00000000000{len(kfp.runs)}", **request.body}
-    kfp.runs.append({"state": "PENDING", "created_at": at(0), **made, "plays": list(kfp.plays)})
+    made = {
+        **request.body,
+        "run_id": f"5b0e0000-0000-4000-8000-00000000000{len(kfp.runs)}",
+        "storage_state": "AVAILABLE",
+        "service_account": "pipeline-runner",
+        "created_at": at(0),
+        "scheduled_at": at(0),
+        "finished_at": NOT_YET,
+        "state": "PENDING",
+        "state_history": [{"update_time": at(0), "state": "PENDING"}],
+    }
+    kfp.runs.append({**made, "plays": list(kfp.plays)})
     return made
 
 
@@ -288,23 +257,77 @@ def _run(kfp: Kfp, request: Request, groups: tuple[str, ...]) -> Any:
     return {key: run[key] for key in run if key != "plays"}
 
 
+@route("POST", f"{V2}/runs/([^/:]+):terminate")
+def _terminate(kfp: Kfp, request: Request, groups: tuple[str, ...]) -> Any:
+    """The run is CANCELING the next time that it is looked at, and then FAILED; its open tasks are FAILED."""
+    run = _find(kfp.runs, "run_id", groups[0])
+    history = [*run.get("state_history", ()), {"update_time": at(700), "state": "CANCELING"}]
+    tasks = run.get("run_details", {}).get("task_details", [])
+    ended = [
+        {**task, "state": "FAILED", "end_time": at(705)} if task.get("state") in ("RUNNING", "PENDING") else task
+        for task in tasks
+    ]
+    canceling = {"state": "CANCELING", "state_history": history}
+    last = {"update_time": at(723), "state": "FAILED"}
+    run["plays"] = [
+        canceling,
+        {
+            "state": "FAILED",
+            "finished_at": at(723),
+            "state_history": [*history, last],
+            "run_details": {"task_details": ended},
+        },
+    ]
+    run.update(canceling)
+    return {}
+
+
+def _page() -> Answer:
+    return Answer(200, "<!doctype html><title>Kubeflow Pipelines</title>", "text/html; charset=UTF-8")
+
+
 @route("GET", "/apis/v1alpha1/runs/([^/]+)/nodes/([^/]+)/log")
 def _log(kfp: Kfp, request: Request, groups: tuple[str, ...]) -> Any:
     if kfp.serves_pages:
-        return Answer(200, "<!doctype html><title>Kubeflow Pipelines</title>", "text/html; charset=UTF-8")
+        return _page()
     if groups[1] not in kfp.logs:
-        text = {"error_message": "Failed to read logs for run", "error_details": "pods not found"}
-        return Answer(500, json.dumps(text))
-    return Answer(200, kfp.logs[groups[1]], "text/plain")
+        return no_log(*groups)
+    return Answer(200, kfp.logs[groups[1]], "text/plain; charset=utf-8")
+
+
+@route("GET", f"{V2}/runs/([^/]+)/nodes/([^/]+)/artifacts/main-logs:read")
+def _artefact(kfp: Kfp, request: Request, groups: tuple[str, ...]) -> Any:
+    if groups[1] not in kfp.archived:
+        raise _RefusedError(refusal(404, f"ResourceNotFoundError: artifact main-logs not found of node {groups[1]}", 5))
+    return {"data": base64.b64encode(kfp.archived[groups[1]].encode()).decode()}
+
+
+@route("GET", "/apis/v1beta1/runs/([^/:]+)")
+def _older_run(kfp: Kfp, request: Request, groups: tuple[str, ...]) -> Any:
+    if not kfp.messages:
+        raise _not_found("Page", request.path)
+    nodes = json.dumps({node: {"id": node, "message": message} for node, message in kfp.messages.items()})
+    packed = {"compressedNodes": base64.b64encode(gzip.compress(nodes.encode())).decode()}
+    manifest = json.dumps({"status": packed if len(kfp.messages) > 1 else {"nodes": json.loads(nodes)}})
+    return {"run": {"id": groups[0]}, "pipeline_runtime": {"workflow_manifest": manifest}}
 
 
 @route("GET", "/k8s/pod/logs")
 def _page_log(kfp: Kfp, request: Request, _: tuple[str, ...]) -> Any:
     if not kfp.serves_pages:
-        raise _not_found("page")
+        raise _not_found("Page", request.path)
     if request.query["podname"] not in kfp.logs:
         return Answer(500, "Could not get main container logs: Error: no archive", "text/plain")
     return Answer(200, kfp.logs[request.query["podname"]], "text/plain")
+
+
+@route("GET", "/k8s/pod")
+def _pod(kfp: Kfp, request: Request, _: tuple[str, ...]) -> Any:
+    if not kfp.serves_pages:
+        raise _not_found("Page", request.path)
+    if request.query["podname"] not in kfp.pods:
+        return Answer(500, "Could not get pod", "text/plain")
+    return kfp.pods[request.query["podname"]]
 
 
 @route("GET", f"{V2}/recurringruns")
@@ -315,7 +338,9 @@ def _recurring_runs(kfp: Kfp, request: Request, _: tuple[str, ...]) -> Any:
 @route("POST", f"{V2}/recurringruns")
 def _new_recurring_run(kfp: Kfp, request: Request, _: tuple[str, ...]) -> Any:
     # KFP makes a second one of the same name without a word.
-    made = {"recurring_run_id": f"j{len(kfp.requests)}", "created_at": at(len(kfp.requests)), **request.body}
+    when = at(len(kfp.requests))
+    made = {"recurring_run_id": f"j{len(kfp.requests)}", "created_at": when, "updated_at": when, **request.body}
+    made |= {"namespace": "kubeflow", "max_concurrency": str(request.body["max_concurrency"])}
     made["status"] = "ENABLED" if made["mode"] == "ENABLE" else "DISABLED"
     kfp.recurring.append(made)
     return made

@@ -9,7 +9,8 @@ import pytest
 
 from pipelines import cluster
 from tests.pipelines.conftest import Osteon
-from tests.pipelines.kfp_server import Answer, Kfp, at, frame, kfp_server, nodes, refusal
+from tests.pipelines.kfp_server import Answer, Kfp, kfp_server, refusal
+from tests.pipelines.workflow_nodes import Step, at, frame
 from tests.stores import free_port
 
 COMMANDS = [
@@ -32,7 +33,7 @@ def two_runs(server: Kfp) -> Kfp:
     """A server with all that the commands want to see."""
     server.experiments.append({"experiment_id": "e0", "display_name": "osteon", "created_at": at(0)})
     for run_id in ("r1", "r2"):
-        server.add_run(run_id, **frame("SUCCEEDED", nodes("ingest", "SUCCEEDED", 1)))
+        server.add_run(run_id, **frame("SUCCEEDED", Step("ingest", "SUCCEEDED")))
     server.recurring.append({"recurring_run_id": "j", "display_name": "osteon-retraining", "mode": "ENABLE"})
     return server
 
@@ -202,7 +203,7 @@ def test_a_server_that_is_not_ready(server: Kfp, osteon: Osteon) -> None:
     [
         (("status", "r9"), "no run r9 at ADDRESS; `osteon pipeline status` lists the last"),
         (("logs", "r9"), "no run r9 at ADDRESS; `osteon pipeline status` lists the last"),
-        (("logs", "r1", "nosuch"), "run r1 has no step nosuch; it has ingest"),
+        (("logs", "r1", "nosuch"), "run r1 has no step nosuch; it has ingest, report-end"),
         (("diff", "r1", "r9"), "no run r9 at ADDRESS; `osteon pipeline status` lists the last"),
         (
             ("status", "--experiment", "mine"),

@@ -1,6 +1,5 @@
 """`osteon pipeline diff` of two runs of a server that speaks Kubeflow Pipelines, and of MLflow."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,8 @@ import pytest
 from components.promotion.policy import read_policy
 from osteon.params import load_params
 from tests.pipelines.conftest import TRAINING, Osteon, version_of
-from tests.pipelines.kfp_server import Kfp, frame
+from tests.pipelines.kfp_server import Kfp
+from tests.pipelines.workflow_nodes import frame
 from tests.stores import free_port
 
 
@@ -20,16 +20,6 @@ def compared(server: Kfp, osteon: Osteon) -> list[str]:
     osteon("submit", "--wait", "--repository", "git@git.example:osteon.git")
     osteon("submit", "--wait", "--param", "training.epochs=3", "--revision", "v1", "--mode", "dry_run")
     return [run["run_id"] for run in server.runs]
-
-
-@pytest.fixture
-def mlflow(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A client of an empty store, and the experiment's id."""
-    from osteon.records.store import connect
-
-    shutil.copy(empty_store, tmp_path / "mlflow.db")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    return connect()
 
 
 def test_diff_names_what_two_runs_were_given_otherwise_and_what_they_reached(

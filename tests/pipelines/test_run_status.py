@@ -1,37 +1,54 @@
 """`osteon pipeline submit --wait`, `status` and `logs` against a server that speaks Kubeflow Pipelines."""
 
+import json
 from typing import Any
 
 import pytest
 
 from pipelines import run_status
 from tests.pipelines.conftest import Osteon
-from tests.pipelines.kfp_server import Answer, Kfp, at, frame, inside, nodes, refusal
+from tests.pipelines.kfp_server import Answer, Kfp, refusal
+from tests.pipelines.workflow_nodes import (
+    WORKFLOW,
+    Group,
+    Step,
+    at,
+    frame,
+    iteration,
+    listed_tasks,
+    log_id,
+    node_id,
+    pod_name,
+)
 
-POD = "osteon-training-x7k2p-system-container-impl-202"
+REPORT_NODE = f"{WORKFLOW}(0).root(0).exit-handler-1.onExit(0).report-end(0).executor(0)"
+REPORT_POD = node_id(REPORT_NODE).replace(f"{WORKFLOW}-", f"{WORKFLOW}-retry-system-container-impl-")
 
 # ---------------------------------------------------------------- follow
 
 
 def test_wait_says_each_change_once_and_ends_with_the_run(server: Kfp, osteon: Osteon) -> None:
-    ingest, prepare = nodes("ingest", "SUCCEEDED", 1, 5, 36), nodes("prepare", "CACHED", 2, 40, 41)
+    ingest, prepare = Step("ingest", "SUCCEEDED", 5, 36), Step("prepare", "CACHED", 40, 41)
     server.plays = [
         {"state": "PENDING"},
-        frame("RUNNING", nodes("ingest", "WAITING", 1, 1)),
-        frame("RUNNING", nodes("ingest", "RUNNING", 1, 5)),
-        frame("RUNNING", nodes("ingest", "RUNNING", 1, 5)),
-        frame("RUNNING", ingest, nodes("prepare", "WAITING", 2, 40)),
-        frame("RUNNING", ingest, prepare, nodes("train", "RUNNING", 3, 42)),
-        frame("SUCCEEDED", ingest, prepare, nodes("train", "SUCCEEDED", 3, 42, 720, attempts=2)),
+        frame("RUNNING", Step("ingest", "WAITING", 1)),
+        frame("RUNNING", Step("ingest", "PENDING", 5)),
+        frame("RUNNING", Step("ingest", "RUNNING", 5)),
+        frame("RUNNING", Step("ingest", "RUNNING", 5)),
+        frame("RUNNING", ingest, Step("prepare", "WAITING", 40)),
+        frame("RUNNING", ingest, prepare, Step("train", "RUNNING", 42)),
+        frame("SUCCEEDED", ingest, prepare, Step("train", "SUCCEEDED", 42, 720, attempts=2)),
     ]
     done = osteon("submit", "--wait")
     assert (done.code, done.err) == (0, "")
     assert done.lines[3:] == [
-        "03:00:05  ingest            running",
-        "03:00:36  ingest            succeeded after 31 s",
-        "03:00:41  prepare           from the cache",
-        "03:00:42  train             running",
-        "03:12:00  train             succeeded after 11 min 18 s",
+        "03:00:05  ingest                 waiting for its pod",
+        "03:00:05  ingest                 running",
+        "03:00:36  ingest                 succeeded after 31 s",
+        "03:00:40  prepare                from the cache",
+        "03:00:42  train                  running",
+        "03:12:00  train                  succeeded after 11 min 18 s",
+        "03:12:21  report-end             succeeded after 11 s",
         "succeeded after 12 min 3 s",
     ]
 
@@ -40,71 +57,114 @@ def test_wait_says_each_change_once_and_ends_with_the_run(server: Kfp, osteon: O
 def test_a_run_that_fails_ends_with_the_step_and_the_end_of_its_log(server: Kfp, osteon: Osteon, pages: bool) -> None:
     server.serves_pages = pages
     server.plays = [
-        frame("RUNNING", nodes("ingest", "SUCCEEDED", 1, 5, 36), nodes("train", "RUNNING", 2, 42)),
+        frame("RUNNING", Step("ingest", "SUCCEEDED", 5, 36), Step("train", "RUNNING", 42)),
         frame(
             "FAILED",
-            nodes("ingest", "SUCCEEDED", 1, 5, 36),
-            nodes("train", "FAILED", 2, 42, 165),
-            nodes("evaluate", "SKIPPED", 3, 166),
+            Step("ingest", "SUCCEEDED", 5, 36),
+            Step("train", "FAILED", 42, 165),
+            Step("evaluate", "OMITTED", 165),
         ),
     ]
-    server.logs = {POD: "".join(f"line {i}\n" for i in range(50)) + "error: no film is left\n"}
+    log = "".join(f"line {i}\n" for i in range(50)) + "error: no film is left\n"
+    server.logs = {pod_name("train") if pages else log_id("train"): log}
     done = osteon("submit", "--wait")
     run_id = server.runs[0]["run_id"]
     assert (done.code, done.err) == (4, "")
     assert [line for line in done.lines[4:] if not line.startswith("    ")] == [
-        "03:00:42  train             running",
-        "03:02:45  train             failed after 2 min 3 s",
-        "03:02:46  evaluate          skipped",
+        "03:00:42  train                  running",
+        "03:02:45  train                  failed after 2 min 3 s",
+        "03:02:45  evaluate               not run",
+        "03:03:06  report-end             succeeded after 11 s",
         "failed after 12 min 3 s",
         "train failed after 2 min 3 s; the end of its log:",
         f"all of it: `osteon pipeline logs {run_id} train`",
     ]
-    log = [line for line in done.lines if line.startswith("    ")]
-    assert (len(log), log[0], log[-1]) == (20, "    line 31", "    error: no film is left")
+    tail = [line for line in done.lines if line.startswith("    ")]
+    assert (len(tail), tail[0], tail[-1]) == (20, "    line 31", "    error: no film is left")
     if pages:
-        (request,) = (request for request in server.requests if request.path == "/k8s/pod/logs")
-        assert request.query == {"podname": POD, "runid": run_id, "podnamespace": "kubeflow"}
+        request = next(request for request in server.requests if request.path == "/k8s/pod/logs")
+        assert request.query == {"podname": pod_name("train"), "runid": run_id, "podnamespace": "kubeflow"}
     everything = osteon("logs", run_id)
-    assert (everything.code, everything.out) == (0, server.logs[POD])
+    assert (everything.code, everything.out) == (0, log)
 
 
 def test_a_failed_run_whose_log_the_cluster_has_not_kept(server: Kfp, osteon: Osteon) -> None:
-    server.plays = [frame("FAILED", nodes("train", "FAILED", 2, 42, 165))]
+    """The server says so with status 200; that is no log."""
+    server.plays = [frame("FAILED", Step("train", "FAILED", 42, 165))]
     done = osteon("submit", "--wait", "--namespace", "films")
-    command = f"`kubectl logs -n films {POD} -c main`"
+    run_id = server.runs[0]["run_id"]
+    number = pod_name("train").rpartition("-")[2]
+    pods = f"$(kubectl get pods -n films -o name -l pipeline/runid={run_id} | grep {number})"
+    message = (
+        "the cluster does not keep its log (NoSuchKey: The specified key does not exist); while the pod is there: "
+        f"`kubectl logs -n films -c main {pods}`"
+    )
     assert done.code == 4
-    assert done.lines[-2:] == [
-        "train failed after 2 min 3 s",
-        f"the cluster does not keep its log; while the pod is there: {command}",
-    ]
+    assert done.lines[-2:] == ["train failed after 2 min 3 s", message]
     for words in (("train",), ()):
-        done = osteon("logs", server.runs[0]["run_id"], *words, "--namespace", "films")
+        done = osteon("logs", run_id, *words, "--namespace", "films")
         assert (done.code, done.out) == (2, "")
-        assert done.err == (f"error: train: the cluster does not keep its log; while the pod is there: {command}\n")
+        assert done.err == f"error: train: {message}\n"
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        pod_name("train"),
+        pod_name("train", retried=False),
+        node_id("train(0).executor(0)", at_handler=True),
+        node_id("train(0).executor", at_handler=True),
+        log_id("train"),
+        node_id("train", at_handler=True),
+    ],
+)
+def test_a_log_is_found_under_whatever_name_the_server_has_it(server: Kfp, osteon: Osteon, place: str) -> None:
+    server.add_run("r1", **frame("FAILED", Step("train", "FAILED", 42, 165)))
+    server.logs = {place: "error: no film is left\n"}
+    assert osteon("logs", "r1", "train").out == "error: no film is left\n"
+
+
+def test_a_log_that_argo_has_kept_as_an_artefact(server: Kfp, osteon: Osteon) -> None:
+    server.add_run("r1", **frame("FAILED", Step("train", "FAILED", 42, 165)))
+    server.archived = {node_id("train(0).executor(0)", at_handler=True): "error: kein Röntgenbild\n"}
+    done = osteon("logs", "r1", "train")
+    assert (done.code, done.out) == (0, "error: kein Röntgenbild\n")
+
+
+def test_a_log_that_breaks_off_is_printed_and_said_to(server: Kfp, osteon: Osteon) -> None:
+    server.add_run("r1", **frame("FAILED", Step("train", "FAILED", 42, 165)))
+    fault = json.dumps({"error_message": "Failed to read logs: connection reset", "error_details": ""})
+    server.logs = {log_id("train"): f"epoch 1/3\n{fault}"}
+    done = osteon("logs", "r1", "train")
+    assert (done.code, done.out) == (2, "epoch 1/3\n")
+    assert "(Failed to read logs: connection reset)" in done.err
+
+
+def test_a_step_whose_log_speaks_of_an_error_message(server: Kfp, osteon: Osteon) -> None:
+    server.add_run("r1", **frame("SUCCEEDED", Step("train", "SUCCEEDED", 42, 165)))
+    text = 'wrote {"error_message": "none"} to the report\ntrain: films 3\n'
+    server.logs = {log_id("train"): text}
+    assert osteon("logs", "r1", "train").out == text
 
 
 def test_a_step_that_could_not_be_prepared(server: Kfp, osteon: Osteon) -> None:
-    server.plays = [frame("FAILED", nodes("train", "DRIVER", 2, 42, 44), nodes("evaluate", "SKIPPED", 3))]
-    server.logs = {"osteon-training-x7k2p-system-container-driver-200": "driver: no such artefact\n"}
+    server.plays = [frame("FAILED", Step("train", "DRIVER", 42, 44), Step("evaluate", "OMITTED", 44))]
+    server.logs = {node_id("train-driver(0)", at_handler=True): "driver: no such artefact\n"}
     done = osteon("submit", "--wait")
     assert done.code == 4
-    assert "03:00:44  train             failed after 2 s" in done.lines
+    assert "03:00:44  train                  failed after 2 s" in done.lines
     assert done.lines[-3:-1] == ["train failed after 2 s; the end of its log:", "    driver: no such artefact"]
 
 
-def test_a_run_that_could_not_begin_or_was_cancelled(server: Kfp, osteon: Osteon) -> None:
+def test_a_run_that_could_not_begin(server: Kfp, osteon: Osteon) -> None:
     server.plays = [{"state": "FAILED", "finished_at": at(2), "error": {"message": "quota\nexceeded"}}]
     done = osteon("submit", "--wait")
     page = f"{server.address}/#/runs/details/{server.runs[0]['run_id']}"
     assert (done.code, done.lines[-2:]) == (4, ["failed after 2 s", f"failed: quota exceeded; see {page}"])
-    server.plays = [frame("CANCELED", nodes("train", "RUNNING", 2, 42))]
-    done = osteon("submit", "--wait")
-    assert (done.code, done.lines[-2]) == (4, "canceled")
 
 
 def test_a_cluster_that_is_away_for_a_while_is_asked_again(server: Kfp, osteon: Osteon) -> None:
-    server.plays = [frame("RUNNING", nodes("train", "RUNNING", 2, 42)), frame("SUCCEEDED")]
+    server.plays = [frame("RUNNING", Step("train", "RUNNING", 42)), frame("SUCCEEDED")]
     server.answers[r"GET /apis/v2beta1/runs/[^/]+"] = Answer(503, "", "text/plain", times=3)
     done = osteon("submit", "--wait")
     assert done.code == 0
@@ -156,10 +216,11 @@ def test_status_lists_the_last_ten_runs_of_the_experiment(server: Kfp, osteon: O
 
 def test_status_of_a_run_has_a_line_for_each_step(server: Kfp, osteon: Osteon) -> None:
     steps = [
-        nodes("train", "FAILED", 3, 42, 720, attempts=3),
-        nodes("ingest", "SUCCEEDED", 1, 5, 36),
-        nodes("prepare", "CACHED", 2, 40, 41),
-        nodes("evaluate", "SKIPPED", 4, 721),
+        Step("ingest", "SUCCEEDED", 5, 36),
+        Step("prepare", "CACHED", 40, 41),
+        Step("train", "FAILED", 42, 720, attempts=3),
+        Step("evaluate", "OMITTED", 720),
+        Group("condition-3", "OMITTED", begin=720),
     ]
     server.add_run("r1", **frame("FAILED", *steps))
     done = osteon("status", "r1")
@@ -169,62 +230,84 @@ def test_status_of_a_run_has_a_line_for_each_step(server: Kfp, osteon: Osteon) -
         f"page   {server.address}/#/runs/details/r1",
         "state  failed after 12 min 3 s",
         "",
-        "step      begun, UTC  state",
-        "ingest    03:00:05    succeeded after 31 s",
-        "prepare   03:00:40    from the cache",
-        "train     03:00:42    failed after 11 min 18 s",
-        "evaluate  03:12:01    skipped",
+        "step        begun, UTC  state",
+        "ingest      03:00:05    succeeded after 31 s",
+        "prepare     03:00:40    from the cache",
+        "train       03:00:42    failed after 11 min 18 s",
+        "evaluate                not run",
+        "report-end  03:12:10    succeeded after 11 s",
     ]
 
 
-def test_steps_side_by_side_under_one_name_are_told_each(server: Kfp, osteon: Osteon) -> None:
-    folds = [nodes("fold", "SUCCEEDED", 1, 5, 36), nodes("fold", "RUNNING", 2, 5), nodes("fold", "WAITING", 3, 6)]
-    server.add_run("r1", **frame("RUNNING", *folds))
-    states = [line.split()[2] for line in osteon("status", "r1").lines[5:]]
-    assert states == ["succeeded", "running,", "waiting"]
+def test_folds_have_their_numbers(server: Kfp, osteon: Osteon) -> None:
+    folds = [Step("cross-validate-fold", state, 5, end) for state, end in (("SUCCEEDED", 36), ("RUNNING", 0))]
+    waiting = Step("cross-validate-fold", "WAITING", 6)
+    server.add_run("r1", **frame("RUNNING", Group("for-loop-2", "RUNNING", (*folds, waiting))))
+    states = [line.split()[:4] for line in osteon("status", "r1").lines[5:]]
+    assert [(name, number, state) for name, number, _, state in states] == [
+        ("cross-validate-fold", "0", "succeeded"),
+        ("cross-validate-fold", "1", "running,"),
+        ("cross-validate-fold", "2", "waiting"),
+    ]
+    for number in range(2):
+        server.logs[log_id("cross-validate-fold", iteration(number))] = f"fold {number}: films 3\n"
+    assert osteon("logs", "r1", "cross_validate_fold").lines[1::2] == ["fold 0: films 3", "fold 1: films 3"]
+    assert osteon("logs", "r1", "cross-validate-fold 1").out == "fold 1: films 3\n"
 
 
 def test_conditions_loops_and_pipelines_in_pipelines_are_no_steps(server: Kfp, osteon: Osteon) -> None:
-    fold = [nodes("fold", state, number, 5, 36) for number, state in ((1, "SUCCEEDED"), (2, "FAILED"))]
-    items = [inside("iteration-item", "RUNNING", 11 + i, steps) for i, steps in enumerate(fold)]
+    folds = tuple(Step("fold", state, 5, 36) for state in ("SUCCEEDED", "FAILED"))
     steps = [
-        inside("for-loop-2", "RUNNING", 8, *items),
-        inside("osteon-training-steps", "FAILED", 3, nodes("train", "FAILED", 4, 42, 165)),
-        nodes("iteration", "SUCCEEDED", 5)[:1],  # of a loop, whose graph has another name
-        nodes("condition-3", "SKIPPED", 6),
-        nodes("condition-4", "DRIVER", 7, 170, 171),
+        Group("for-loop-2", "FAILED", folds, 5, 36),
+        Group("osteon-training-steps", "FAILED", (Step("train", "FAILED", 42, 165),), 42, 165, after=()),
+        Group("condition-3", "SKIPPED", begin=166, after=()),
+        Group("condition-4", "DRIVER", begin=170, end=171, after=()),
     ]
     server.add_run("r1", **frame("FAILED", *steps))
-    assert [line.split()[0] for line in osteon("status", "r1").lines[5:]] == ["fold", "fold", "train", "condition-4"]
-    server.logs = {f"osteon-training-x7k2p-system-container-impl-{number}": str(number) for number in (202, 402)}
-    server.logs["osteon-training-x7k2p-system-container-driver-700"] = "no such argument"
-    assert osteon("logs", "r1").lines[1::2] == ["202", "402", "no such argument"]
-
-
-def test_a_server_that_tells_no_nodes_but_steps(server: Kfp, osteon: Osteon) -> None:
-    details = [
-        {"display_name": "ingest", "task_id": "t", "state": "SUCCEEDED", "start_time": at(5), "end_time": at(36)}
+    assert [line.split("  ")[0] for line in osteon("status", "r1").lines[5:]] == [
+        "fold 0",
+        "fold 1",
+        "train",
+        "condition-4",
+        "report-end",
     ]
-    server.add_run("r1", run_details={"task_details": details})
-    assert osteon("status", "r1").lines[-1] == "ingest  03:00:05    succeeded after 31 s"
+    server.logs = {
+        log_id("fold", iteration(1)): "fold",
+        log_id("train", ".osteon-training-steps(0)"): "train",
+        node_id("condition-4-driver(0)", at_handler=True): "no such argument",
+    }
+    assert osteon("logs", "r1").lines[1::2] == ["fold", "train", "no such argument"]
+
+
+@pytest.mark.parametrize("tasks", [[], [{"display_name": "osteon-training-x7k2p", "task_id": "t"}]])
+def test_a_run_without_a_step_yet(server: Kfp, osteon: Osteon, tasks: list[dict[str, str]]) -> None:
+    server.add_run("r1", state="RUNNING", run_details={"task_details": tasks})
+    assert osteon("status", "r1").lines[-1] == "no step yet"
     done = osteon("logs", "r1")
-    assert done.out == ""
+    assert (done.code, done.err) == (2, "error: run r1: no step yet\n")
 
 
-def test_a_server_that_does_not_tell_the_nodes_own_names(server: Kfp, osteon: Osteon) -> None:
-    """As those before 2.17; the child's name is what their log is asked by."""
-    run = server.add_run("r1", **frame("FAILED", nodes("train", "FAILED", 2, 42, 165)))
-    for node in run["run_details"]["task_details"]:
-        del node["pod_name"]
-    server.logs = {"osteon-training-x7k2p-202": "error: no film is left\n"}
+def test_a_server_whose_argo_tries_nothing_again(server: Kfp, osteon: Osteon) -> None:
+    steps = (Step("ingest", "CACHED", 5), Step("train", "FAILED", 42, 165))
+    tasks = listed_tasks("FAILED", steps, tried_again=False)
+    assert not any(task.get("display_name", "").endswith(")") for task in tasks)
+    server.add_run("r1", state="FAILED", run_details={"task_details": tasks})
+    assert [line.split()[::2][:2] for line in osteon("status", "r1").lines[5:]] == [
+        ["ingest", "from"],
+        ["train", "failed"],
+        ["report-end", "succeeded"],
+    ]
+    pod = node_id("osteon-training-x7k2p.root.exit-handler-1.train.executor").replace("p-", "p-system-container-impl-")
+    server.logs = {pod: "error: no film is left\n"}
     assert osteon("logs", "r1", "train").out == "error: no film is left\n"
 
 
 def test_logs_of_all_steps_of_a_good_run_each_with_its_pod(server: Kfp, osteon: Osteon) -> None:
-    steps = [nodes("ingest", "SUCCEEDED", 1), nodes("prepare", "CACHED", 2), nodes("train", "SUCCEEDED", 3, attempts=2)]
+    steps = [Step("ingest", "SUCCEEDED", 1, 2), Step("prepare", "CACHED", 2), Step("train", "SUCCEEDED", 3, 9, 2)]
     server.add_run("r1", **frame("SUCCEEDED", *steps))
-    pods = [f"osteon-training-x7k2p-system-container-impl-{number}" for number in (102, 303, 304)]
+    pods = [pod_name("ingest"), pod_name("train"), pod_name("train", 1)]
     server.logs = dict(zip(pods, ("ingest: films 3\n", "killed", "12"), strict=True))
+    server.logs[REPORT_POD] = "finished: run 1\n"
     done = osteon("logs", "r1")
     assert (done.code, done.err) == (0, "")
     assert done.lines == [
@@ -234,6 +317,8 @@ def test_logs_of_all_steps_of_a_good_run_each_with_its_pod(server: Kfp, osteon: 
         "killed",
         f"── train ({pods[2]})",
         "12",
+        f"── report-end ({REPORT_POD})",
+        "finished: run 1",
     ]
     assert osteon("logs", "r1", "ingest").out == "ingest: films 3\n"
     assert osteon("logs", "r1", "prepare").out == "prepare wrote nothing: its result came from the cache\n"

@@ -10,7 +10,8 @@ import pytest
 from components.promotion.policy import read_policy
 from osteon.params import Params, load_params
 from tests.pipelines.conftest import IMAGE, TRAINING, Osteon, compile_to, version_of
-from tests.pipelines.kfp_server import Answer, Kfp, frame, nodes
+from tests.pipelines.kfp_server import Answer, Kfp
+from tests.pipelines.workflow_nodes import Step, frame
 
 # ---------------------------------------------------------------- submit
 
@@ -162,8 +163,8 @@ def test_the_token_is_read_from_its_file_for_each_request(server: Kfp, osteon: O
 def test_a_token_that_is_renewed_in_the_middle_is_taken(server: Kfp, osteon: Osteon, token: Path) -> None:
     token.write_text("sesame-1")
     server.plays = [
-        frame("RUNNING", nodes("ingest", "RUNNING", 1)),
-        frame("SUCCEEDED", nodes("ingest", "SUCCEEDED", 1)),
+        frame("RUNNING", Step("ingest", "RUNNING")),
+        frame("SUCCEEDED", Step("ingest", "SUCCEEDED")),
     ]
     server.then = lambda request: token.write_text("sesame-2") and None if "/runs/" in request.path else None
     assert osteon("submit", "--wait").code == 0

@@ -18,6 +18,7 @@ NEVER = "0001-01-01T00:00:00Z"
 NOT_YET = "1970-01-01T00:00:00Z"  # of a run
 WORKFLOW = "osteon-training-x7k2p"
 HANDLER = "exit-handler-1"
+ATTEMPT, EVERY_ATTEMPT = re.compile(r"\(\d+\)$"), re.compile(r"\(\d+\)")
 LAST_PART = re.compile(r"[^.]+(\.onExit(\(\d+\))?)?$")
 NEVER_CACHED = ("find-films", "ask-why", "promote", "report-end")
 
@@ -62,8 +63,9 @@ def handler_path(workflow: str = WORKFLOW) -> str:
     return f"{workflow}(0).root(0).{HANDLER}(0)"
 
 
-def node_id(path: str, workflow: str = WORKFLOW) -> str:
-    """The id of a node: the workflow's name, and a hash of its path."""
+def node_id(path: str, workflow: str = WORKFLOW, *, at_handler: bool = False) -> str:
+    """The id of a node: the workflow's name, and a hash of its path, which may begin at the exit handler."""
+    path = f"{handler_path(workflow)}.{path}" if at_handler else path
     hashed = 2166136261
     for byte in path.encode():
         hashed = (hashed ^ byte) * 16777619 % 2**32
@@ -90,6 +92,24 @@ class _Nodes:
     def __init__(self, workflow: str) -> None:
         self.workflow = workflow
         self.listed: list[dict[str, Any]] = []
+        self.places: list[tuple[str, list[str]]] = []  # of each its path, and its children's
+
+    def tasks(self, *, tried_again: bool) -> list[dict[str, Any]]:
+        """The nodes as they are listed, with the ids of their children."""
+        tasks = []
+        places = dict(self.places)
+        for node, (path, children) in zip(self.listed, self.places, strict=True):
+            if not tried_again and ATTEMPT.search(path):
+                continue
+            if not tried_again:
+                inner = [places[child] if ATTEMPT.search(child) else [child] for child in children]
+                children = [child for each in inner for child in each]
+                children = [EVERY_ATTEMPT.sub("", child) for child in children]
+            task = {key: value for key, value in node.items() if value is not None}
+            if children:
+                task["child_tasks"] = [{"pod_name": node_id(child, self.workflow)} for child in children]
+            tasks.append(task)
+        return tasks
 
     def add(self, path: str, state: str, begin: int, end: int, children: list[str]) -> None:
         """A node. state OMITTED: as Kubeflow tells it, which has no word for it."""
@@ -105,9 +125,8 @@ class _Nodes:
             **known,
             "state_history": [{"update_time": at(end if ended else begin), **known}],
         }
-        if children:
-            node["child_tasks"] = [{"pod_name": node_id(child, self.workflow)} for child in children]
         self.listed.append(node)
+        self.places.append((path, children))
 
     def tried(
         self,
@@ -186,10 +205,9 @@ def _write_work(nodes: _Nodes, step: "Step | Group", path: str, waiting: list[st
     else:
         nodes.tried(pod, step.state, step.begin, step.end, [], step.attempts)
     if step.state == "SUCCEEDED" and step.name not in NEVER_CACHED:  # the record of the cache, which has no name
-        nodes.listed.append(
-            {"run_id": "r", "task_id": "t", "create_time": at(step.end), "start_time": at(step.begin)}
-            | {"end_time": at(step.end), "execution_id": str(len(nodes.listed))}
-        )
+        times = {"create_time": at(step.end), "start_time": at(step.begin), "end_time": at(step.end)}
+        nodes.listed.append({"run_id": "r", "task_id": "t", **times, "execution_id": str(len(nodes.listed))})
+        nodes.places.append(("", []))
 
 
 def _write_loop(nodes: _Nodes, loop: Group, path: str, waiting: list[str]) -> None:
@@ -206,13 +224,16 @@ def _write_loop(nodes: _Nodes, loop: Group, path: str, waiting: list[str]) -> No
         nodes.tried(item_path, state, loop.begin, step.end, _write(nodes, (step,), f"{item_path}(0)"))
 
 
-def listed_tasks(state: str, steps: "tuple[Step | Group, ...]", workflow: str = WORKFLOW) -> list[dict[str, Any]]:
+def listed_tasks(
+    state: str, steps: "tuple[Step | Group, ...]", workflow: str = WORKFLOW, *, tried_again: bool = True
+) -> list[dict[str, Any]]:
     """The tasks of a run, with the run itself and what KFP adds.
 
     Args:
         state: of the run: SUCCEEDED, FAILED or RUNNING.
         steps: those in the exit handler, in the order in which they are called.
         workflow: its name.
+        tried_again: each node has its attempts, as from KFP 2.15 on.
 
     """
     nodes = _Nodes(workflow)
@@ -226,9 +247,9 @@ def listed_tasks(state: str, steps: "tuple[Step | Group, ...]", workflow: str = 
     first = _write(nodes, steps, f"{handler}(0)")
     nodes.tried(handler, state, 0, end, first, hooks=() if state == "RUNNING" else (hook,))
     if state != "RUNNING":
-        first = _write(nodes, (Step("report-end", "SUCCEEDED", end, end + 11),), f"{hook}(0)")
-        nodes.tried(hook, "SUCCEEDED", end, end + 11, first)
-    return nodes.listed
+        first = _write(nodes, (Step("report-end", "SUCCEEDED", end + 10, end + 21),), f"{hook}(0)")
+        nodes.tried(hook, "SUCCEEDED", end, end + 21, first)
+    return nodes.tasks(tried_again=tried_again)
 
 
 def frame(state: str, *steps: "Step | Group", **more: Any) -> dict[str, Any]:
