@@ -13,7 +13,8 @@ import osteon
 ROOT = Path(__file__).parents[2]
 MODULES = [
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-    for path in sorted((ROOT / "osteon").rglob("*.py"))
+    for room in ("osteon", "components")
+    for path in sorted((ROOT / room).rglob("*.py"))
     if ">>> " in path.read_text(encoding="utf-8")
 ]
 
@@ -26,7 +27,13 @@ def test_the_examples_of_a_module_are_true(name: str) -> None:
 
 
 def test_the_modules_that_teach_by_examples_have_some() -> None:
-    assert {"osteon", "osteon.films.groups", "osteon.statistics.auroc", "osteon.statistics.proportions"} <= set(MODULES)
+    assert {
+        "components.preparation.draw",
+        "osteon",
+        "osteon.films.groups",
+        "osteon.statistics.auroc",
+        "osteon.statistics.proportions",
+    } <= set(MODULES)
 
 
 def test_every_public_name_of_the_library_is_loaded_when_it_is_used_and_not_before() -> None:

@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 from components.preparation.draw import draw_numbers, draw_test_groups, stable_names
 from components.preparation.sides import (
     COLUMNS,
+    IDENTITY,
     NEITHER_TABLE,
     Sides,
+    _most_frequent,
+    _regions,
     assign_sides,
     read_sides,
     report_sides,
@@ -313,6 +316,165 @@ def test_a_table_that_is_cut_off_or_another_file_is_an_error_that_says_how_to_ge
             read_sides(path)
 
 
+# ---------------------------------------------------------------- what is reported
+
+
+def of_group(name: str, side: str | None, draw: int = 1, **columns: object) -> dict[str, object]:
+    """A row of the table of sides; each sign of the film is its name."""
+    row = dict.fromkeys(COLUMNS, None) | dict.fromkeys(IDENTITY, name)
+    return row | {"side": side, "draw": draw, "seed": 20, "test_share": 0.2} | columns
+
+
+def table_of(*rows: dict[str, object]) -> pd.DataFrame:
+    return pd.DataFrame(rows)[list(COLUMNS)].astype(COLUMNS)
+
+
+def films_of(*names: str, **columns: object) -> pd.DataFrame:
+    """A film of each name, which is its group and all its signs."""
+    films = pd.DataFrame({sign: list(names) for sign in IDENTITY}, dtype="string")
+    return films.assign(group=list(names), label=0, region="wrist").assign(**columns)
+
+
+def test_the_list_of_films_on_neither_side_word_by_word(tmp_path: Path) -> None:
+    side = pd.Series(["neither", "test", "neither", "neither", "development"], dtype="string")
+    before = pd.Series(["test", "test", None, "development", None], dtype="string")
+    films = pd.DataFrame({"film_id": ["d", "e", "a", "c", "b"], "group": ["g1", "g3", "g2", "g1", "g4"], "label": 0})
+    write_neither(tmp_path, films, Sides(side, before, EMPTY, 1, None))
+    listed = (tmp_path / NEITHER_TABLE).read_text(encoding="utf-8")
+    assert listed.split() == ["film_id,group,before", "c,g1,development", "d,g1,test", "a,g2,new"]
+
+
+def test_the_report_word_by_word(caplog: pytest.LogCaptureFixture) -> None:
+    count = 2500
+    side = pd.Series(["neither"] * 1200 + ["test"] * 800 + ["development"] * 500, dtype="string")
+    before = pd.Series(["test"] * 1400 + [None] * 1100, dtype="string")
+    old = of_group("a", "test", 1, seed=7, test_share=0.4)
+    table = table_of(old, of_group("b", "test", 2, seed=21), of_group("c", "test", 2))
+    with caplog.at_level(logging.INFO):
+        report_sides(Path("leaks"), Sides(side, before, table, 2, "why"), PARAMS)
+    assert len(side) == count
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("INFO", "sides: 1,400 films keep theirs, 1,100 are new"),
+        (
+            "WARNING",
+            "1,200 films are on neither side and are left out: test films and development films turned out to be of "
+            "one patient, or copies (leaks/neither.csv). If a wrong id or pair joined them, mend it, bring the table "
+            "of sides back as it was (docs/data.md, Sides), and run again",
+        ),
+        (
+            "WARNING",
+            "preparation.seed is 20, and the sides were drawn with 21: they are kept, only what is new follows the "
+            'new value. `osteon prepare --redraw --why "…"` draws all anew',
+        ),
+    ]
+
+
+def test_a_first_draw_has_nothing_to_report(caplog: pytest.LogCaptureFixture) -> None:
+    side, before = pd.Series(["test"], dtype="string"), pd.Series([None], dtype="string")
+    with caplog.at_level(logging.INFO):
+        report_sides(Path("leaks"), Sides(side, before, table_of(of_group("a", "test")), 1, None), PARAMS)
+        assert caplog.messages == []
+        report_sides(Path("leaks"), Sides(side, side, table_of(of_group("a", "test")), 1, None), PARAMS)
+        assert caplog.messages == ["sides: 1 films keep theirs, 0 are new"]
+
+
+# ---------------------------------------------------------------- the rows of the table
+
+
+def test_the_rows_that_are_added_word_by_word() -> None:
+    """A test film and one of development became a group; a new film stands alone; the old rows are left as they are."""
+    table = table_of(of_group("b", "test"), of_group("a", "development"), of_group("d", "development"))
+    films = films_of("d", "b", "a", "e", group=["g2", "g1", "g1", "g3"], label=[0, 1, 1, 1])
+    sides = assign_sides(films, table, PreparationParams(seed=3, test_share=0.4))
+    assert sides.side.tolist() == ["development", "neither", "neither", "test"]
+    assert sides.before.fillna("new").tolist() == ["development", "test", "development", "new"]
+    assert (sides.side.dtype, sides.before.dtype) == ("string", "string")
+    assert (sides.draw, sides.why) == (1, None)
+    joined_rows = {"why": "one group of test and development films", "seed": 3, "test_share": 0.4}
+    expected = [of_group("a", "neither", **joined_rows), of_group("b", "neither", **joined_rows)]
+    expected.append(of_group("e", "test", seed=3, test_share=0.4))
+    pd.testing.assert_frame_equal(sides.table, pd.concat([table, table_of(*expected)], ignore_index=True))
+
+
+def test_of_films_that_are_there_twice_one_row_is_added() -> None:
+    films = films_of("a", "a", "b")
+    sides = assign_sides(films, EMPTY, PARAMS)
+    assert sides.table["film_id"].tolist() == ["a", "b"]
+    assert sides.table.index.tolist() == [0, 1]
+
+
+def test_a_film_that_is_its_own_witness_has_its_own_side_before_its_patients() -> None:
+    """By its bytes a test film, by its patient one of development: neither, and the side it had alone is test."""
+    table = table_of(of_group("a", "test"), of_group("p", "development"))
+    for sign in ("sha256", "pixel_sha256"):
+        film = films_of("z").assign(patient_id="p", **{sign: "a"})
+        sides = assign_sides(film, table, PARAMS)
+        assert (sides.side.tolist(), sides.before.tolist()) == (["neither"], ["test"])
+
+
+def test_the_last_draw_alone_counts() -> None:
+    table = table_of(of_group("a", "test"), of_group("a", "development", 2, why="w"), of_group("b", "test"))
+    sides = assign_sides(films_of("a"), table, PARAMS)
+    assert (sides.side.tolist(), sides.draw, sides.why) == (["development"], 2, "w")
+    assert len(sides.table) == 3
+    assert assign_sides(films_of("b"), table, PARAMS).before.isna().all()
+
+
+def test_the_reason_is_that_of_a_draw_and_not_of_films_on_neither_side() -> None:
+    table = table_of(of_group("a", "neither", 2, why="one group"), of_group("b", "test", 2, why="new scanner"))
+    assert assign_sides(films_of("b"), table, PARAMS).why == "new scanner"
+    assert assign_sides(films_of("b"), table_of(of_group("a", "neither", why="one group")), PARAMS).why is None
+    rows = assign_sides(films_of("c"), table, PARAMS).table
+    assert rows["why"].tolist() == ["one group", "new scanner", "new scanner"]
+
+
+def test_an_empty_table_has_the_columns_and_their_types(tmp_path: Path) -> None:
+    table = read_sides(tmp_path / "sides.parquet")
+    assert len(table) == 0
+    assert {name: str(dtype) for name, dtype in table.dtypes.items()} == COLUMNS
+
+
+def test_columns_that_another_version_added_are_not_read_and_types_are_restored(tmp_path: Path) -> None:
+    path = tmp_path / "sides.parquet"
+    table = table_of(of_group("a", "neither", 3), of_group("b", "development"), of_group("c", "test"))
+    table.astype({"draw": "int64"}).assign(more=1).to_parquet(path)
+    pd.testing.assert_frame_equal(read_sides(path), table)
+
+
+def test_the_file_has_no_index(tmp_path: Path) -> None:
+    table = table_of(of_group("a", "test"), of_group("b", "test"))
+    write_sides(tmp_path / "sides.parquet", table.set_index(pd.Index([5, 7], name="row")))
+    assert pd.read_parquet(tmp_path / "sides.parquet").index.tolist() == [0, 1]
+
+
+def test_what_is_to_do_with_a_damaged_table_word_by_word(tmp_path: Path) -> None:
+    path = tmp_path / "sides.parquet"
+    path.write_bytes(b"")
+    with pytest.raises(OsteonError) as refusal:
+        read_sides(path)
+    assert str(refusal.value) == (
+        f"{path}: the table of sides is damaged; bring it back with `dvc checkout --force {path}`, or from the remote "
+        'with `dvc pull --force`. `osteon prepare --redraw --why "…"` draws all sides anew'
+    )
+
+
+# ---------------------------------------------------------------- the regions of groups
+
+
+def test_a_groups_region_is_that_of_most_of_its_films_and_the_first_by_name_of_several() -> None:
+    region = pd.Series(["wrist", "hip", "wrist", "knee", "hip", "ankle", "wrist"])
+    group = pd.Series(["b", "b", "b", "a", "a", "c", "c"])
+    assert _most_frequent(region, group).to_dict() == {"a": "hip", "b": "wrist", "c": "ankle"}
+
+
+def test_regions_of_less_than_two_test_groups_are_one() -> None:
+    """Ten groups are two test groups at a share of 0.2; nine are fewer, however many films they have."""
+    region = ["hip"] * 10 + ["knee"] * 9 + ["knee"] * 5 + [None] * 10 + ["toe"]
+    group = [*range(10), *range(10, 19), *[18] * 5, *range(20, 30), 30]
+    films = pd.DataFrame({"region": pd.array(region, "string"), "group": group})
+    assert _regions(films, 0.2).tolist() == ["hip"] * 10 + ["rare"] * 14 + ["unknown"] * 10 + ["rare"]
+
+
 # ---------------------------------------------------------------- the draw
 
 
@@ -357,12 +519,128 @@ def test_groups_with_a_side_keep_it_and_new_ones_make_up_for_them() -> None:
     assert draw_test_groups(full, 0.2)[:10].tolist() == [True] * 3 + [False] * 7
 
 
+def evenly(count: int) -> list[float]:
+    """Numbers in the middle of as many parts of 0 … 1."""
+    return [(number + 0.5) / count for number in range(count)]
+
+
+def drawn_rows(groups: pd.DataFrame, test_share: float) -> list[int]:
+    return np.flatnonzero(draw_test_groups(groups, test_share)).tolist()
+
+
+def test_a_group_as_large_as_the_test_set_is_drawn_by_its_number() -> None:
+    """Two of ten films are wanted: the first group has just so many."""
+    groups = groups_of([2, *[1] * 8], [0.05, *np.linspace(0.25, 0.9, 8)])
+    assert drawn_rows(groups, 0.2) == [0]
+    # With three of eleven it is the test set, and two others come first.
+    groups = groups_of([3, *[1] * 8], [0.05, *np.linspace(0.25, 0.9, 8)])
+    assert drawn_rows(groups, 0.2) == [1, 2]
+
+
+def test_a_number_just_at_the_share_is_not_below_it() -> None:
+    """4.5 of 18 groups are wanted, so that four and five are as near."""
+    for at, expected in ((0.25, 4), (np.nextafter(0.25, 0), 5)):
+        numbers = [0.01, 0.02, 0.03, 0.04, at, *np.linspace(0.3, 0.9, 13)]
+        assert drawn_rows(groups_of([1] * 18, numbers), 0.25) == list(range(expected))
+
+
+def test_where_one_group_has_most_films_small_ones_become_at_most_twice_their_share_of_groups() -> None:
+    """The share of all films would be 10, and 22; the small groups are 20, and 10."""
+    groups = groups_of([30, *[1] * 20], [0.01, *evenly(20)])
+    assert drawn_rows(groups, 0.2) == list(range(1, 9))  # 0.4 of 21 groups
+    groups = groups_of([100, *[1] * 10], [0.01, *np.linspace(0.19, 0.1, 10)])
+    assert drawn_rows(groups, 0.2) == [7, 8, 9, 10]  # 0.4 of 11 groups, the lowest numbers of all that are below
+    assert drawn_rows(groups_of([1, 1, 10], [0.1, 0.15, 0.05]), 0.2) == [0]
+
+
+def test_one_group_may_be_drawn_where_twice_the_share_of_groups_is_less() -> None:
+    groups = groups_of([1, 1, 1, 10], [0.5, 0.01, 0.02, 0.05])
+    groups["test"] = pd.array([True, None, None, None], "boolean")
+    assert drawn_rows(groups, 0.1) == [0, 1]
+
+
+def test_what_is_new_makes_up_for_test_films_that_are_too_many_but_keeps_half_of_its_share() -> None:
+    """50 of 100 films are test films: of 100 new ones not −10 but 10 less one film, those of the lowest numbers."""
+    groups = groups_of([1] * 200, [*[0.5] * 100, *evenly(100)])
+    groups["test"] = pd.array([True] * 50 + [False] * 50 + [None] * 100, "boolean")
+    assert drawn_rows(groups, 0.2) == [*range(50), *range(100, 109)]
+
+
+def test_what_is_new_makes_up_for_missing_test_films_but_with_twice_its_share_of_films_at_most() -> None:
+    """25 of 126 films are missing; of 26 new ones not 25 but 10.4 and a group's 1.1 are wanted: 5 + 5 + 1 it is."""
+    sizes = [*[1] * 100, *[5] * 4, *[1] * 6]
+    groups = groups_of(sizes, [*[0.5] * 100, *np.linspace(0.3, 0.9, 10)])
+    groups["test"] = pd.array([False] * 100 + [None] * 10, "boolean")
+    assert drawn_rows(groups, 0.2) == [100, 101, 104]
+
+
+def test_kept_test_films_count_towards_the_share() -> None:
+    """Of 30 films 6 are wanted and 3 are there: 3 of 10 new ones."""
+    groups = groups_of([1] * 30, [*[0.5] * 20, *evenly(10)])
+    groups["test"] = pd.array([True] * 3 + [False] * 17 + [None] * 10, "boolean")
+    assert drawn_rows(groups, 0.2) == [0, 1, 2, 20, 21, 22]
+
+
+def test_a_group_that_would_overshoot_as_far_as_the_rest_falls_short_is_passed_over() -> None:
+    """One film is missing; the next group has two."""
+    groups = groups_of([1, 1, 1, 2, *[1] * 15], [0.01, 0.02, 0.03, *np.linspace(0.3, 0.9, 16)])
+    assert drawn_rows(groups, 0.2) == [0, 1, 2, 4]
+    # One too many, and the test group nearest to the share has two.
+    groups = groups_of([1, 1, 1, 2, *[1] * 15], [0.01, 0.02, 0.03, 0.04, *np.linspace(0.3, 0.9, 15)])
+    assert drawn_rows(groups, 0.2) == [0, 1, 3]
+
+
+@pytest.mark.parametrize(("hips", "wrists", "expected"), [(10, 6, (10, 6)), (11, 5, (10, 6)), (6, 10, (6, 10))])
+@pytest.mark.parametrize("positive", [True, False])
+def test_a_region_may_be_a_quarter_off_where_its_label_is_right(
+    hips: int, wrists: int, expected: tuple[int, int], positive: bool
+) -> None:
+    """Eight of 40 groups of each region are wanted; of the other label, 4 of 20 of each."""
+    numbers = [*[0.1] * hips, *[0.6] * (40 - hips), *[0.1] * wrists, *[0.6] * (40 - wrists), *[0.1] * 8, *[0.6] * 32]
+    groups = groups_of([1] * 120, [number + row / 1000 for row, number in enumerate(numbers)])
+    groups["region"] = ["hip"] * 40 + ["wrist"] * 40 + ["hip", "wrist"] * 20
+    groups["positive"] = [positive] * 80 + [not positive] * 40
+    test = draw_test_groups(groups, 0.2)
+    assert test.groupby([groups["positive"], groups["region"]]).sum().to_dict() == {
+        (positive, "hip"): expected[0],
+        (positive, "wrist"): expected[1],
+        (not positive, "hip"): 4,
+        (not positive, "wrist"): 4,
+    }
+
+
+def test_a_label_is_off_by_a_twentieth_at_most_over_all_regions() -> None:
+    """Ten of eight in either region is near enough, 20 of 16 is not: those of the highest numbers change over."""
+    numbers = [*np.linspace(0.10, 0.19, 10), *[0.6] * 30, *np.linspace(0.05, 0.14, 10), *[0.7] * 30]
+    groups = groups_of([1] * 80, numbers, region=["hip"] * 40 + ["wrist"] * 40)
+    assert drawn_rows(groups, 0.2) == [*range(6), *range(40, 50)]
+
+
+def test_a_label_whose_groups_all_have_a_side_gets_no_test_group_and_takes_none() -> None:
+    groups = groups_of([1] * 12, [0.01, 0.02, *evenly(10)], positive=[True, True, *[False] * 10])
+    groups["test"] = pd.array([False, False, *[None] * 10], "boolean")
+    assert drawn_rows(groups, 0.2) == [2, 3]
+
+
+def test_a_label_that_has_a_test_group_needs_no_other() -> None:
+    groups = groups_of([1] * 3, [0.5, 0.9, 0.95])
+    groups["test"] = pd.array([True, None, None], "boolean")
+    assert drawn_rows(groups, 0.1) == [0]
+
+
+def test_the_result_is_on_the_groups_index() -> None:
+    groups = groups_of([1] * 5, evenly(5)).set_index(pd.Index(list("edcba"), name="group"))
+    test = draw_test_groups(groups, 0.2)
+    pd.testing.assert_series_equal(test, pd.Series([True, *[False] * 4], groups.index))
+
+
 def test_numbers_are_even_and_of_name_seed_and_draw_alone() -> None:
     names = pd.Series([f"patient_id {number}" for number in range(4000)])
     numbers = draw_numbers(names, 20, 1)
     counts, _ = np.histogram(numbers, bins=10, range=(0, 1))
     assert abs(counts - 400).max() < 80
     assert draw_numbers(names[::-1], 20, 1)[::-1].tolist() == numbers.tolist()
+    assert draw_numbers(pd.Series(["a", "b"]), 20, 1).tolist() == pytest.approx([0.0773686, 0.4617756], abs=1e-7)
     for other in (draw_numbers(names, 21, 1), draw_numbers(names, 20, 2)):
         assert abs(np.corrcoef(numbers, other)[0, 1]) < 0.06
 
