@@ -62,15 +62,10 @@ def _fold_numbers(films: pd.DataFrame, folds: int, seed: int) -> "np.ndarray[tup
     # Numbers instead of names, in their order: the same split for less memory.
     stratum, group = (pd.factorize(names, sort=True)[0] for names in (strata, films["group"]))
     number = np.empty(len(films), np.int64)
-    try:
-        # It warns where a stratum has fewer films than parts, which one group of them is enough for.
-        with warnings.catch_warnings(action="ignore", category=UserWarning):
-            for part, (_, chosen) in enumerate(split.split(stratum, stratum, group)):
-                number[chosen] = part
-    except ValueError:  # no stratum has as many films as there are folds
-        raise OsteonError(
-            f"{len(films)} development films are too few for {folds} folds; add films or lower preparation.folds"
-        ) from None
+    # It warns where a stratum has fewer films than parts, which one group of them is enough for.
+    with warnings.catch_warnings(action="ignore", category=UserWarning):
+        for part, (_, chosen) in enumerate(split.split(stratum, stratum, group)):
+            number[chosen] = part
     return number
 
 

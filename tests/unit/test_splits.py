@@ -129,6 +129,35 @@ def test_the_number_of_folds_that_is_advised_is_the_largest_that_is_not_refused(
     assert split(films, 0.2, 4, 1)["fold"].nunique() == 4
 
 
+@pytest.mark.parametrize(
+    ("positive", "advice"),
+    [
+        (3, "add films or lower preparation.folds to at most 2"),
+        (
+            2,
+            "add films of other patients; if these are of more, their ids are not right (docs/data.md, Patients)",
+        ),
+    ],
+)
+def test_what_to_do_where_groups_are_too_few_word_by_word(positive: int, advice: str) -> None:
+    films = films_of([1] * 12, [1] * positive + [0] * (12 - positive)).assign(side="development")
+    with pytest.raises(OsteonError) as refusal:
+        split_films(films, 3, 0)
+    assert str(refusal.value) == (
+        f"{positive} groups with a positive film are too few for 3 folds and a test set; {advice}"
+    )
+
+
+def test_the_order_of_films_moves_none_to_another_fold() -> None:
+    regions: list[Any] = ["wrist", "hip", None, "wrist", "wrist"] * 12
+    films = films_of([1, 2, 3] * 20, [0, 1, 0, 1] * 15, regions).assign(side="development")
+    films.loc[films["group"] < "g008", "side"] = "test"
+    fold = split_films(films, 3, 5)["fold"]
+    for order in (films.index[::-1], np.random.default_rng(0).permutation(films.index)):
+        pd.testing.assert_series_equal(split_films(films.loc[order], 3, 5)["fold"].sort_index(), fold)
+
+
+@pytest.mark.filterwarnings("error")
 def test_strata_of_less_films_than_there_are_folds() -> None:
     regions = ["wrist", "hip", "knee", "hand"] * 6
     films = films_of([1] * 24, [0, 1] * 12, regions).assign(side=["test"] * 12 + ["development"] * 12)
