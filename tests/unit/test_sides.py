@@ -412,6 +412,28 @@ def test_a_film_that_is_its_own_witness_has_its_own_side_before_its_patients() -
         assert (sides.side.tolist(), sides.before.tolist()) == (["neither"], ["test"])
 
 
+def test_each_region_has_its_share_of_test_films() -> None:
+    """Eight of 40 films are wanted of each; two more or less are near enough."""
+    films = films_of(*(f"f{number:02}" for number in range(80)), region=["hip", "knee"] * 40)
+    for seed in (0, 9):  # by the numbers alone 4 and 12, 5 and 11
+        test = assign_sides(films, EMPTY, PreparationParams(seed=seed)).side.eq("test")
+        assert test.groupby(films["region"]).sum().between(6, 10).all()
+
+
+def test_films_on_neither_side_have_no_part_in_the_draw() -> None:
+    """Two of ten new films are wanted, whatever became of twenty others."""
+    old, new = ([f"{part}{number}" for number in range(count)] for part, count in (("o", 20), ("n", 10)))
+    table = table_of(*(of_group(name, "neither") for name in old))
+    alone = assign_sides(films_of(*new), table, PARAMS).side.tolist()
+    assert alone.count("test") == 2
+    assert assign_sides(films_of(*old, *new), table, PARAMS).side.tolist() == ["neither"] * 20 + alone
+
+
+def test_a_reason_before_there_is_a_table_is_that_of_the_first_draw() -> None:
+    sides = assign_sides(films_of("a", "b"), EMPTY, PARAMS, redraw="a start")
+    assert (sides.draw, sides.why, sides.table["draw"].tolist()) == (1, "a start", [1, 1])
+
+
 def test_the_last_draw_alone_counts() -> None:
     table = table_of(of_group("a", "test"), of_group("a", "development", 2, why="w"), of_group("b", "test"))
     sides = assign_sides(films_of("a"), table, PARAMS)
