@@ -158,6 +158,13 @@ def test_the_order_of_films_moves_none_to_another_fold() -> None:
 
 
 @pytest.mark.filterwarnings("error")
+def test_a_region_with_one_film_of_a_class_is_no_warning() -> None:
+    """Six groups of a region are enough for three folds, the one positive film of the hips is not."""
+    films = films_of([1] * 14, [0] * 5 + [1] * 6 + [0, 1, 0], ["hip"] * 6 + ["knee"] * 6 + ["toe"] * 2)
+    films["side"] = ["development"] * 12 + ["test"] * 2
+    assert split_films(films, 3, 0)["fold"].value_counts().to_dict() == {0: 4, 1: 4, 2: 4}
+
+
 def test_strata_of_less_films_than_there_are_folds() -> None:
     regions = ["wrist", "hip", "knee", "hand"] * 6
     films = films_of([1] * 24, [0, 1] * 12, regions).assign(side=["test"] * 12 + ["development"] * 12)
@@ -205,7 +212,9 @@ def test_two_giant_groups_leave_folds_without_a_class() -> None:
 
 def test_as_many_development_groups_of_a_class_as_folds_are_enough() -> None:
     films = films_of([1] * 10, [0, 1] * 5).assign(side=["test"] * 4 + ["development"] * 6)
-    assert split_films(films, 3, 0)["fold"].nunique() == 3
+    parts = split_films(films, 3, 0)
+    assert parts["fold"].nunique() == 3
+    assert parts.dtypes.astype(str).to_dict() == {"test": "bool", "fold": "Int8"}
     with pytest.raises(OsteonError, match=r"^3 development groups with a positive film are .* 4 folds; .* at most 3$"):
         split_films(films, 4, 0)
 
@@ -228,6 +237,17 @@ def test_a_split_that_tears_a_group_is_refused(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(OsteonError) as refusal:
         split_films(films, 2, 0)
     assert str(refusal.value) == "10 groups lie on two sides of the split: g002, g003, g004, g005, g006"
+
+
+def test_a_film_without_a_fold_is_of_no_fold() -> None:
+    """It is looked at with the test films, as a film that no model is trained on."""
+    films = films_of([1] * 5, [0, 1, 0, 1, 1]).assign(
+        test=[True, True, False, False, False], fold=pd.array([None, None, 0, 0, None], dtype="Int8")
+    )
+    check_split(films)
+    films.loc[4, "group"] = "g002"
+    with pytest.raises(OsteonError, match="1 groups lie on two sides of the split: g002"):
+        check_split(films)
 
 
 def test_a_torn_group_is_found() -> None:
