@@ -429,6 +429,12 @@ def test_films_on_neither_side_have_no_part_in_the_draw() -> None:
     assert assign_sides(films_of(*old, *new), table, PARAMS).side.tolist() == ["neither"] * 20 + alone
 
 
+def test_new_films_are_no_test_films_where_there_are_enough() -> None:
+    old, new = ([f"{part}{number}" for number in range(count)] for part, count in (("o", 20), ("n", 10)))
+    table = table_of(*(of_group(name, "test") for name in old))
+    assert assign_sides(films_of(*old, *new), table, PARAMS).side.tolist() == ["test"] * 20 + ["development"] * 10
+
+
 def test_a_reason_before_there_is_a_table_is_that_of_the_first_draw() -> None:
     sides = assign_sides(films_of("a", "b"), EMPTY, PARAMS, redraw="a start")
     assert (sides.draw, sides.why, sides.table["draw"].tolist()) == (1, "a start", [1, 1])
