@@ -635,6 +635,32 @@ def read_section(path: Path, kind: type[S]) -> S:
     return checked(content, kind, str(path))
 
 
+# A quotation mark takes eight characters in what Kubeflow keeps of a run, text in a text in a text; an apostrophe one.
+_SWAPPED = str.maketrans({'"': "'", "'": '"'})
+
+
+def one_line(content: dict[str, Any]) -> str:
+    """Keys and values as one line: JSON whose quotation marks and apostrophes have changed places."""
+    return json.dumps(content, separators=(",", ":"), ensure_ascii=False).translate(_SWAPPED)
+
+
+def read_one_line(text: str, source: str) -> dict[str, Any]:
+    """What one_line wrote, or JSON.
+
+    Raises:
+        OsteonError: it is neither; it names the source.
+
+    """
+    is_json = text.lstrip()[1:].lstrip().startswith('"')
+    try:
+        content = json.loads(text if is_json else text.translate(_SWAPPED))
+    except ValueError as error:
+        raise OsteonError(f"{source}: no JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise OsteonError(f"{source}: must hold keys and values")
+    return content
+
+
 def checked(content: dict[str, Any], kind: type[S], source: str) -> S:
     """A section made from what was read from anywhere.
 

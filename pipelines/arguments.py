@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from osteon.errors import OsteonError
-from osteon.params import Params, checked
+from osteon.params import Params, checked, one_line
 from osteon.redaction import has_password, redact_url
 
 if TYPE_CHECKING:
@@ -87,8 +87,8 @@ def retraining_arguments(
     _refuse_password("--repository", repository, "OSTEON_REPOSITORY", "give --repository ''")
     _refuse_password("search.storage", params.search.storage, "OSTEON_SEARCH_STORAGE", "leave search.storage empty")
     return {
-        "params": params.model_dump_json(),
-        "policy": policy.model_dump_json(),
+        "params": one_line(params.model_dump(mode="json")),
+        "policy": one_line(policy.model_dump(mode="json")),
         "repository": repository,
         "revision": revision,
         "mode": mode or policy.mode,

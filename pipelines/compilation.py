@@ -85,6 +85,7 @@ def source_digest() -> str:
         "components/**/*.j2",
         "components/**/*.yaml",
         "mlflow/*.j2",
+        "pipelines/component_functions.py",
     )
     for file in sorted(file for pattern in patterns for file in root.glob(pattern)):
         hashed.update(f"{file.relative_to(root)} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())

@@ -28,7 +28,7 @@ from components.promotion.policy import read_policy
 from components.steps import STEPS
 from osteon.errors import OsteonError
 from osteon.files import dvc_hash, remove
-from osteon.params import Params, load_params
+from osteon.params import Params, load_params, one_line
 from osteon.records import lineage, pipeline_run
 from pipelines.arguments import with_values
 from pipelines.compilation import commit_of_pipelines, compile_pipeline, source_digest
@@ -76,7 +76,7 @@ def rehearse_here(out: Path, params_file: Path, values: list[str], runner: Runne
     """
     params = with_values(with_few_films(load_params(params_file)), values)
     digest = find_image(image) if runner == "docker" else source_digest()
-    rehearse(out, params, read_policy(POLICY).model_dump_json(), runner, digest, print_summary)
+    rehearse(out, params, one_line(read_policy(POLICY).model_dump(mode="json")), runner, digest, print_summary)
 
 
 def rehearse(out: Path, params: Params, policy: str, runner: Runner, image: str, show: Callable[[Path], None]) -> None:
@@ -85,7 +85,7 @@ def rehearse(out: Path, params: Params, policy: str, runner: Runner, image: str,
     Args:
         out: folder for all that comes of it; made if it is not there.
         params: phantoms and all.
-        policy: of promotion, as JSON.
+        policy: of promotion, as one line.
         runner: a process or a container a task.
         image: for containers NAME@ID; for processes what stands for it.
         show: shows the evaluation in a folder; called while MLflow's store is that of the rehearsal.
@@ -101,7 +101,7 @@ def rehearse(out: Path, params: Params, policy: str, runner: Runner, image: str,
     once = params.resources.model_copy(update={"retries": 0})
     compile_pipeline("training", out / PACKAGE, image, once, commit_of_pipelines())
     arguments = {
-        "params": params.model_dump_json(),
+        "params": one_line(params.model_dump(mode="json")),
         "policy": policy,
         "repository": str(out / FILMS),
         "revision": "main",

@@ -4,11 +4,15 @@ import json
 from typing import Any, NamedTuple
 
 from osteon.errors import OsteonError
+from osteon.params import read_one_line
 from osteon.records.lineage import DATA
 from osteon.records.pipeline_run import find_pipeline_run
 from osteon.records.store import connect
 from pipelines.cluster import Cluster, get_run, version_name
 from pipelines.run_status import run_line
+
+# Arguments that are compared key by key, and what comes before their keys.
+PER_KEY = {"params": "", "policy": "policy"}
 
 
 class Difference(NamedTuple):
@@ -50,16 +54,12 @@ def diff_runs(cluster: Cluster, first: str, second: str) -> RunDiff:
 
 
 def _values_of(cluster: Cluster, run: Any) -> dict[str, str]:
-    """State, version and arguments of a run; arguments that are JSON key by key."""
+    """State, version and arguments of a run; arguments with keys and values key by key."""
     values = {"run": run_line(run), "version": version_name(cluster, run.pipeline_version_reference)}
     for name, value in ((run.runtime_config.parameters if run.runtime_config else None) or {}).items():
         try:
-            content = json.loads(value)
-        except (TypeError, ValueError):
-            content = None
-        if isinstance(content, dict):
-            values |= _flat(content, "" if name == "params" else name)
-        else:
+            values |= _flat(read_one_line(value, name), PER_KEY[name])
+        except (KeyError, OsteonError):
             values[name] = str(value)
     return values
 

@@ -1,256 +1,40 @@
-"""Every step as a component of Kubeflow: an import and a call. What happens is in components.
+"""The components of Kubeflow, one for each of component_functions."""
 
-Films do not travel: a task that reads them gets their hash and fetches them. Everything else is an artefact.
-"""
-
-from functools import partial
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 from kfp import dsl
-from kfp.dsl import HTML, Artifact, ClassificationMetrics, Dataset, Input, Markdown, Metrics, Model, Output
+from kfp.dsl.base_component import BaseComponent
+
+from pipelines import component_functions as functions
 
 IMAGE = "osteon"  # until a task is given its own, which has a digest
-component = partial(dsl.component, base_image=IMAGE, install_kfp_package=False)
 
 
-@component
-def find_films(repository: str, revision: str, params: str, reason: str) -> str:
-    """DVC's hash of the films, as the revision says it now."""
-    from components.tasks import step_tasks
+def component(function: Callable[..., Any]) -> BaseComponent:
+    """A component whose container imports the function from its image.
 
-    return step_tasks.find_films(step_tasks.Films(repository, revision, ""), params, reason)
-
-
-@component
-def share_params(params: str) -> NamedTuple(  # type: ignore[valid-type]
-    "Sections",
-    [
-        ("ingest", str),
-        ("validate", str),
-        ("prepare", str),
-        ("augment", str),
-        ("features", str),
-        ("search", str),
-        ("cross_validate", str),
-        ("train", str),
-        ("evaluate", str),
-    ],
-):
-    """The sections that each step reads: a change of one runs the steps again that read it, and no other."""
-    from components.tasks import step_tasks
-
-    return tuple(value for name, value in step_tasks.params_of_steps(params).items() if name != "phantoms")
+    kfp puts the function's source into the command, and Kubeflow keeps the command of every task eight times.
+    """
+    made: BaseComponent = dsl.component(function, base_image=IMAGE, install_kfp_package=False)
+    *command, _ = made.component_spec.implementation.container.command
+    source = f"from {function.__module__} import {function.__name__}\n"
+    made.component_spec.implementation.container.command = [*command, source]
+    return made
 
 
-@component
-def share_folds(params: str) -> list[str]:
-    """What each fold must know; a loop over it computes them side by side."""
-    from components.tasks import step_tasks
-
-    return step_tasks.params_of_folds(params)
-
-
-@component
-def ingest(repository: str, revision: str, data: str, params: str, manifest: Output[Dataset]) -> None:
-    """Source folder to manifest."""
-    from components.tasks import step_tasks
-
-    step_tasks.run_on_films("ingest", params, step_tasks.Films(repository, revision, data), manifest=manifest.path)
-
-
-@component
-def validate(
-    repository: str,
-    revision: str,
-    data: str,
-    params: str,
-    manifest: Input[Dataset],
-    trusted: Output[Dataset],
-    report: Output[Artifact],
-    page: Output[HTML],
-) -> None:
-    """Trusted films and quarantine."""
-    from components.tasks import pages, step_tasks
-
-    films = step_tasks.Films(repository, revision, data)
-    step_tasks.run_on_films("validate", params, films, manifest=manifest.path, trusted=trusted.path, report=report.path)
-    pages.show_validation(report.path, page.path)
-
-
-@component
-def prepare(
-    repository: str,
-    revision: str,
-    data: str,
-    params: str,
-    trusted: Input[Dataset],
-    dataset: Output[Dataset],
-    leaks: Output[Artifact],
-    sides: Output[Artifact],
-) -> None:
-    """Pixel array, test set and folds."""
-    from components.tasks import step_tasks
-
-    films = step_tasks.Films(repository, revision, data)
-    paths = {"trusted": trusted.path, "dataset": dataset.path, "leaks": leaks.path, "sides": sides.path}
-    step_tasks.run_on_films("prepare", params, films, **paths)
-
-
-@component
-def augment(params: str, dataset: Input[Dataset], augmented: Output[Dataset], sheet: Output[Artifact]) -> None:
-    """Varied copies of the development films."""
-    from components.tasks import step_tasks
-
-    step_tasks.run_task("augment", params, dataset=dataset.path, augmented=augmented.path, sheet=sheet.path)
-
-
-@component
-def features(params: str, dataset: Input[Dataset], augmented: Input[Dataset], features: Output[Dataset]) -> None:
-    """What the classical models see of films and copies."""
-    from components.tasks import step_tasks
-
-    step_tasks.run_task("features", params, dataset=dataset.path, augmented=augmented.path, features=features.path)
-
-
-@component
-def search(
-    params: str,
-    dataset: Input[Dataset],
-    augmented: Input[Dataset],
-    features: Input[Dataset],
-    best: Output[Artifact],
-) -> None:
-    """Better parameters, measured on folds."""
-    from components.tasks import step_tasks
-
-    step_tasks.search(params, dataset=dataset.path, augmented=augmented.path, features=features.path, best=best.path)
-
-
-@component
-def join_search(
-    params: str, worker: int, dataset: Input[Dataset], augmented: Input[Dataset], features: Input[Dataset]
-) -> None:
-    """Trials of the same study, beside the step search."""
-    from components.tasks import step_tasks
-
-    step_tasks.search(params, worker, dataset=dataset.path, augmented=augmented.path, features=features.path)
-
-
-@component
-def cross_validate_fold(
-    given: str,
-    dataset: Input[Dataset],
-    augmented: Input[Dataset],
-    features: Input[Dataset],
-    best: Input[Artifact],
-    fold: Output[Artifact],
-) -> None:
-    """Scores of every model on one fold."""
-    from components.tasks import step_tasks
-
-    paths = {"dataset": dataset.path, "augmented": augmented.path, "features": features.path, "best": best.path}
-    step_tasks.run_fold(given, fold=fold.path, **paths)
-
-
-@component
-def cross_validate(
-    params: str,
-    dataset: Input[Dataset],
-    augmented: Input[Dataset],
-    features: Input[Dataset],
-    best: Input[Artifact],
-    computed: Input[list[Artifact]],
-    folds: Output[Artifact],
-    report: Output[Artifact],
-    figures: Output[Metrics],
-) -> None:
-    """Out-of-fold scores of every model, from the folds that are computed."""
-    from components.tasks import pages, step_tasks
-
-    paths = {"dataset": dataset.path, "augmented": augmented.path, "features": features.path, "best": best.path}
-    summary = step_tasks.collect_folds(
-        [fold.path for fold in computed], params, **paths, folds=folds.path, report=report.path
-    )
-    figures.metadata.update(pages.show_figures(summary, figures.path))
-
-
-@component
-def train(
-    params: str,
-    dataset: Input[Dataset],
-    augmented: Input[Dataset],
-    features: Input[Dataset],
-    best: Input[Artifact],
-    folds: Input[Artifact],
-    model: Output[Model],
-) -> None:
-    """The packaged model."""
-    from components.tasks import step_tasks
-
-    paths = {"dataset": dataset.path, "augmented": augmented.path, "features": features.path, "best": best.path}
-    step_tasks.run_task("train", params, **paths, folds=folds.path, model=model.path)
-
-
-@component
-def evaluate(
-    params: str,
-    model: Input[Model],
-    dataset: Input[Dataset],
-    best: Input[Artifact],
-    folds: Input[Artifact],
-    validation: Input[Artifact],
-    leaks: Input[Artifact],
-    report: Output[Artifact],
-    page: Output[HTML],
-    figures: Output[Metrics],
-    curves: Output[ClassificationMetrics],
-) -> None:
-    """Figures with intervals on the test films."""
-    from components.tasks import pages, step_tasks
-
-    paths = {"model": model.path, "dataset": dataset.path, "best": best.path, "folds": folds.path}
-    step_tasks.run_task("evaluate", params, **paths, validation=validation.path, leaks=leaks.path, report=report.path)
-    figures.metadata.update(pages.show_evaluation(report.path, page.path, figures.path))
-    curves.log_roc_curve(*pages.curve(report.path, curves.path))
-    curves.log_confusion_matrix(*pages.confusion_matrix(report.path))
-
-
-@component
-def promote(
-    repository: str,
-    revision: str,
-    data: str,
-    policy: str,
-    mode: str,
-    model: Input[Model],
-    dataset: Input[Dataset],
-    trusted: Input[Dataset],
-    report: Input[Artifact],
-    leaks: Input[Artifact],
-    decision: Output[Artifact],
-    card: Output[Markdown],
-    page: Output[HTML],
-) -> None:
-    """A decision, carried out in the registry."""
-    from components.tasks import pages, step_tasks
-
-    paths = {"model": model.path, "dataset": dataset.path, "trusted": trusted.path, "report": report.path}
-    films = step_tasks.Films(repository, revision, data)
-    step_tasks.promote(policy, mode, films, **paths, leaks=leaks.path, decision=decision.path)
-    pages.show_decision(decision.path, card.path, page.path)
-
-
-@component
-def report_end(mode: str, status: dsl.PipelineTaskFinalStatus) -> None:
-    """How the run ended, reported to MLflow and a webhook."""
-    from components.tasks import run_end
-
-    run_end.report_end(status.state, status.error_message, mode)
-
-
-@component
-def ask_why(repository: str, revision: str, params: str, drift: str) -> str:
-    """Why to train again; empty where there is no reason."""
-    from components.retraining import find_reason
-
-    return find_reason.find_reason(repository, revision, params, drift)
+find_films = component(functions.find_films)
+ingest = component(functions.ingest)
+validate = component(functions.validate)
+prepare = component(functions.prepare)
+augment = component(functions.augment)
+features = component(functions.features)
+search = component(functions.search)
+join_search = component(functions.join_search)
+cross_validate_fold = component(functions.cross_validate_fold)
+cross_validate = component(functions.cross_validate)
+train = component(functions.train)
+evaluate = component(functions.evaluate)
+promote = component(functions.promote)
+report_end = component(functions.report_end)
+ask_why = component(functions.ask_why)

@@ -7,26 +7,10 @@ from kfp import dsl, kubernetes
 from kfp.dsl.base_component import BaseComponent
 from kfp.dsl.pipeline_task import PipelineTask
 
+from osteon.mounted_secret import MOUNTED
 from osteon.params import ResourceParams, StepResources
 from pipelines import steps
 
-# What the secret may have: keys of the same names as the variables that a step reads.
-SECRETS = (
-    "MLFLOW_TRACKING_URI",
-    "MLFLOW_TRACKING_USERNAME",
-    "MLFLOW_TRACKING_PASSWORD",
-    "MLFLOW_TRACKING_TOKEN",
-    "MLFLOW_EXPERIMENT_NAME",
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_DEFAULT_REGION",
-    "AWS_ENDPOINT_URL",
-    "MLFLOW_S3_ENDPOINT_URL",
-    "OSTEON_IDENTITY_KEY",
-    "OSTEON_REPOSITORY",
-    "OSTEON_SEARCH_STORAGE",
-    "OSTEON_WEBHOOK",
-)
 BACK_OFF, LONGEST_BACK_OFF = "30s", "600s"  # between two attempts, twice as long each time
 REPORTING = StepResources(cpu=1.0, memory="1G", hours=0.25)
 
@@ -72,8 +56,8 @@ def place(task: PipelineTask, placed: Placed, resources: StepResources, *, retri
     task.set_env_variable("OSTEON_PIPELINE_COMMIT", placed.commit)
     # As a parameter it would differ in each run, so that the cache would never match.
     kubernetes.use_field_path_as_env(task, "OSTEON_PASS", "metadata.labels['pipeline/runid']")
-    for key in SECRETS:
-        kubernetes.use_secret_as_env(task, placed.resources.secret, {key: key}, optional=True)
+    # One folder. Kubeflow keeps what a pod is made of six times, and variables for each key were half of it.
+    kubernetes.use_secret_as_volume(task, placed.resources.secret, mount_path=MOUNTED, optional=True)
     if retried and placed.resources.retries:
         task.set_retry(
             placed.resources.retries,
@@ -94,23 +78,29 @@ def films_to_registry(
 ) -> None:
     """Call every step, in the order in which a film meets them; their inputs and outputs make the graph."""
     resources = placed.resources
-    films_hash = place(
+    begun = place(
         never_cached(steps.find_films(repository=repository, revision=revision, params=params, reason=reason)),
         placed,
         resources.finding,
         retried=True,
     )
-    films = {"repository": repository, "revision": revision, "data": films_hash.output}
-    own = place(steps.share_params(params=params), placed, resources.finding).outputs
+    own = begun.outputs
+    films = own["films"]
 
-    ingest = place(steps.ingest(params=own["ingest"], **films), placed, resources.ingestion, retried=True)
+    ingest = place(steps.ingest(params=own["ingest"], films=films), placed, resources.ingestion, retried=True)
     manifest = ingest.outputs["manifest"]
     validate = place(
-        steps.validate(params=own["validate"], manifest=manifest, **films), placed, resources.validation, retried=True
+        steps.validate(params=own["validate"], manifest=manifest, films=films),
+        placed,
+        resources.validation,
+        retried=True,
     )
     trusted = validate.outputs["trusted"]
     prepare = place(
-        steps.prepare(params=own["prepare"], trusted=trusted, **films), placed, resources.preparation, retried=True
+        steps.prepare(params=own["prepare"], kept_sides=own["sides"], trusted=trusted, films=films),
+        placed,
+        resources.preparation,
+        retried=True,
     )
     dataset, leaks = prepare.outputs["dataset"], prepare.outputs["leaks"]
     augment = place(steps.augment(params=own["augment"], dataset=dataset), placed, resources.augmentation)
@@ -124,8 +114,7 @@ def films_to_registry(
         place(never_cached(beside), placed, resources.search, retried=True)
     training_data["best"] = search.outputs["best"]
 
-    shared = place(steps.share_folds(params=params), placed, resources.finding)
-    with dsl.ParallelFor(shared.output, name="folds", parallelism=resources.folds_at_once) as given:
+    with dsl.ParallelFor(own["folds"], name="folds", parallelism=resources.folds_at_once) as given:
         fold = place(steps.cross_validate_fold(given=given, **training_data), placed, resources.cross_validation)
     collected = dsl.Collected(fold.outputs["fold"])
     cross_validate = place(
@@ -152,6 +141,7 @@ def films_to_registry(
     )
     with dsl.If(mode != "off", name="judged"):
         judge = steps.promote(
+            films=films,
             policy=policy,
             mode=mode,
             model=model,
@@ -159,7 +149,6 @@ def films_to_registry(
             trusted=trusted,
             report=evaluate.outputs["report"],
             leaks=leaks,
-            **films,
         )
         place(never_cached(judge), placed, resources.promotion, retried=True)
 

@@ -21,7 +21,7 @@ def find_reason(repository: str, revision: str, params: str, drift: str = "") ->
     Args:
         repository: of the films, as for find_version.
         revision: whose films count as the newest.
-        params: as JSON; data.root and the section retraining are read.
+        params: as one line; data.root and the section retraining are read.
         drift: a report as JSON, with the keys made (a time) and share; empty where there is none.
 
     Raises:

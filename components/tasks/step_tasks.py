@@ -4,79 +4,135 @@ A task shares no folder with others. What it reads and writes is the same as on 
 MLflow: those of one pipeline run lie below one run, which OSTEON_PASS names.
 """
 
-import json
 import logging
 import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from components.steps import STEPS
 from components.tasks.fold_task import lay_folds, one_fold
 from osteon.contract import Step, Summary, describe
 from osteon.environment import collect_garbage_rarely
 from osteon.errors import OsteonError
-from osteon.params import Params, checked, section_of
+from osteon.params import Params, checked, one_line, read_one_line, section_of
 from osteon.progress import configure_logging
 from osteon.records import lineage, pipeline_run, runs
 from osteon.records.retries import Retries
-from osteon.remotes.film_versions import fetch_file, fetched, find_version, repository_address
+from osteon.redaction import redact_url
+from osteon.remotes.film_versions import fetch_file, fetched, file_hash, find_version, repository_address
 
 SIDES = "data/sides.parquet"  # in the films' repository
 CARD_TEMPLATE = "mlflow/model_card.md.j2"  # in the working folder, which is the image's
 SEARCH_STORAGE = "OSTEON_SEARCH_STORAGE"  # where the address has a password, it is not written anywhere else
-MARK = "--- "  # before JSON, so that nobody on its way takes it for an object: 2 would come out as 2.0
+MARK = "--- "  # so that nobody on its way takes it for an object: 2 would come out as 2.0
 
 log = logging.getLogger(__name__)
 
 
 class Films(NamedTuple):
-    """Where films come from: a repository, the revision whose DVC remote is read, DVC's hash of their folder."""
+    """Where films come from: DVC's hash of their folder, the revision whose DVC remote is read, a repository.
 
-    repository: str
-    revision: str
+    As a text they are one parameter of a task: the hash, the revision and, if the secret has it not, the repository.
+    """
+
     data: str
+    revision: str
+    repository: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Films":
+        """From the text."""
+        data, _, place = text.partition(" ")
+        revision, _, repository = place.partition(" ")
+        return cls(data, revision, repository)
+
+    def __str__(self) -> str:
+        return " ".join(self).rstrip()
 
 
 def read_params(text: str) -> Params:
-    """Parameters from JSON; sections that are not there have their defaults, and are not the task's own.
+    """Parameters from one_line, or JSON; sections that are not there have their defaults.
 
     Raises:
         OsteonError: no JSON, or a key or value that is not allowed.
 
     """
-    return checked(_json(text.removeprefix(MARK), "params"), Params, "params")
-
-
-def _json(text: str, name: str) -> dict[str, Any]:
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise OsteonError(f"{name}: no JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise OsteonError(f"{name}: must be a JSON object")
-    return content
+    return checked(read_one_line(text.removeprefix(MARK), "params"), Params, "params")
 
 
 def params_of_steps(params: str) -> dict[str, str]:
-    """The sections that each step reads, as JSON: no step runs again for a change of what it does not read."""
+    """The sections that each step reads, as one line: no step runs again for a change of what it does not read.
+
+    Values that are the image's defaults are left out: Kubeflow keeps a parameter some twenty times.
+    """
     values = read_params(params)
     texts = {}
     for name, step in STEPS.items():
         sections = dict(section_of(values, kind) for kind in step.sections.values())
-        texts[name] = MARK + json.dumps({key: section.model_dump(mode="json") for key, section in sections.items()})
+        given = {key: section.model_dump(mode="json", exclude_defaults=True) for key, section in sections.items()}
+        texts[name] = MARK + one_line(given)
     return texts
 
 
-def find_films(films: Films, params: str, reason: str) -> str:
-    """Begin a pipeline run: DVC's hash of the films at a revision, looked up anew each time."""
+class Found(NamedTuple):
+    """What a pipeline run begins with: the films, DVC's hash of the table of sides, the parameters of each step.
+
+    sides is empty where the repository has no table. folds has what each fold is given.
+    """
+
+    films: str
+    sides: str
+    ingest: str
+    validate: str
+    prepare: str
+    augment: str
+    features: str
+    search: str
+    cross_validate: str
+    train: str
+    evaluate: str
+    folds: list[str]
+
+
+def find_films(repository: str, revision: str, params: str, reason: str) -> Found:
+    """Begin a pipeline run: films and table of sides are looked up anew each time.
+
+    Raises:
+        OsteonError: there are no films, or the table of sides is gone that an earlier pipeline run had.
+
+    """
     configure_logging()
-    values = read_params(params)
-    version = find_version(repository_address(films.repository), films.revision, values.data.root)
-    tags = {lineage.REASON: reason, lineage.REVISION: films.revision, lineage.FILMS_COMMIT: version.commit}
+    values, address = read_params(params), repository_address(repository)
+    version = find_version(address, revision, values.data.root)
+    sides = file_hash(address, revision, SIDES)
+    if not sides:
+        refuse_lost_sides(address, revision)
+    tags = {lineage.REASON: reason, lineage.REVISION: revision, lineage.FILMS_COMMIT: version.commit}
+    tags |= {lineage.REPOSITORY: redact_url(address), lineage.SIDES: sides}
     pipeline_run.begin_pipeline_run(values, tags)
     log.info("find_films: %s files, %s, at commit %s", f"{version.files:,}", version.data, version.commit)
-    return version.data
+    own = {name: text for name, text in params_of_steps(params).items() if name != "phantoms"}
+    films = str(Films(version.data, revision, repository))
+    return Found(films=films, sides=sides, folds=params_of_folds(params), **own)
+
+
+def refuse_lost_sides(repository: str, revision: str) -> None:
+    """Stop where a revision of the films' repository has no table of sides, and had one in an earlier pipeline run.
+
+    Raises:
+        OsteonError: it had.
+
+    """
+    where = {lineage.REPOSITORY: redact_url(repository), lineage.REVISION: revision}
+    if earlier := pipeline_run.last_tags(lineage.SIDES, where):
+        commit = earlier[lineage.FILMS_COMMIT]
+        raise OsteonError(
+            f"{redact_url(repository)} at {revision} has no {SIDES}, and an earlier pipeline run had it, at commit "
+            f"{commit}: test films would become training films. To bring it back, in a clone: `dvc get --force --rev "
+            f"{commit} -o {SIDES} . {SIDES}`, `dvc add {SIDES}`, `dvc push`, commit. To draw all sides anew, there: "
+            '`osteon prepare --redraw --why "…"`, and keep the new table in the same way'
+        )
 
 
 def run_task(name: str, params: str, **paths: str) -> Summary:
@@ -84,15 +140,24 @@ def run_task(name: str, params: str, **paths: str) -> Summary:
     return _run(STEPS[name], read_params(params), paths)
 
 
-def run_on_films(name: str, params: str, films: Films, **paths: str) -> Summary:
-    """Run a step that reads the films themselves."""
-    values = read_params(params)
-    if "sides" in paths and fetch_file(
-        repository_address(films.repository), films.revision, SIDES, Path(paths["sides"])
-    ):
-        log.info("%s: the table of sides is that of %s", name, films.revision)
+def run_on_films(name: str, params: str, films: str, kept_sides: str = "", **paths: str) -> Summary:
+    """Run a step that reads the films themselves.
+
+    Args:
+        name: of the step.
+        params: the step's own.
+        films: a text of Films.
+        kept_sides: DVC's hash of the table of sides with which prepare begins; empty: it begins without.
+        paths: of the step.
+
+    """
+    values, of = read_params(params), Films.parse(films)
+    address = repository_address(of.repository)
+    if kept_sides:
+        fetch_file(address, of.revision, SIDES, kept_sides, Path(paths["sides"]))
+        log.info("%s: the table of sides is that of %s", name, of.revision)
     # The layouts keep the folder's name as the films' source.
-    with fetched(repository_address(films.repository), films.revision, films.data, Path(values.data.root).name) as root:
+    with fetched(address, of.revision, of.data, Path(values.data.root).name) as root:
         return _run(STEPS[name], values, {**paths, "source": str(root)})
 
 
@@ -142,15 +207,16 @@ def collect_folds(computed: list[str], params: str, **paths: str) -> dict[str, f
     return auroc
 
 
-def promote(policy: str, mode: str, films: Films, **paths: str) -> Summary:
-    """Run the step promote by a policy that is given as JSON, in the mode of this pipeline run."""
+def promote(policy: str, mode: str, films: str, **paths: str) -> Summary:
+    """Run the step promote by a policy that is given as one line, in the mode of this pipeline run."""
     from components.promotion.policy import Policy
     from components.promotion.step import promote as judge
 
-    rules = checked({**_json(policy, "policy"), "mode": mode}, Policy, "policy")
+    of = Films.parse(films)
+    rules = checked({**read_one_line(policy, "policy"), "mode": mode}, Policy, "policy")
     with (
         TemporaryDirectory() as temporary,
-        fetched(repository_address(films.repository), films.revision, films.data) as root,
+        fetched(repository_address(of.repository), of.revision, of.data) as root,
     ):
         file = Path(temporary) / "promotion.yaml"
         file.write_text(rules.model_dump_json(indent=2), encoding="utf-8")  # JSON is YAML too

@@ -31,11 +31,9 @@ READ, WROTE = "osteon.read.", "osteon.wrote."
 COMMIT, DIRTY, IMAGE, DATA = "osteon.git.commit", "osteon.git.dirty", "osteon.image", "osteon.data"
 PIPELINE = "osteon.pipeline.commit"  # of the compiled pipeline that called the image
 REMOTE, ENVIRONMENT = "osteon.dvc.remote", "osteon.environment"
-REASON, REVISION, FILMS_COMMIT = (
-    "osteon.reason",
-    "osteon.revision",
-    "osteon.films.commit",
-)  # of a pipeline run on a cluster
+# Of a pipeline run on a cluster; the last is DVC's hash of the table of sides with which it began.
+REASON, REVISION, FILMS_COMMIT = "osteon.reason", "osteon.revision", "osteon.films.commit"
+REPOSITORY, SIDES = "osteon.films.repository", "osteon.films.sides"
 ENVIRONMENT_FILE = "environment.json"
 
 

@@ -173,6 +173,23 @@ def find_pipeline_run(client: MlflowClient, experiment: str, key: str) -> Run | 
     return runs[0] if runs else None
 
 
+def last_tags(needed: str, wanted: dict[str, str]) -> dict[str, str]:
+    """The tags of the last pipeline run that has a tag, and others with these values; empty where there is none."""
+    client, experiment = connect()
+    with translate_outage():
+        # A tag may hold a quotation mark, for which MLflow's filter knows no escape.
+        page = client.search_runs([experiment], f"tags.`{needed}` != ''", order_by=["attributes.start_time DESC"])
+        while True:
+            for run in page:
+                if wanted.items() <= run.data.tags.items():
+                    return dict(run.data.tags)
+            if not page.token:
+                return {}
+            page = client.search_runs(
+                [experiment], f"tags.`{needed}` != ''", order_by=["attributes.start_time DESC"], page_token=page.token
+            )
+
+
 def open_pipeline_run(client: MlflowClient, experiment: str, key: str, params: Params) -> Run:
     """MLflow's run of the pipeline run with this key, marked as running; the first step makes it."""
     run = find_pipeline_run(client, experiment, key)

@@ -5,6 +5,7 @@ what travels is the hash of their folder, and a step that reads films fetches th
 """
 
 import errno
+import hashlib
 import logging
 import os
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from osteon.errors import OsteonError, UnreachableError
-from osteon.files import dvc_hash
+from osteon.files import dvc_hash, remove
 from osteon.progress import progress
 from osteon.redaction import redact, redact_url
 
@@ -110,8 +111,8 @@ def fetched(repository: str, revision: str, data: str, name: str = "films") -> I
         yield folder
 
 
-def fetch_file(repository: str, revision: str, path: str, to: Path) -> bool:
-    """Fetch one file that DVC or git keeps at a revision; whether there is one.
+def file_hash(repository: str, revision: str, path: str) -> str:
+    """DVC's hash of a file that DVC or git keeps at a revision; empty where there is none.
 
     Raises:
         OsteonError: no such revision.
@@ -119,11 +120,39 @@ def fetch_file(repository: str, revision: str, path: str, to: Path) -> bool:
 
     """
     with _opened(repository, revision) as repo:
-        if not repo.dvcfs.exists(path):
-            return False
-        to.parent.mkdir(parents=True, exist_ok=True)
-        repo.dvcfs.get_file(path, str(to))
-        return True
+        if not repo.dvcfs.isfile(path):
+            return ""
+        if md5 := repo.dvcfs.info(path).get("md5"):
+            return str(md5)
+        with repo.dvcfs.open(path, "rb") as file:  # git's own, which is small
+            return hashlib.md5(file.read(), usedforsecurity=False).hexdigest()
+
+
+def fetch_file(repository: str, revision: str, path: str, md5: str, to: Path) -> None:
+    """Fetch a file that DVC or git keeps at a revision.
+
+    Args:
+        repository: as for find_version.
+        revision: of the file.
+        path: in the repository.
+        md5: DVC's hash of it, as file_hash found it.
+        to: where it is written.
+
+    Raises:
+        OsteonError: no such revision or file, or it is another one by now.
+        UnreachableError: repository or remote do not answer.
+
+    """
+    to.parent.mkdir(parents=True, exist_ok=True)
+    with _opened(repository, revision) as repo:
+        if repo.dvcfs.isfile(path):
+            repo.dvcfs.get_file(path, str(to))
+    if not to.is_file() or dvc_hash(to) != md5:
+        remove(to)
+        raise OsteonError(
+            f"{path} of {redact_url(repository)} at {revision} is not the one that this run began with ({md5}); it "
+            "was changed meanwhile: submit a new run"
+        )
 
 
 def _fetch(repo: "Repo", data: str, folder: Path) -> None:

@@ -168,7 +168,7 @@ def test_a_task_that_fails_is_named_with_its_reason(finished: Project, in_proces
 RETRAIN = """
 import sys
 from pathlib import Path
-from osteon.params import load_params
+from osteon.params import load_params, one_line
 from components.promotion.policy import read_policy
 from pipelines.compilation import commit_of_pipelines, compile_pipeline, source_digest
 from pipelines.rehearsal import run_compiled, with_few_films
@@ -177,8 +177,8 @@ out = Path(sys.argv[1])
 params = with_few_films(load_params(Path("params.yaml")))
 once = params.resources.model_copy(update={"retries": 0})
 compile_pipeline("retraining", out / "retraining.yaml", source_digest(), once, commit_of_pipelines())
-arguments = {"params": params.model_dump_json(), "repository": str(out / "films"), "mode": "off"}
-arguments["policy"] = read_policy(Path("mlflow/promotion.yaml")).model_dump_json()
+arguments = {"params": one_line(params.model_dump(mode="json")), "repository": str(out / "films"), "mode": "off"}
+arguments["policy"] = one_line(read_policy(Path("mlflow/promotion.yaml")).model_dump(mode="json"))
 run_compiled(out / "retraining.yaml", arguments, out, "subprocess", {})
 """
 

@@ -1,6 +1,5 @@
 """What the pipelines are given: parameters from the command line, rules, addresses without passwords."""
 
-import json
 import subprocess
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from hypothesis import strategies as st
 
 from components.promotion.policy import Policy, read_policy
 from osteon.errors import OsteonError
-from osteon.params import Params, Range
+from osteon.params import Params, Range, read_one_line
 from osteon.redaction import has_password
 from pipelines.arguments import origin, retraining_arguments, training_arguments, with_values
 
@@ -77,8 +76,8 @@ def test_every_wrong_parameter_has_its_line() -> None:
 def test_the_arguments_are_strings_that_the_steps_can_read_back() -> None:
     params = with_values(Params(), ["training.epochs=3"])
     arguments = training_arguments(params, POLICY, "git@host.example:osteon.git", "v1", None, "new films")
-    assert Params.model_validate_json(arguments.pop("params")) == params
-    assert Policy.model_validate_json(arguments.pop("policy")) == POLICY
+    assert Params.model_validate(read_one_line(arguments.pop("params"), "params")) == params
+    assert Policy.model_validate(read_one_line(arguments.pop("policy"), "policy")) == POLICY
     assert arguments == {
         "repository": "git@host.example:osteon.git",
         "revision": "v1",
@@ -88,7 +87,7 @@ def test_the_arguments_are_strings_that_the_steps_can_read_back() -> None:
     other = retraining_arguments(params, POLICY, "", "main", "dry_run")
     assert "reason" not in other
     assert (other["mode"], other["repository"]) == ("dry_run", "")
-    assert json.loads(other["policy"])["mode"] == POLICY.mode  # the argument says otherwise, not the rules
+    assert read_one_line(other["policy"], "policy")["mode"] == POLICY.mode  # the argument says otherwise, not the rules
 
 
 @pytest.mark.parametrize(

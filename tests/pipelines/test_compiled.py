@@ -4,15 +4,21 @@ from pathlib import Path
 
 import pytest
 
+from components.promotion.policy import read_policy
+from components.tasks.step_tasks import Films, params_of_folds, params_of_steps
 from osteon.errors import OsteonError
-from osteon.params import ResourceParams, StepResources
+from osteon.mounted_secret import MOUNTED
+from osteon.params import ResourceParams, StepResources, load_params
+from pipelines import component_functions
+from pipelines.arguments import training_arguments
 from pipelines.cli import main
 from pipelines.compilation import PIPELINES, check_image
-from pipelines.training import SECRETS
 from tests.pipelines.compiled_pipeline import COMMIT, IMAGE, Compiled, compiled
+from tests.pipelines.workflow_status import FOLDS, LIMIT, status_of_graphs, status_of_task
 from tests.threads import in_own_thread
 
-GOLDEN = Path(__file__).parents[2] / "pipelines" / "compiled"
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "pipelines" / "compiled"
 LOOKS = {"find-films", "ask-why", "report-end", "promote"}  # at what may have changed since
 
 
@@ -63,12 +69,18 @@ def test_the_pass_is_named_by_the_pods_label_and_by_no_argument(pipeline: Compil
     assert "{{$.pipeline_job" not in pipeline.text
 
 
-def test_keys_and_addresses_come_from_the_secret(pipeline: Compiled) -> None:
+def test_keys_and_addresses_come_from_the_secret_in_one_folder(pipeline: Compiled) -> None:
     for name in pipeline.executed():
-        secrets = pipeline.pod(name)["secretAsEnv"]
-        assert {secret["secretName"] for secret in secrets} == {"osteon"}
-        assert [secret["keyToEnv"][0]["secretKey"] for secret in secrets] == list(SECRETS)
-        assert all(secret["optional"] for secret in secrets)
+        (secret,) = pipeline.pod(name)["secretAsVolume"]
+        assert (secret["secretName"], secret["mountPath"], secret["optional"]) == ("osteon", MOUNTED, True)
+        assert "secretAsEnv" not in pipeline.pod(name)
+
+
+def test_a_container_imports_its_function_from_its_image(pipeline: Compiled) -> None:
+    for name in pipeline.executed():
+        command, args = pipeline.executor(name)["command"], pipeline.executor(name)["args"]
+        assert command[-1] == f"from pipelines.component_functions import {args[-1]}\n"
+        assert callable(getattr(component_functions, args[-1]))
 
 
 def test_what_looks_at_the_network_is_tried_again_after_longer_and_longer_pauses(pipeline: Compiled) -> None:
@@ -168,6 +180,33 @@ def test_a_file_that_is_there_is_replaced_whole(tmp_path: Path) -> None:
     file.write_text("older")
     assert compiled(tmp_path).text.startswith("# PIPELINE DEFINITION")
     assert [path.name for path in tmp_path.iterdir()] == ["training.yaml"]
+
+
+# ---------------------------------------------------------------- the size of a run
+
+
+def test_a_run_of_five_folds_is_one_that_kubeflow_can_read(pipeline: Compiled) -> None:
+    params, policy = load_params(ROOT / "params.yaml"), read_policy(ROOT / "mlflow" / "promotion.yaml")
+    repository = "https://git.example.org/radiology/films.git"
+    arguments = training_arguments(params, policy, repository, "main", None, "asked for")
+    text = arguments["params"]
+    begun = {
+        **arguments,
+        "films": str(Films(f"{'0' * 32}.dir", "main", repository)),
+        "kept_sides": "0" * 32,
+        "given": params_of_folds(text)[0],
+        "drift": "",
+        "status": "0" * 400,  # what Kubeflow says of the end
+    }
+    own = params_of_steps(text)
+    sizes = {
+        name: status_of_task(pipeline, name, begun | {"params": own.get(name.replace("-", "_"), text)})
+        for name in pipeline.executed()
+    }
+    assert max(sizes.values()) < 95_000, sizes
+    assert sorted(sizes.values())[len(sizes) // 2] < 50_000, sizes
+    sizes["cross-validate-fold"] *= FOLDS
+    assert sum(sizes.values()) + status_of_graphs(pipeline, arguments) < LIMIT, sizes
 
 
 # ---------------------------------------------------------------- the commands

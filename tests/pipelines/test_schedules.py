@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from osteon.params import Params
+from osteon.params import Params, read_one_line
 from pipelines.schedules import next_times, read_cron
 from tests.pipelines.conftest import IMAGE, TRAINING, Osteon, compile_to, version_of
 from tests.pipelines.kfp_server import Answer, Kfp, refusal
@@ -36,7 +36,7 @@ def test_schedule_makes_one_that_follows_the_newest_version(server: Kfp, osteon:
         "no_catchup": True,
     }
     assert set(arguments) == {"params", "policy", "repository", "revision", "mode"}
-    assert Params.model_validate_json(arguments["params"]).training.epochs == 3
+    assert Params.model_validate(read_one_line(arguments["params"], "params")).training.epochs == 3
     assert arguments["revision"] == "v1"
     assert [pipeline["display_name"] for pipeline in server.pipelines] == ["osteon-retraining"]
 

@@ -1,6 +1,5 @@
 """`osteon pipeline submit` against a server that speaks Kubeflow Pipelines: what is sent, and who says it."""
 
-import json
 import logging
 import subprocess
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from components.promotion.policy import read_policy
-from osteon.params import Params, load_params
+from osteon.params import Params, load_params, read_one_line
 from tests.pipelines.conftest import IMAGE, TRAINING, Osteon, compile_to, version_of
 from tests.pipelines.kfp_server import Answer, Kfp
 from tests.pipelines.workflow_nodes import Step, frame
@@ -41,11 +40,11 @@ def test_submit_uploads_the_version_and_starts_a_run_of_it(server: Kfp, osteon: 
         "pipeline_version_reference": {"pipeline_id": "p0", "pipeline_version_id": "v0"},
         "runtime_config": {},
     }
-    params = Params.model_validate_json(arguments.pop("params"))
+    params = Params.model_validate(read_one_line(arguments.pop("params"), "params"))
     assert params.training.epochs == 3
     assert params.search == load_params(Path("params.yaml")).search
     policy = read_policy(Path("mlflow/promotion.yaml"))
-    assert json.loads(arguments.pop("policy")) == json.loads(policy.model_dump_json())
+    assert read_one_line(arguments.pop("policy"), "policy") == policy.model_dump(mode="json")
     assert arguments == {
         "repository": "git@git.example:osteon.git",
         "revision": "v1",

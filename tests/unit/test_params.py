@@ -3,9 +3,11 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from osteon.errors import OsteonError
-from osteon.params import Params, Section, flatten, layout_names, load_params
+from osteon.params import Params, Section, flatten, layout_names, load_params, one_line, read_one_line
 
 
 def load(folder: Path, text: str) -> Params:
@@ -101,3 +103,32 @@ def test_every_number_has_a_bound_and_every_key_without_an_obvious_name_a_descri
     text = Path("osteon/params.py").read_text(encoding="utf-8")
     bare = re.findall(r"^    (\w+): (?:int|float) =", text, flags=re.MULTILINE)
     assert bare == []
+
+
+# ---------------------------------------------------------------- as one line
+
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text()
+)
+QUOTES = st.text(alphabet="\"'\\{}: \n", max_size=6)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.dictionaries(QUOTES, st.recursive(SCALARS | QUOTES, st.lists) | st.dictionaries(QUOTES, QUOTES)))
+def test_one_line_is_read_as_what_was_written(content: dict[str, object]) -> None:
+    line = one_line(content)
+    assert "\n" not in line
+    assert repr(read_one_line(line, "params")) == repr(content)  # 2 is not 2.0, and the order is the same
+    assert read_one_line(json.dumps(content), "params") == content
+
+
+def test_parameters_as_one_line_need_no_quotation_mark() -> None:
+    line = one_line(Params().model_dump(mode="json"))
+    assert line.count('"') == 0
+    assert Params.model_validate(read_one_line(line, "params")) == Params()
+
+
+@pytest.mark.parametrize(("text", "said"), [("{'a':", "params: no JSON"), ("[]", "params: must hold keys")])
+def test_a_line_that_is_none_is_named(text: str, said: str) -> None:
+    with pytest.raises(OsteonError, match=said):
+        read_one_line(text, "params")

@@ -1,7 +1,9 @@
 """Steps as tasks of a cluster: what a retry leaves, how a pipeline run begins and ends, and who is told."""
 
+import hashlib
 import http.server
 import json
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -23,7 +25,7 @@ from osteon.params import FeatureParams, Params
 from osteon.records import lineage, pipeline_run, runs
 from osteon.redaction import redact_url
 from tests.conftest import Pipeline
-from tests.film_repository import film_repository
+from tests.film_repository import FilmRepository, film_repository
 from tests.postgres import postgres_server
 from tests.stores import free_port
 from tests.unit.conftest import use_store
@@ -125,9 +127,10 @@ def test_image_and_commit_of_the_pipeline_are_tags(
 def test_a_pipeline_run_begins_with_what_it_is_of_and_why(client: MlflowClient, tmp_path: Path) -> None:
     made = film_repository(tmp_path / "films", {"1.png": b"one"})
     params = Params().model_copy(update={"data": Params().data.model_copy(update={"root": "data/films"})})
-    films = step_tasks.Films(str(made.folder), "main", "")
     for _ in range(2):  # tried again
-        assert step_tasks.find_films(films, params.model_dump_json(), "age: 91 days") == made.data
+        found = step_tasks.find_films(str(made.folder), "main", params.model_dump_json(), "age: 91 days")
+        assert (found.films, found.sides) == (f"{made.data} main {made.folder}", "")
+        assert found.folds == [f"{fold} {found.cross_validate}" for fold in range(params.preparation.folds)]
     (parent,) = runs_of(client)["pipeline"]
     tags = parent.data.tags
     assert (tags[lineage.REASON], tags[lineage.REVISION]) == ("age: 91 days", "main")
@@ -135,8 +138,16 @@ def test_a_pipeline_run_begins_with_what_it_is_of_and_why(client: MlflowClient, 
     assert parent.data.params["data.root"] == "data/films"
 
 
-def test_prepare_begins_with_the_table_of_sides_that_the_repository_has(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def keep_sides(made: FilmRepository, content: bytes) -> str:
+    """Put a table of sides into the films' repository; its commit."""
+    (made.folder / "data" / "sides.parquet").write_bytes(content)
+    for words in (("add", "-q", "data/sides.parquet"), ("push", "-q")):
+        made.do(sys.executable, "-m", "dvc", *words)
+    return made.commit()
+
+
+def test_prepare_begins_with_the_table_of_sides_that_the_run_began_with(
+    client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = film_repository(tmp_path / "films", {"1.png": b"one"})
     table: list[bytes | None] = []
@@ -146,16 +157,64 @@ def test_prepare_begins_with_the_table_of_sides_that_the_repository_has(
         table.append(sides.read_bytes() if sides.exists() else None)
 
     monkeypatch.setattr(step_tasks, "_run", see)
-    params = Params().model_dump_json()
-    films = step_tasks.Films(str(made.folder), "main", made.data)
-    step_tasks.run_on_films("prepare", params, films, sides=str(tmp_path / "first" / "sides"))
-    (made.folder / "data" / "sides.parquet").write_bytes(b"kept")
-    made.do(sys.executable, "-m", "dvc", "add", "-q", "data/sides.parquet")
-    made.do(sys.executable, "-m", "dvc", "push", "-q")
-    made.do("git", "add", ".")
-    made.do("git", "-c", "user.name=x", "-c", "user.email=x@example.org", "commit", "-qm", "sides")
-    step_tasks.run_on_films("prepare", params, films, sides=str(tmp_path / "second" / "sides"))
+    params = '{"data": {"root": "data/films"}}'
+    first = step_tasks.find_films(str(made.folder), "main", params, "first")
+    keep_sides(made, b"kept")
+    second = step_tasks.find_films(str(made.folder), "main", params, "second")
+    # What KFP's cache compares: the films are the same, the table is another one.
+    assert (first.films, first.sides, second.sides) == (
+        second.films,
+        "",
+        hashlib.md5(b"kept", usedforsecurity=False).hexdigest(),
+    )
+    for number, found in enumerate((first, second)):
+        paths = {"sides": str(tmp_path / str(number) / "sides")}
+        step_tasks.run_on_films("prepare", params, found.films, found.sides, **paths)
     assert table == [None, b"kept"]
+    keep_sides(made, b"another")
+    with pytest.raises(OsteonError, match=r"data/sides\.parquet of .* at main is not the one that this run began with"):
+        step_tasks.run_on_films("prepare", params, second.films, second.sides, sides=str(tmp_path / "3" / "sides"))
+    assert not (tmp_path / "3" / "sides").exists()
+
+
+def test_a_table_that_git_keeps_itself_is_one_too(client: MlflowClient, tmp_path: Path) -> None:
+    made = film_repository(tmp_path / "films", {"1.png": b"one"})
+    (made.folder / "data" / "sides.parquet").write_bytes(b"in git")
+    made.do("git", "add", "-f", "data/sides.parquet")
+    made.commit()
+    found = step_tasks.find_films(str(made.folder), "main", '{"data": {"root": "data/films"}}', "")
+    assert found.sides == hashlib.md5(b"in git", usedforsecurity=False).hexdigest()
+
+
+@pytest.mark.slow
+def test_a_table_of_sides_that_is_gone_is_no_first_draw(
+    client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = film_repository(tmp_path / "films", {"1.png": b"one"})
+    commit = keep_sides(made, b"kept")
+
+    def begin(name: str, where: FilmRepository = made, revision: str = "main") -> str:
+        monkeypatch.setenv("OSTEON_PASS", name)
+        return step_tasks.find_films(str(where.folder), revision, '{"data": {"root": "data/films"}}', "").sides
+
+    assert begin("run-1")
+    (made.folder / "data" / "sides.parquet.dvc").unlink()
+    made.commit()
+    with pytest.raises(OsteonError) as refused:
+        begin("run-2")
+    message = str(refused.value)
+    assert f"at main has no data/sides.parquet, and an earlier pipeline run had it, at commit {commit}" in message
+    assert 'osteon prepare --redraw --why "…"' in message
+    # The command that it names, word for word.
+    (command,) = re.findall(r"`(dvc get [^`]*)`", message)
+    made.do(sys.executable, "-m", *command.split())
+    assert (made.folder / "data" / "sides.parquet").read_bytes() == b"kept"
+    # A revision or a repository that never had one.
+    made.do("git", "branch", "older", f"{commit}~1")
+    assert begin("run-3", revision="older") == ""
+    assert begin("run-4", film_repository(tmp_path / "others", {"1.png": b"one"})) == ""
+    keep_sides(made, b"kept")
+    assert begin("run-5")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +223,7 @@ def test_prepare_begins_with_the_table_of_sides_that_the_repository_has(
         ('{"training": {"epochs": 0}}', r"params: training\.epochs = 0: input should be greater than or equal to 1"),
         ('{"training": {"epochz": 3}}', r"params: training\.epochz: unknown key \(did you mean epochs\?\)"),
         ("training", "params: no JSON"),
-        ("[]", "params: must be a JSON object"),
+        ("[]", "params: must hold keys and values"),
     ],
 )
 def test_a_parameter_that_is_not_allowed_is_named(text: str, said: str) -> None:
@@ -174,7 +233,7 @@ def test_a_parameter_that_is_not_allowed_is_named(text: str, said: str) -> None:
 
 def test_a_policy_that_is_not_allowed_is_named(client: MlflowClient) -> None:
     with pytest.raises(OsteonError, match="policy: mode = 'maybe'"):
-        step_tasks.promote("{}", "maybe", step_tasks.Films("", "", ""))
+        step_tasks.promote("{}", "maybe", "")
 
 
 # ---------------------------------------------------------------- the end
