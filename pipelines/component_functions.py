@@ -34,13 +34,20 @@ def find_films(repository: str, revision: str, params: str, reason: str) -> Name
         ("cross_validate", str),
         ("train", str),
         ("evaluate", str),
-        ("folds", list[str]),
+        ("folds", str),
     ],
 ):
     """The films and their sides, as the revision says them now, and the parameters of each step and fold."""
     from components.tasks import step_tasks
 
     return step_tasks.find_films(repository, revision, params, reason)
+
+
+def share_folds(folds: str) -> list[str]:
+    """What each fold must know; a loop over it computes them side by side. kfp's local runner takes no loop else."""
+    from components.tasks import step_tasks
+
+    return step_tasks.share_folds(folds)
 
 
 def ingest(films: str, params: str, manifest: Output[Dataset]) -> None:

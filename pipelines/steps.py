@@ -1,5 +1,6 @@
 """The components of Kubeflow, one for each of component_functions."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -17,13 +18,15 @@ def component(function: Callable[..., Any]) -> BaseComponent:
     kfp puts the function's source into the command, and Kubeflow keeps the command of every task eight times.
     """
     made: BaseComponent = dsl.component(function, base_image=IMAGE, install_kfp_package=False)
-    *command, _ = made.component_spec.implementation.container.command
+    # kfp's own layout has rows of spaces.
+    *command, _ = (re.sub(" +", " ", word) for word in made.component_spec.implementation.container.command)
     source = f"from {function.__module__} import {function.__name__}\n"
     made.component_spec.implementation.container.command = [*command, source]
     return made
 
 
 find_films = component(functions.find_films)
+share_folds = component(functions.share_folds)
 ingest = component(functions.ingest)
 validate = component(functions.validate)
 prepare = component(functions.prepare)

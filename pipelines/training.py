@@ -114,7 +114,8 @@ def films_to_registry(
         place(never_cached(beside), placed, resources.search, retried=True)
     training_data["best"] = search.outputs["best"]
 
-    with dsl.ParallelFor(own["folds"], name="folds", parallelism=resources.folds_at_once) as given:
+    shared = place(steps.share_folds(folds=own["folds"]), placed, resources.finding)
+    with dsl.ParallelFor(shared.output, name="folds", parallelism=resources.folds_at_once) as given:
         fold = place(steps.cross_validate_fold(given=given, **training_data), placed, resources.cross_validation)
     collected = dsl.Collected(fold.outputs["fold"])
     cross_validate = place(

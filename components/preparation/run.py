@@ -5,7 +5,15 @@ import logging
 import numpy as np
 import pandas as pd
 
-from components.preparation.sides import NEITHER, assign_sides, read_sides, report_sides, write_neither, write_sides
+from components.preparation.sides import (
+    NEITHER,
+    assign_sides,
+    read_sides,
+    refuse_lost_sides,
+    report_sides,
+    write_neither,
+    write_sides,
+)
 from components.preparation.splits import split_films
 from components.preparation.squares import COMPARED, FACTS, compared_squares, standardise_films
 from components.preparation.step import PreparationPaths, PreparationSummary
@@ -31,6 +39,8 @@ def run_prepare(paths: PreparationPaths, params: PreparationParams, redraw: str 
         redraw: why all sides are drawn anew; empty: they are kept.
 
     """
+    if not redraw and not paths.sides.exists():
+        refuse_lost_sides(paths.sides)
     kept = read_sides(paths.sides)
     films = read_manifest(paths.trusted)
     with atomic_dir(paths.dataset, keep=True) as folder:

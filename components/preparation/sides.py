@@ -16,6 +16,7 @@ from components.preparation.draw import draw_numbers, draw_test_groups, stable_n
 from osteon.errors import OsteonError
 from osteon.films.manifest import typed_frame
 from osteon.params import PreparationParams
+from osteon.remotes.lost_outputs import command_for_lost
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,28 @@ def read_sides(path: Path) -> pd.DataFrame:
             'remote with `dvc pull --force`. `osteon prepare --redraw --why "…"` draws all sides anew'
         )
     return table
+
+
+def refuse_lost_sides(path: Path) -> None:
+    """Stop where there is no table and DVC has the one of an earlier run: without it the sides would be drawn anew.
+
+    Raises:
+        OsteonError: it has; or its remote, which may have it, does not answer.
+
+    """
+    anew = 'To draw all sides anew: `osteon prepare --redraw --why "…"`'
+    try:
+        command = command_for_lost(path)
+    except OsteonError as error:
+        raise OsteonError(
+            f"{path}: the table of sides is gone, which says what the test films are, and whether it can be brought "
+            f"back is not known: {error}. {anew}"
+        ) from None
+    if command:
+        raise OsteonError(
+            f"{path}: the table of sides is gone, and an earlier run had it. Without it test films may become training "
+            f"films. `{command}` brings it back. {anew}"
+        )
 
 
 def write_sides(path: Path, table: pd.DataFrame) -> None:

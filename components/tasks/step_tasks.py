@@ -78,7 +78,7 @@ def params_of_steps(params: str) -> dict[str, str]:
 class Found(NamedTuple):
     """What a pipeline run begins with: the films, DVC's hash of the table of sides, the parameters of each step.
 
-    sides is empty where the repository has no table. folds has what each fold is given.
+    sides is empty where the repository has no table. folds: how many, and what cross_validate is given.
     """
 
     films: str
@@ -92,7 +92,7 @@ class Found(NamedTuple):
     cross_validate: str
     train: str
     evaluate: str
-    folds: list[str]
+    folds: str
 
 
 def find_films(repository: str, revision: str, params: str, reason: str) -> Found:
@@ -114,7 +114,7 @@ def find_films(repository: str, revision: str, params: str, reason: str) -> Foun
     log.info("find_films: %s files, %s, at commit %s", f"{version.files:,}", version.data, version.commit)
     own = {name: text for name, text in params_of_steps(params).items() if name != "phantoms"}
     films = str(Films(version.data, revision, repository))
-    return Found(films=films, sides=sides, folds=params_of_folds(params), **own)
+    return Found(films=films, sides=sides, folds=f"{values.preparation.folds} {own['cross_validate']}", **own)
 
 
 def refuse_lost_sides(repository: str, revision: str) -> None:
@@ -185,14 +185,19 @@ def search(params: str, worker: int = 0, **paths: str) -> None:
         _run(STEPS["search"], values.model_copy(update={"search": shared}), given, name=name)
 
 
-def params_of_folds(params: str) -> list[str]:
-    """For each fold its number and the sections it reads, as one text: a loop passes nothing else on."""
-    values = read_params(params)
-    return [f"{number} {params_of_steps(params)['cross_validate']}" for number in range(values.preparation.folds)]
+def share_folds(folds: str) -> list[str]:
+    """For each fold its number and the sections it reads, as one text: a loop passes nothing else on.
+
+    Args:
+        folds: how many, and the sections, as find_films says it.
+
+    """
+    count, _, params = folds.partition(" ")
+    return [f"{number} {params}" for number in range(int(count))]
 
 
 def run_fold(given: str, **paths: str) -> Summary:
-    """Compute one fold. given: its text of params_of_folds."""
+    """Compute one fold. given: its text of share_folds."""
     number, _, params = given.partition(" ")
     return _run(one_fold(int(number)), read_params(params), paths, name=f"fold {number}")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from components.promotion.policy import read_policy
-from components.tasks.step_tasks import Films, params_of_folds, params_of_steps
+from components.tasks.step_tasks import Films, params_of_steps
 from osteon.errors import OsteonError
 from osteon.mounted_secret import MOUNTED
 from osteon.params import ResourceParams, StepResources, load_params
@@ -194,11 +194,11 @@ def test_a_run_of_five_folds_is_one_that_kubeflow_can_read(pipeline: Compiled) -
         **arguments,
         "films": str(Films(f"{'0' * 32}.dir", "main", repository)),
         "kept_sides": "0" * 32,
-        "given": params_of_folds(text)[0],
         "drift": "",
         "status": "0" * 400,  # what Kubeflow says of the end
     }
     own = params_of_steps(text)
+    begun |= {"given": f"0 {own['cross_validate']}", "folds": f"5 {own['cross_validate']}"}
     sizes = {
         name: status_of_task(pipeline, name, begun | {"params": own.get(name.replace("-", "_"), text)})
         for name in pipeline.executed()

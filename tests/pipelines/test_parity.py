@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from components.promotion.step import promote
 from components.steps import STEPS
 from components.tasks.fold_task import one_fold
-from components.tasks.step_tasks import MARK, Found, params_of_folds, params_of_steps, read_params
+from components.tasks.step_tasks import MARK, Found, params_of_steps, read_params, share_folds
 from osteon.contract import Step, describe
 from osteon.params import Params, section_of
 from pipelines import steps
@@ -31,6 +31,7 @@ FROM_TEXT = {"policy", "card"}  # of promote: the policy is an argument of the r
 SHOWN = {"page", "figures", "curves"}  # for Kubeflow's page alone
 ONLY_THERE = {
     "find_films",
+    "share_folds",
     "join_search",
     "report_end",
     "ask_why",
@@ -126,14 +127,11 @@ def test_a_change_of_one_section_changes_what_those_steps_get_that_read_it(
     other = Params().model_copy(update={section: getattr(Params(), section).model_copy(update=change)})
     after = params_of_steps(other.model_dump_json())
     assert [name for name in before if before[name] != after[name]] == steps
-    assert params_of_folds(other.model_dump_json()) == params_of_folds(Params().model_dump_json())
 
 
 def test_every_fold_gets_its_number_and_what_cross_validate_reads() -> None:
-    params = Params().model_copy(update={"preparation": Params().preparation.model_copy(update={"folds": 3})})
-    given = params_of_folds(params.model_dump_json())
-    assert [text.partition(" ")[0] for text in given] == ["0", "1", "2"]
-    assert {text.partition(" ")[2] for text in given} == {params_of_steps(params.model_dump_json())["cross_validate"]}
+    text = params_of_steps(Params().model_dump_json())["cross_validate"]
+    assert share_folds(f"3 {text}") == [f"0 {text}", f"1 {text}", f"2 {text}"]
 
 
 def test_the_graph_of_dvc_yaml_is_the_pipelines_but_for_what_is_listed(training: Compiled) -> None:

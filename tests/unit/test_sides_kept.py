@@ -1,5 +1,6 @@
 """The table of sides under DVC, and from the command line: kept, brought back, drawn anew."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -137,3 +138,34 @@ def test_dvc_keeps_the_table_and_brings_it_back(project: Path, tmp_path: Path) -
     run(theirs, "dvc", "pull")
     assert (theirs / "data" / "sides.parquet").read_bytes() == table.read_bytes()
     assert whole in [path.read_bytes() for path in (project / ".dvc" / "cache").rglob("*") if path.is_file()]
+
+
+@pytest.mark.slow
+def test_a_table_that_was_deleted_by_hand_is_no_first_draw(project: Path, tmp_path: Path) -> None:
+    run(project, "dvc", "repro")
+    table = project / "data" / "sides.parquet"
+    whole = table.read_bytes()
+    params = (project / "params.yaml").read_text(encoding="utf-8")
+    for size, command in ((32, "dvc checkout data/sides.parquet"), (96, "dvc pull data/sides.parquet")):
+        table.unlink()
+        (project / "params.yaml").write_text(params.replace("64", str(size)), encoding="utf-8")
+        done = subprocess.run(["dvc", "repro"], cwd=project, capture_output=True, text=True, check=False)
+        assert done.returncode != 0
+        assert f"`{command}` brings it back" in done.stdout + done.stderr
+        run(project, *command.split())
+        assert table.read_bytes() == whole
+        assert "known 0" not in run(project, "dvc", "repro")
+        assert table.read_bytes() == whole
+        run(project, "dvc", "push")
+        shutil.rmtree(project / ".dvc" / "cache")
+    # Neither the cache nor the remote has it: as in a fresh clone.
+    table.unlink()
+    shutil.rmtree(tmp_path / "remote")
+    (project / "params.yaml").write_text(params, encoding="utf-8")
+    run(project, "dvc", "repro")
+    assert sides_of(table).tolist() == sides_of_bytes(whole, tmp_path)
+
+
+def sides_of_bytes(content: bytes, folder: Path) -> list[str]:
+    (folder / "before.parquet").write_bytes(content)
+    return [str(side) for side in sides_of(folder / "before.parquet")]
