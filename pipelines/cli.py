@@ -132,6 +132,9 @@ def submit(
     mode: PromotionMode = None,
     reason: Annotated[str, typer.Option(help="the reason, kept with the run")] = "asked for",
     wait: Annotated[bool, typer.Option("--wait", help="follow the run to its end, a line for each step")] = False,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="run every step, also those whose result Kubeflow has")
+    ] = False,
     ca: Ca = None,
     params: ParamsFile = PARAMS_FILE,
 ) -> None:
@@ -144,8 +147,27 @@ def submit(
     from pipelines.cluster_commands import RunRequest, Server, submit_run
 
     request = RunRequest(compiled, params, param or [], repository, revision, mode, experiment)
-    if not submit_run(Server(host, namespace, ca), request, reason, wait=wait):
+    if not submit_run(Server(host, namespace, ca), request, reason, wait=wait, cached=not no_cache):
         raise typer.Exit(FAILED)
+
+
+@pipeline.command()
+def cancel(run: RunId, host: Host = None, namespace: Namespace = None, ca: Ca = None) -> None:
+    """End a run before its end."""
+    from pipelines.cluster_commands import Server, cancel_run
+
+    cancel_run(Server(host, namespace, ca), run)
+
+
+@pipeline.command()
+def retry(run: RunId, host: Host = None, namespace: Namespace = None, ca: Ca = None) -> None:
+    """Let a failed or canceled run go on: steps that succeeded stay as they are.
+
+    It takes the same image, parameters and films; for others `submit` starts a new run.
+    """
+    from pipelines.cluster_commands import Server, retry_run
+
+    retry_run(Server(host, namespace, ca), run)
 
 
 # ---------------------------------------------------------------- schedule

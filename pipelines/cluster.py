@@ -408,9 +408,34 @@ def get_run(cluster: Cluster, run_id: str) -> Any:
         OsteonError: there is none with this id.
 
     """
-    missing = f"no run {run_id} at {cluster.address}; `osteon pipeline status` lists the last"
-    with translate_refusals(cluster, f"run {run_id}", missing):
+    with translate_refusals(cluster, f"run {run_id}", _no_run(cluster, run_id)):
         return cluster.client.get_run(run_id)
+
+
+def terminate(cluster: Cluster, run_id: str) -> None:
+    """End a run before its end.
+
+    Raises:
+        OsteonError: the server refuses.
+
+    """
+    with translate_refusals(cluster, f"run {run_id} was not canceled", _no_run(cluster, run_id)):
+        cluster.client.runs.run_service_terminate_run(run_id=run_id)
+
+
+def retry(cluster: Cluster, run_id: str) -> None:
+    """Let a run that has failed go on where it failed.
+
+    Raises:
+        OsteonError: the server refuses.
+
+    """
+    with translate_refusals(cluster, f"run {run_id} was not retried", _no_run(cluster, run_id)):
+        cluster.client.runs.run_service_retry_run(run_id=run_id)
+
+
+def _no_run(cluster: Cluster, run_id: str) -> str:
+    return f"no run {run_id} at {cluster.address}; `osteon pipeline status` lists the last"
 
 
 def last_runs(cluster: Cluster, experiment_id: str, most: int = 10) -> list[Any]:

@@ -1,8 +1,9 @@
-"""What `osteon pipeline submit`, `schedule`, `schedules`, `status`, `logs` and `diff` do. KFP loads with this file."""
+"""What the commands of `osteon pipeline` do that speak with a cluster. KFP loads with this file."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import typer
@@ -16,17 +17,21 @@ from pipelines.cluster import (
     Cluster,
     connect,
     experiment_of,
+    get_run,
     last_runs,
     newest_version,
+    retry,
     start,
+    terminate,
     upload,
 )
-from pipelines.compiled_file import CompiledFile, check_arguments, read_compiled
+from pipelines.compiled_file import CompiledFile, check_arguments, read_compiled, without_cache
 from pipelines.run_diff import diff_runs
-from pipelines.run_status import follow, read_status, run_line, troubles
-from pipelines.step_logs import describe_failure, print_logs
+from pipelines.run_status import ENDED, follow, read_status, run_line, troubles
+from pipelines.step_logs import LOST, describe_failure, print_logs
 
 TRAINING, RETRAINING = "osteon-training", "osteon-retraining"
+RETRIED = ("FAILED", "CANCELED")  # states of runs that Kubeflow can retry
 POLICY = Path("mlflow/promotion.yaml")
 
 
@@ -89,7 +94,7 @@ class RunRequest:
 # ---------------------------------------------------------------- submit
 
 
-def submit_run(server: Server, request: RunRequest, reason: str, *, wait: bool) -> bool:
+def submit_run(server: Server, request: RunRequest, reason: str, *, wait: bool, cached: bool = True) -> bool:
     """Start a training.
 
     Args:
@@ -97,6 +102,7 @@ def submit_run(server: Server, request: RunRequest, reason: str, *, wait: bool) 
         request: what.
         reason: why; kept with the run.
         wait: until the run has ended.
+        cached: take a step's result from an earlier run with the same inputs.
 
     Returns:
         False if it was waited for and has failed.
@@ -110,11 +116,14 @@ def submit_run(server: Server, request: RunRequest, reason: str, *, wait: bool) 
     file = request.file(arguments)
 
     cluster = server.connect()
-    version = upload(cluster, TRAINING, file)
+    with TemporaryDirectory() as temporary:
+        version = upload(cluster, TRAINING, file if cached else without_cache(file, Path(temporary)))
     run_id = start(cluster, version, experiment_of(cluster, request.experiment, make=True), arguments)
     typer.echo(f"pipeline  {TRAINING}, version {version.name}" + (" (new)" if version.new else ""))
     typer.echo(f"run       {run_id}")
     typer.echo(f"page      {cluster.page(run_id)}")
+    if not cached:
+        typer.echo("cache     off: every step runs")
     return _wait(cluster, run_id) if wait else True
 
 
@@ -134,6 +143,43 @@ def _wait(cluster: Cluster, run_id: str) -> bool:
     for line in describe_failure(cluster, status):
         typer.echo(line)
     return False
+
+
+def cancel_run(server: Server, run_id: str) -> None:
+    """End a run before its end.
+
+    Raises:
+        OsteonError: there is none with this id, it has ended, or the server refuses.
+
+    """
+    cluster = server.connect()
+    run = get_run(cluster, run_id)
+    if run.state in ENDED:
+        raise OsteonError(f"run {run_id}: nothing to cancel, it has ended ({run_line(run)})")
+    if run.state == "CANCELING":
+        typer.echo(f"run {run_id}: is being canceled")
+        return
+    terminate(cluster, run_id)
+    typer.echo(f"run {run_id}: is being canceled; `osteon pipeline status {run_id}` shows when it has ended")
+
+
+def retry_run(server: Server, run_id: str) -> None:
+    """Let a run that has failed or was canceled go on where it stopped.
+
+    Raises:
+        OsteonError: there is none with this id, it has not failed, or the server refuses.
+
+    """
+    cluster = server.connect()
+    status = read_status(cluster, run_id)
+    if status.run.state not in RETRIED:
+        instead = "it has ended well" if status.run.state in ENDED else f"`osteon pipeline cancel {run_id}` first"
+        raise OsteonError(f"run {run_id}: nothing to retry ({run_line(status.run)}); {instead}")
+    retry(cluster, run_id)
+    typer.echo(f"run {run_id}: goes on with the steps that failed or did not run")
+    typer.echo(f"page  {cluster.page(run_id)}")
+    if any(step.state == "CACHED" for step in status.steps):
+        typer.echo(f"note: its steps from the cache do not run; {LOST}", err=True)
 
 
 # ---------------------------------------------------------------- schedule

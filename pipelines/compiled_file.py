@@ -10,6 +10,7 @@ from ruamel.yaml.error import YAMLError
 
 from osteon.errors import OsteonError
 
+CACHED = re.compile(r"cachingOptions:\n +enableCache: true\n")
 DIGEST = re.compile(r"[^\s@]+@sha256:[0-9a-f]{64}")
 
 
@@ -52,6 +53,25 @@ def read_compiled(path: Path) -> CompiledFile:
         raise OsteonError(f"{path}: is an example, compiled for an image that does not exist; {how} makes yours")
     needed = {name for name, spec in inputs.items() if "defaultValue" not in spec and not spec.get("isOptional")}
     return CompiledFile(path, hashlib.sha256(content).hexdigest()[:12], images, frozenset(inputs), frozenset(needed))
+
+
+def without_cache(compiled: CompiledFile, folder: Path) -> CompiledFile:
+    """The same pipeline, whose steps all run, whatever Kubeflow's cache has of them.
+
+    Args:
+        compiled: a file of `osteon pipeline compile`.
+        folder: gets the file.
+
+    Raises:
+        OsteonError: another program wrote the file.
+
+    """
+    text = CACHED.sub("cachingOptions: {}\n", compiled.path.read_text(encoding="utf-8"))
+    if "enableCache" in text:
+        raise OsteonError(f"{compiled.path}: --no-cache takes a file as `osteon pipeline compile` wrote it")
+    file = folder / compiled.path.name
+    file.write_text(text, encoding="utf-8")
+    return read_compiled(file)
 
 
 def check_arguments(compiled: CompiledFile, arguments: dict[str, str]) -> None:

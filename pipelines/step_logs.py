@@ -19,6 +19,9 @@ AROUND = re.compile(
 BEGINNING = re.compile(r"\[KFP Executor |Traceback \(most recent")
 GOROUTINE = re.compile(r"goroutine \d+ ")
 EXIT_STATUS = re.compile(r"failed to execute component: exit status \d+$")
+# Kubeflow's cache does not look whether the artefacts that it names are still there.
+LACKING = re.compile(r"NoSuchKey|[Nn]o such (file|key)|FileNotFoundError|not found", re.MULTILINE)
+LOST = "if the object store has lost what they wrote, `osteon pipeline submit --no-cache` computes all again"
 ERROR = re.compile(r"Traceback \(most recent|([\w]+\.)*[A-Z]\w*(Error|Exception|Interrupt)\b|error: |[EF]\d{4} ")
 
 
@@ -133,7 +136,16 @@ def describe_failure(cluster: Cluster, status: Status) -> list[str]:
     if why := trouble_of(cluster, run.run_id, step.pods[-1] if step.pods else ()) or of_log(log.text):
         lines.append(f"{step.name}: {why}")
     if log.text is None:
-        return [*lines, no_log(cluster, run.run_id, step, log.fault)]
+        return [*lines, no_log(cluster, run.run_id, step, log.fault), *_lost_inputs(status, None)]
     lines[-1] += "; the end of its log:"
-    lines += [f"    {line}" for line in error_in(log.text)]
-    return [*lines, f"all of it: `osteon pipeline logs {run.run_id} {step.name}`"]
+    error = error_in(log.text)
+    lines += [f"    {line}" for line in error]
+    return [*lines, f"all of it: `osteon pipeline logs {run.run_id} {step.name}`", *_lost_inputs(status, error)]
+
+
+def _lost_inputs(status: Status, error: list[str] | None) -> list[str]:
+    """What to do if a step lacked what an earlier one had from the cache. error: of its log; None: it is not known."""
+    text = "\n".join(error or ())
+    if not any(step.state == "CACHED" for step in status.steps) or "--no-cache" in text:
+        return []
+    return [f"steps before it came from the cache; {LOST}"] if error is None or LACKING.search(text) else []

@@ -204,6 +204,8 @@ def run_fold(given: str, **paths: str) -> Summary:
 
 def collect_folds(computed: list[str], params: str, **paths: str) -> dict[str, float]:
     """Run the step cross_validate on folds that are computed already; each model's AUROC."""
+    for number, path in enumerate(computed):
+        require_artefact(f"fold {number}", Path(path))
     lay_folds(Path(paths["folds"]), [Path(path) for path in computed])
     values = read_params(params)
     in_turn = values.cross_validation.model_copy(update={"at_once": 1})
@@ -229,6 +231,20 @@ def promote(policy: str, mode: str, films: str, **paths: str) -> Summary:
         return _run(describe(judge), Params(), given, retries=Retries.SHORT)
 
 
+def require_artefact(name: str, path: Path) -> None:
+    """Stop where an artefact is not there: Kubeflow's launcher fetches what is gone as nothing.
+
+    Raises:
+        OsteonError: it is not.
+
+    """
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        raise OsteonError(
+            f"{name}: the object store has no such artefact. If an earlier step came from Kubeflow's cache, what it "
+            f"wrote is lost: `osteon pipeline submit --no-cache` computes all again"
+        )
+
+
 def _run(
     step: Step, params: Params, paths: dict[str, str], *, retries: Retries = Retries.LONG, name: str | None = None
 ) -> Summary:
@@ -236,6 +252,8 @@ def _run(
     collect_garbage_rarely()
     configure_logging()
     given = {key: Path(path) for key, path in paths.items()}
+    for key in step.inputs:
+        require_artefact(key, given[key])
     summary = runs.run_step(step, given, params, retries=retries, name=name)
     log.info("%s: %s", name or step.name, summary.line())
     return summary

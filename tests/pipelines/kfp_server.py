@@ -282,6 +282,16 @@ def _terminate(kfp: Kfp, request: Request, groups: tuple[str, ...]) -> Any:
     return {}
 
 
+@route("POST", f"{V2}/runs/([^/:]+):retry")
+def _retry(kfp: Kfp, request: Request, groups: tuple[str, ...]) -> Any:
+    """As KFP's source has it; no real server was recorded doing it."""
+    run = _find(kfp.runs, "run_id", groups[0])
+    if run["state"] not in ("FAILED", "CANCELED"):
+        raise _RefusedError(refusal(400, "Failed to retry run: workflow must be Failed/Error to retry", 3))
+    run.update({"state": "RUNNING", "finished_at": NOT_YET, "plays": list(kfp.plays)})
+    return {}
+
+
 def _page() -> Answer:
     return Answer(200, "<!doctype html><title>Kubeflow Pipelines</title>", "text/html; charset=UTF-8")
 

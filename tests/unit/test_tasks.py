@@ -462,3 +462,19 @@ def test_folds_that_choose_a_precision_for_themselves_are_refused(
     given = {name: str(path) for name, path in {**paths, "best": beside["best"], "fold": tmp_path / "fold"}.items()}
     with pytest.raises(OsteonError, match=r"training\.precision: auto"):
         step_tasks.run_fold('0 --- {"training": {"precision": "auto"}}', **given)
+
+
+# ---------------------------------------------------------------- artefacts that are gone
+
+
+@pytest.mark.parametrize("left", ["nothing", "an empty folder"])
+def test_an_artefact_that_the_object_store_has_lost_is_named(client: MlflowClient, tmp_path: Path, left: str) -> None:
+    """Kubeflow's launcher makes nothing of it, or a folder."""
+    paths = {"augmented": str(tmp_path / "augmented"), "sheet": str(tmp_path / "sheet")}
+    dataset = tmp_path / "dataset"
+    if left == "an empty folder":
+        dataset.mkdir()
+    with pytest.raises(OsteonError, match=r"dataset: the object store has no such artefact.*submit --no-cache"):
+        step_tasks.run_task("augment", "{}", dataset=str(dataset), **paths)
+    with pytest.raises(OsteonError, match="fold 0: the object store has no such artefact"):
+        step_tasks.collect_folds([str(dataset)], "{}", folds=str(tmp_path / "folds"))
