@@ -600,6 +600,14 @@ def test_with_a_film_a_group_sensitivity_has_the_exact_binomial_interval(policy:
     assert decision.groups == 200
 
 
+def test_a_film_just_at_rule_out_is_not_ruled_out(policy: Policy) -> None:
+    films = scored().films
+    films["score"] = np.where(films["label"] == 1, 0.2, films["score"])
+    assert rule(decide(dataclasses.replace(scored(), films=films), None, evidence(), policy), "sensitivity").numbers[
+        "value"
+    ] == pytest.approx(1.0)
+
+
 def test_what_is_said_where_the_models_cannot_be_compared(policy: Policy) -> None:
     champion = scored("1")
     few = dataclasses.replace(champion, films=champion.films.iloc[:99])

@@ -637,6 +637,19 @@ def test_a_region_may_be_a_quarter_off_where_its_label_is_right(
     }
 
 
+def test_each_of_three_regions_is_looked_at_by_itself() -> None:
+    numbers = [*[0.1] * 11, *[0.6] * 29, *[0.1] * 5, *[0.6] * 35, *[0.1] * 8, *[0.6] * 32]
+    groups = groups_of([1] * 120, [number + row / 1000 for row, number in enumerate(numbers)])
+    test = draw_test_groups(groups.assign(region=["hip"] * 40 + ["knee"] * 40 + ["wrist"] * 40), 0.2)
+    assert [test[part : part + 40].sum() for part in (0, 40, 80)] == [10, 6, 8]
+
+
+def test_half_a_group_too_much_is_near_enough() -> None:
+    """4.2 of 21 films are wanted; a group has 1.9. Five films are 0.8 too many, though a group of one is among them."""
+    groups = groups_of([2, 2, 1, *[2] * 8], [0.01, 0.02, 0.03, *np.linspace(0.3, 0.9, 8)])
+    assert drawn_rows(groups, 0.2) == [0, 1, 2]
+
+
 def test_a_label_is_off_by_a_twentieth_at_most_over_all_regions() -> None:
     """Ten of eight in either region is near enough, 20 of 16 is not: those of the highest numbers change over."""
     numbers = [*np.linspace(0.10, 0.19, 10), *[0.6] * 30, *np.linspace(0.05, 0.14, 10), *[0.7] * 30]
