@@ -608,6 +608,12 @@ def test_a_film_just_at_rule_out_is_not_ruled_out(policy: Policy) -> None:
     ] == pytest.approx(1.0)
 
 
+def test_as_many_films_as_the_policy_needs_are_enough(policy: Policy) -> None:
+    champion = dataclasses.replace(scored("1"), films=scored("1").films.iloc[:100])
+    compared = rule(decide(scored(), champion, evidence(), policy), "non_inferiority")
+    assert compared.numbers == {"value": 0.0, "low": 0.0, "high": 0.0, "films": 100}
+
+
 def test_what_is_said_where_the_models_cannot_be_compared(policy: Policy) -> None:
     champion = scored("1")
     few = dataclasses.replace(champion, films=champion.films.iloc[:99])
