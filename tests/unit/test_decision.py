@@ -178,7 +178,7 @@ def test_a_report_that_lacks_a_figure_is_refused(policy: Policy, path: tuple[str
 def test_scores_of_which_nothing_can_be_said(policy: Policy, films: pd.DataFrame, reason: str) -> None:
     decision = decide(dataclasses.replace(scored(), films=films), scored("1"), evidence(), policy)
     assert not decision.promote
-    assert rule(decision, "scores").reason == reason
+    assert rule(decision, "scores") == Rule(rule="scores", verdict="fail", reason=reason, numbers={"films": len(films)})
     for name in ("auroc", "sensitivity", "non_inferiority"):
         assert rule(decision, name) == Rule(rule=name, verdict="fail", reason="nothing to judge by: see scores")
 
@@ -494,6 +494,7 @@ def test_what_is_not_known_is_said_of_every_rule(policy: Policy) -> None:
     [
         ({"lineage": ["a"]}, "lineage", ("fail", "not known: a", {})),
         ({"lineage": ["a", "b", "c"]}, "lineage", ("fail", "not known: a, b, c", {})),
+        ({"lineage": ["a", "b", "c", "d"]}, "lineage", ("fail", "not known: a, b, c and 1 more", {})),
         ({"lineage": ["a", "b", "c", "d", "e"]}, "lineage", ("fail", "not known: a, b, c and 2 more", {})),
         (
             {"clean": False},
