@@ -99,7 +99,8 @@ def workflow_of(tasks: Iterable[Any]) -> Workflow | None:
 
 def _paths(workflow: str, numbers: set[int], names: set[str]) -> dict[int, str]:
     """The path of each node that is somebody's child, by the number in its id."""
-    suffixes = [*(f".{name}" for name in names), *(f"({attempt})" for attempt in range(_most_attempts(names)))]
+    attempts = (name.removeprefix(workflow) for name in names if name.startswith(f"{workflow}("))
+    suffixes = [*(f".{name}" for name in names), *attempts]
     found = {_hash(workflow): workflow}
     frontier = [workflow]
     while frontier:
@@ -116,10 +117,6 @@ def _paths(workflow: str, numbers: set[int], names: set[str]) -> dict[int, str]:
 def _natural(path: str) -> str:
     """The second of ten iterations before the tenth."""
     return re.sub(r"\d+", lambda number: number[0].zfill(4), path)
-
-
-def _most_attempts(names: set[str]) -> int:
-    return 1 + max((int(match[0][1:-1]) for name in names if (match := ATTEMPT.search(name))), default=0)
 
 
 def _hash(text: str, begun: int = OFFSET) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from osteon.errors import OsteonError
 from pipelines.cluster import Cluster, node_messages, pod_of
 
 IMAGE = "its image cannot be pulled"
@@ -39,10 +40,13 @@ def trouble_of(cluster: Cluster, run_id: str, names: Iterable[str]) -> str:
 
     """
     names = list(names)
-    for name in names:
-        if "-container-" in name and (pod := pod_of(cluster, name)):
-            return _of_pod(pod)
-    messages = node_messages(cluster, run_id) if names else {}
+    try:
+        for name in names:
+            if "-container-" in name and (pod := pod_of(cluster, name)):
+                return _of_pod(pod)
+        messages = node_messages(cluster, run_id) if names else {}
+    except OsteonError:  # who may see the run need not be let to its pods
+        return ""
     return next((of_message(messages[name]) for name in names if messages.get(name)), "")
 
 

@@ -19,7 +19,9 @@ POLL = 5.0  # seconds
 MAX_FAILED_POLLS = 120  # in a row without an answer: ten minutes
 WIDTH = len("cross-validate-fold 0")
 DRIVER = "-driver"
-OF_STEPS = re.compile(r"root|condition(-branches)?-\d+|for-loop-\d+|exit-handler-\d+|iteration(-item)?")
+OF_STEPS = re.compile(
+    r"root|condition(-branches)?-\d+|for-loop-\d+|exit-handler-\d+|iteration(-item)?|osteon-training-steps"
+)
 ITERATION = re.compile(r"\.iteration-iterations\((\d+):\1\)")
 POD = re.compile(r"executor(\(\d+\))?")
 ENDED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
@@ -100,8 +102,13 @@ def run_line(run: Any) -> str:
 
 def terminated(run: Any) -> datetime | None:
     """When somebody ended a run before its end: it is CANCELING, and then FAILED or CANCELED."""
-    history = run.state_history or ()
-    return next((_time(entry.update_time) for entry in history if entry.state == "CANCELING"), None)
+    when = None
+    for entry in run.state_history or ():
+        if entry.state == "CANCELING":
+            when = _time(entry.update_time)
+        elif entry.state in ("PENDING", "RUNNING"):  # it was tried again
+            when = None
+    return when
 
 
 # ---------------------------------------------------------------- steps, from the server
@@ -158,7 +165,7 @@ def _step(workflow: Workflow, driver_path: str, tasks: Iterable[Any]) -> RunStep
         open_pods = [pod for pod in within if not pod.child_tasks and pod.state in ("PENDING", "RUNNING")]
         if open_pods and all(pod.state == "PENDING" for pod in open_pods):
             state = "POD"
-    return RunStep(name, state, started, ended if state != "OMITTED" else None, path, pods)
+    return RunStep(name, state, started, ended, path, pods)
 
 
 def _executors_within(tasks: Iterable[Any], started: datetime | None, ended: datetime | None) -> list[Any]:
@@ -296,7 +303,7 @@ def follow(cluster: Cluster, run_id: str, echo: Callable[[str], None]) -> Status
 
     """
     known: set[tuple[str, str]] = set()
-    failed_polls = 0
+    failed_polls, looked = 0, -1
     while True:
         try:
             run = get_run(cluster, run_id)
@@ -318,10 +325,13 @@ def follow(cluster: Cluster, run_id: str, echo: Callable[[str], None]) -> Status
                 when = (step.started if open_step else step.ended or step.started) or datetime.now(UTC)
                 text = state_word(step.state) if open_step else step.line()
                 echo(f"{when:%H:%M:%S}  {step.name:<{WIDTH}}  {text}")
-        for step, why in troubles(cluster, status):
-            if (step.node, why) not in known:
-                known.add((step.node, why))
-                echo(f"{datetime.now(UTC):%H:%M:%S}  {step.name:<{WIDTH}}  {why}")
+        minute = int(time.monotonic() // 60)
+        if minute > looked:  # the answer is large
+            looked = minute
+            for step, why in troubles(cluster, status):
+                if (step.node, why) not in known:
+                    known.add((step.node, why))
+                    echo(f"{datetime.now(UTC):%H:%M:%S}  {step.name:<{WIDTH}}  {why}")
         if run.state in ENDED:
             return status
         time.sleep(POLL)

@@ -70,7 +70,7 @@ def judge(state: str, steps: dict[str, str] | None, last: str, *, cached: bool =
     return Verdict("KILLED", f"terminated, or a pod did not start: {last} has not run")
 
 
-def report_end(state: str, message: str | None, mode: str) -> None:
+def report_end(state: str, message: str | None, mode: str = "enforce") -> None:
     """Mark the pipeline run as ended, and tell a webhook, if there is one.
 
     Args:

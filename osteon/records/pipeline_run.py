@@ -10,8 +10,10 @@ from typing import NamedTuple
 import psutil
 from mlflow import MlflowClient
 from mlflow.entities import Param, Run
+from mlflow.exceptions import MlflowException
 
 from osteon.environment import dvc_remote, present_commit, uncommitted_code_warning
+from osteon.errors import OsteonError
 from osteon.params import Params, flatten
 from osteon.records.lineage import (
     COMMIT,
@@ -27,7 +29,7 @@ from osteon.records.lineage import (
     Lineage,
     lineage_of_run,
 )
-from osteon.records.store import connect, translate_outage
+from osteon.records.store import connect, reason, translate_outage
 from osteon.redaction import redact
 
 log = logging.getLogger(__name__)
@@ -124,21 +126,28 @@ class StepRun(NamedTuple):
 def step_runs(key: str | None = None) -> dict[str, StepRun] | None:
     """The steps' runs of a pipeline run by their names, of each the last; None where no step has begun one.
 
-    key: of the pipeline run; None: the present one.
+    Args:
+        key: of the pipeline run; None: the present one.
+
+    Raises:
+        OsteonError: MLflow does not answer, or refuses.
+
     """
     key = key or pipeline_run_key()
     client, experiment = connect()
-    with translate_outage():
-        parent = find_pipeline_run(client, experiment, key) if key else None
-        if parent is None:
-            return None
-        found = {}
-        for run in _runs_below(client, experiment, parent.info.run_id):
-            name = str(run.info.run_name)
-            process = run.data.tags.get(PROCESS, "").partition("/")[0]
-            started, ended = _time(run.info.start_time), _time(run.info.end_time)
-            found[name] = StepRun(name, run.info.status, started or datetime.now(UTC), ended, process)
-        return found
+    try:
+        with translate_outage():
+            parent = find_pipeline_run(client, experiment, key) if key else None
+            below = _runs_below(client, experiment, parent.info.run_id) if parent else None
+    except MlflowException as error:
+        raise OsteonError(f"MLflow refuses ({reason(error)})") from None
+    return None if below is None else {str(run.info.run_name): _step_run(run) for run in below}
+
+
+def _step_run(run: Run) -> StepRun:
+    process = run.data.tags.get(PROCESS, "").partition("/")[0]
+    started, ended = _time(run.info.start_time), _time(run.info.end_time)
+    return StepRun(str(run.info.run_name), run.info.status, started or datetime.now(UTC), ended, process)
 
 
 def _time(milliseconds: int | None) -> datetime | None:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.exceptions import MlflowException
 
+from osteon.records import pipeline_run
 from osteon.records.lineage import PARENT, PASS, PROCESS, STEP
 from tests.pipelines.conftest import Done, Osteon
 from tests.pipelines.kfp_server import Answer, Kfp
@@ -271,6 +273,18 @@ def test_late_steps_without_mlflow_are_not_known(server: Kfp, osteon: Osteon, no
     assert states(done)["cross-validate-fold 0"] == "not known"
     assert done.err.startswith(STOPPED)
     assert done.err.endswith("nothing is known: set MLFLOW_TRACKING_URI to the MLflow server of the cluster\n")
+
+
+def test_late_steps_where_mlflow_does_not_let_us_in(
+    server: Kfp, osteon: Osteon, mlflow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*given: Any) -> None:
+        raise MlflowException("Permission denied")
+
+    monkeypatch.setattr(pipeline_run, "find_pipeline_run", refuse)
+    done = osteon("status", serve(server, reply("succeeded-run-0056")))
+    assert (done.code, states(done)["cross-validate-fold 0"]) == (0, "not known")
+    assert done.err.endswith("nothing is known: MLflow refuses (Permission denied)\n")
 
 
 def test_late_steps_of_which_mlflow_has_nothing(server: Kfp, osteon: Osteon, mlflow: Any) -> None:

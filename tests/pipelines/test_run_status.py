@@ -124,6 +124,21 @@ def test_a_log_is_found_under_whatever_name_the_server_has_it(server: Kfp, osteo
     assert osteon("logs", "r1", "train").out == "error: no film is left\n"
 
 
+def test_of_several_attempts_the_last_has_the_log_that_is_kept_for_the_step(server: Kfp, osteon: Osteon) -> None:
+    server.add_run("r1", **frame("FAILED", Step("train", "FAILED", 42, 165, attempts=3)))
+    server.logs = {log_id("train"): "error: no film is left\n"}
+    done = osteon("logs", "r1", "train")
+    assert (done.code, done.lines) == (2, [f"── train ({pod_name('train', 2)})", "error: no film is left"])
+    assert done.err.startswith("error: train: the cluster does not keep its log")
+
+
+def test_between_two_attempts_a_step_is_running(server: Kfp, osteon: Osteon) -> None:
+    run = server.add_run("r1", **frame("RUNNING", Step("train", "RUNNING", 42, attempts=2)))
+    details = run["run_details"]
+    details["task_details"] = [task for task in details["task_details"] if task["display_name"] != "executor(1)"]
+    assert osteon("status", "r1").lines[5].startswith("train  03:00:42    running, ")
+
+
 def test_a_log_that_argo_has_kept_as_an_artefact(server: Kfp, osteon: Osteon) -> None:
     server.add_run("r1", **frame("FAILED", Step("train", "FAILED", 42, 165)))
     server.archived = {node_id("train(0).executor(0)", at_handler=True): "error: kein Röntgenbild\n"}
@@ -134,17 +149,18 @@ def test_a_log_that_argo_has_kept_as_an_artefact(server: Kfp, osteon: Osteon) ->
 def test_a_log_that_breaks_off_is_printed_and_said_to(server: Kfp, osteon: Osteon) -> None:
     server.add_run("r1", **frame("FAILED", Step("train", "FAILED", 42, 165)))
     fault = json.dumps({"error_message": "Failed to read logs: connection reset", "error_details": ""})
-    server.logs = {log_id("train"): f"epoch 1/3\n{fault}"}
+    server.logs = {log_id("train"): f'{{"error_message": "of its own"}}\nepoch 1/3\n{fault}'}
     done = osteon("logs", "r1", "train")
-    assert (done.code, done.out) == (2, "epoch 1/3\n")
+    assert (done.code, done.out) == (2, '{"error_message": "of its own"}\nepoch 1/3\n')
     assert "(Failed to read logs: connection reset)" in done.err
 
 
 def test_a_step_whose_log_speaks_of_an_error_message(server: Kfp, osteon: Osteon) -> None:
     server.add_run("r1", **frame("SUCCEEDED", Step("train", "SUCCEEDED", 42, 165)))
-    text = 'wrote {"error_message": "none"} to the report\ntrain: films 3\n'
-    server.logs = {log_id("train"): text}
-    assert osteon("logs", "r1", "train").out == text
+    for text in ('wrote {"error_message": "none"} to the report\n3\n', '{"error_message": "none", "films": 3}\n'):
+        server.logs = {log_id("train"): text}
+        done = osteon("logs", "r1", "train")
+        assert (done.code, done.out) == (0, text)
 
 
 def test_a_step_that_could_not_be_prepared(server: Kfp, osteon: Osteon) -> None:
@@ -322,6 +338,30 @@ def test_logs_of_all_steps_of_a_good_run_each_with_its_pod(server: Kfp, osteon: 
     ]
     assert osteon("logs", "r1", "ingest").out == "ingest: films 3\n"
     assert osteon("logs", "r1", "prepare").out == "prepare wrote nothing: its result came from the cache\n"
+
+
+def test_a_pipeline_in_a_pipeline_is_no_step_before_it_has_some(server: Kfp, osteon: Osteon) -> None:
+    inner = Group("osteon-training-steps", "RUNNING", begin=20)
+    server.add_run(
+        "r1", **frame("RUNNING", Step("ask-why", "SUCCEEDED", 5, 16), Group("condition-2", "RUNNING", (inner,)))
+    )
+    assert [line.split()[0] for line in osteon("status", "r1").lines[5:]] == ["ask-why"]
+
+
+def test_a_run_that_was_terminated_and_tried_again_has_failed(server: Kfp, osteon: Osteon) -> None:
+    """Whoever retries a run has it go on."""
+    history = [{"update_time": at(i), "state": state} for i, state in enumerate(("RUNNING", "CANCELING", "FAILED"))]
+    run = frame("FAILED", Step("ingest", "FAILED", 0, 0, after=()), Step("train", "FAILED", 42, 165, after=()))
+    server.add_run("r1", **run, state_history=history)
+    server.add_run("r2", **run, state_history=[*history, {"update_time": at(40), "state": "RUNNING"}])
+    # What had failed before has failed.
+    assert osteon("status", "r1").lines[5] == "ingest      03:00:00    failed after 0 s"
+    assert osteon("status", "r1").lines[2:7:4] == [
+        "state  terminated, failed after 12 min 3 s",
+        "train       03:00:42    canceled",
+    ]
+    assert osteon("status", "r2").lines[2] == "state  failed after 12 min 3 s"
+    assert osteon("status", "r2").lines[6] == "train       03:00:42    failed after 2 min 3 s"
 
 
 def test_the_page_is_where_the_pages_are(server: Kfp, osteon: Osteon, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,15 @@
 """What of a log is shown where a step has failed, and why a pod does not start or was killed."""
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from pipelines import run_status
 from pipelines.step_logs import error_in
 from tests.pipelines.conftest import Osteon
-from tests.pipelines.kfp_server import Kfp
+from tests.pipelines.kfp_server import Answer, Kfp
 from tests.pipelines.recorded_replies import reply
 from tests.pipelines.workflow_nodes import Step, at, frame, log_id, node_id, pod_name
 
@@ -153,6 +155,23 @@ def test_what_argo_says_of_a_node_is_said_in_words(
     waiting = [line[10:].split(maxsplit=1) for line in done.lines[3:] if line[10:].startswith("train ")]
     assert waiting[:-1] == [["train", "waiting for its pod"], *([["train", said]] if said else [])]
     assert (f"train: {said}" in done.lines) == bool(said)
+
+
+def test_who_may_not_see_pods_sees_the_run(server: Kfp, osteon: Osteon) -> None:
+    server.answers[r"GET /k8s/pod"] = Answer(403, "Access denied to namespace", "text/plain")
+    server.add_run("r1", **frame("RUNNING", Step("train", "PENDING", 42)))
+    assert osteon("status", "r1").code == 0
+
+
+def test_why_a_pod_waits_is_asked_once_a_minute(server: Kfp, osteon: Osteon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer is the whole workflow."""
+    seconds = iter([0.0, 5.0, 59.0, 60.0, 65.0, 70.0])
+    clock = SimpleNamespace(sleep=lambda _: None, monotonic=seconds.__next__)
+    monkeypatch.setattr(run_status, "time", clock)
+    waits = frame("RUNNING", Step("train", "PENDING", 42))
+    server.plays = [*[waits] * 5, frame("SUCCEEDED", Step("train", "SUCCEEDED", 42, 165))]
+    osteon("submit", "--wait")
+    assert len([request for request in server.requests if request.path.startswith("/apis/v1beta1/")]) == 2
 
 
 @pytest.mark.parametrize(
