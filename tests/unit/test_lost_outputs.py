@@ -3,13 +3,17 @@
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from dvc.repo import Repo
 
 from components.preparation.sides import refuse_lost_sides
+from components.reproduction.original import bring_sides
 from osteon.errors import OsteonError
 from osteon.remotes.lost_outputs import command_for_lost
+from tests.unit.conftest import use_store
 
 CONTENT = b"a table"
 MD5 = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
@@ -97,3 +101,21 @@ def test_a_remote_that_does_not_answer_is_no_first_draw(project: Path) -> None:
     with pytest.raises(OsteonError, match="is not known: DVC's remote does not answer") as refused:
         refuse_lost_sides(SIDES)
     assert "sesame" not in str(refused.value)
+
+
+@pytest.mark.parametrize("in_store", [True, False])
+def test_a_version_is_made_again_with_its_table_or_else_by_the_rule(
+    project: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch, in_store: bool
+) -> None:
+    client = use_store(project, empty_store, monkeypatch)
+    run_id = client.create_run(client.create_experiment("x", str(project / "kept"))).info.run_id
+    (project / "sides.parquet").write_bytes(CONTENT)
+    if in_store:
+        client.log_artifact(run_id, str(project / "sides.parquet"), "sides")
+    lock(project)
+    put(project / ".dvc" / "cache")
+    original: Any = SimpleNamespace(made=SimpleNamespace(walk=lambda: [SimpleNamespace(step="prepare", run_id=run_id)]))
+    bring_sides(original, project)
+    assert SIDES.exists() == in_store
+    if not in_store:
+        refuse_lost_sides(SIDES)  # it does not
