@@ -1,285 +1,255 @@
-"""Limbs as simple solids: which bones a region has, where they lie, and how a view projects them.
+"""What makes a limb one patient's: its size and shape, the marrow's texture, its soft tissue.
 
-Lengths are in sides of the film (its longer side is 1), x across the limb, y along it (downwards on the
-film), z along the frontal beam. A body turned by an angle about y and projected along z gives a view.
+All films of a patient show the same anatomy, however often and from wherever they are taken; those of two patients
+do not. The two sides of a body are mirror images but for small differences.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
 
-Point = tuple[float, float, float]
-RNG = np.random.Generator
+from components.phantoms.regions import REGIONS, RNG, Across, Bone, Point, Shape
+
+Array = NDArray[np.float64]
+
+SIDES = ("L", "R")
+UNLIKE = 0.08  # how much of a patient's own variation the two sides of the body do not share
+TEXTURE = 128  # values each way; the texture repeats after so many
+# How much faster the pattern of what lies one behind the other turns than the body: two views 7° or 90° apart show
+# patterns that have nothing to do with each other, as those of meshes of a millimetre in a bone of two centimetres.
+TURNS = 13
 
 
 @dataclass(frozen=True)
-class Bone:
-    """A solid around an axis: a shell of cortical bone around marrow.
+class Anatomy:
+    """One patient's body. 1 is as in the plan of the region, if not said otherwise.
 
-    radius: across the axis at mid-shaft. flare: how much wider start and end are, as shares of the radius.
-    bow: sideways offset (x, z) of the middle of the axis. cortex: thickness of the shell as a share of the
-    radius. flat: depth along the beam as a share of the width. round: an ellipsoid instead of a shaft.
-    breakable: a fracture may be put here.
+    size: of all limbs. stout: width of the bones. knobbly: how far their shapes depart from the plan's. flared: how
+    much wider they are at the joints. cortex: thickness of the shell. mineral: its attenuation. girth: of the soft
+    tissue. grain: size of the marrow's meshes, shares of the film. strength: of the marrow's texture, a share of its
+    attenuation. along: how much longer its meshes are along the bone than across. bundle: size of the soft tissue's
+    lumps, shares of the film. seed: of what is each bone's own.
     """
 
-    name: str
-    start: Point
-    end: Point
-    radius: float
-    flare: tuple[float, float] = (0.0, 0.0)
-    bow: tuple[float, float] = (0.0, 0.0)
-    cortex: float = 0.35
-    flat: float = 1.0
-    round: bool = False
-    breakable: bool = True
+    size: float
+    stout: float
+    knobbly: float
+    flared: float
+    cortex: float
+    mineral: float
+    girth: float
+    grain: float
+    strength: float
+    along: float
+    bundle: float
+    seed: int
 
 
 @dataclass(frozen=True)
 class Limb:
-    """What lies in the beam: bones, soft tissue as boneless solids, and the film's real size."""
+    """One side of one patient's region, as it lies in the beam."""
 
     bones: tuple[Bone, ...]
     flesh: tuple[Bone, ...]
     centimetres: float
     width: float  # shorter side of the film as a share of the longer one
+    side: str
+    anatomy: Anatomy
+    seed: int  # of the texture: another one for each region and side
 
 
-def _flesh(start: Point, end: Point, radius: float, flare: tuple[float, float] = (0.0, 0.0), flat: float = 1.0) -> Bone:
-    return Bone("flesh", start, end, radius, flare, flat=flat)
-
-
-def _finger(rng: RNG) -> Limb:
-    bend = rng.uniform(0.0, 0.35)
-    lengths = np.array([0.17, 0.23, 0.36]) * rng.uniform(0.93, 1.07, 3)
-    radii = np.array([0.035, 0.046, 0.056]) * rng.uniform(0.9, 1.1)
-    bones, y, z, slope = [], 0.09, -0.06, 0.9 * bend
-    for name, length, radius in zip(("distal", "middle", "proximal"), lengths, radii, strict=True):
-        end = (0.0, y + length, z + slope * length)
-        bones.append(Bone(f"{name} phalanx", (0.0, y, z), end, float(radius), (0.15, 0.5), (0.0, 0.012), cortex=0.38))
-        y, z, slope = y + length + 0.012, z + slope * length, slope - 0.8 * bend
-    bones.append(Bone("metacarpal", (0.01, y + 0.005, z), (0.05, 1.25, z), 0.062, (0.45, 0.3)))
-    flesh = (
-        _flesh((0.0, 0.03, -0.05), (0.0, 0.9, -0.01), 0.105, (0.0, 0.1)),
-        _flesh((0.02, 0.55, 0.0), (0.06, 1.4, 0.0), 0.22, (0.0, 0.2), flat=0.6),
+def draw_anatomy(rng: RNG) -> Anatomy:
+    """A patient's body."""
+    return Anatomy(
+        size=float(rng.uniform(0.93, 1.08)),
+        stout=float(rng.uniform(0.85, 1.15)),
+        knobbly=float(rng.uniform(0.7, 1.3)),
+        flared=float(rng.uniform(0.7, 1.4)),
+        cortex=float(rng.uniform(0.75, 1.2)),
+        mineral=float(rng.uniform(0.88, 1.12)),
+        girth=float(rng.uniform(0.88, 1.18)),
+        grain=float(rng.uniform(1.3, 2.3) / 256),
+        strength=float(rng.uniform(0.1, 0.18)),
+        along=float(rng.uniform(1.0, 2.2)),
+        bundle=float(rng.uniform(14, 24) / 256),
+        seed=int(rng.integers(2**32)),
     )
-    return Limb(tuple(bones), flesh, centimetres=9, width=0.72)
 
 
-def _wrist(rng: RNG) -> Limb:
-    bones = [
-        Bone("radius", (-0.055, 1.2, 0.0), (-0.07, 0.6, 0.0), 0.05, (0.0, 0.75), (0.01, 0.012), cortex=0.34),
-        Bone("ulna", (0.075, 1.2, 0.02), (0.085, 0.625, 0.015), 0.037, (0.0, 0.35), cortex=0.36),
-    ]
-    places = [(-0.1, 0.535), (-0.035, 0.53), (0.03, 0.54), (0.07, 0.515)]
-    places += [(-0.115, 0.465), (-0.065, 0.45), (-0.005, 0.455), (0.05, 0.455)]
-    for number, (x, y) in enumerate(places):
-        x, y = x + rng.uniform(-0.006, 0.006), y + rng.uniform(-0.006, 0.006)
-        size = rng.uniform(0.033, 0.042)
-        name = "scaphoid" if number == 0 else "carpal"
-        bones.append(
-            Bone(
-                name,
-                (x, y - size, 0.02),
-                (x, y + size, 0.0),
-                size * 0.85,
-                cortex=0.16,
-                round=True,
-                breakable=number == 0,
-            )
-        )
-    for number, spread in enumerate((-0.22, -0.105, -0.03, 0.035, 0.1)):
-        top = 0.24 if number == 0 else 0.08 + 0.03 * abs(number - 2)
-        bones.append(
-            Bone("metacarpal", (0.45 * spread, 0.415, 0.0), (spread, top, 0.02), 0.028, (0.4, 0.5), cortex=0.38)
-        )
-    flesh = (
-        _flesh((0.0, 1.4, 0.0), (0.0, 0.3, 0.0), 0.165, (0.1, 0.0), flat=0.75),
-        _flesh((0.0, 0.68, 0.0), (-0.02, -0.25, 0.0), 0.22, (-0.2, 0.0), flat=0.45),
+def draw_limb(region: str, anatomy: Anatomy, side: str, pose: RNG) -> Limb:
+    """A patient's limb.
+
+    Args:
+        region: of REGIONS.
+        anatomy: of the patient.
+        side: L or R; regions are planned as left limbs, and a right one is the mirror image.
+        pose: of the visit: how far joints are bent, and how the limb lies on the table.
+
+    """
+    about = [anatomy.seed, list(REGIONS).index(region)]
+    plan = REGIONS[region](np.random.default_rng(about), pose)
+    both, one = np.random.default_rng([*about, 2]), np.random.default_rng([*about, 3 + SIDES.index(side)])
+    bones = tuple(_own_bone(bone, anatomy, both, one) for bone in plan.bones)
+    flesh = tuple(_own_flesh(part, anatomy, both, one) for part in plan.flesh)
+    bones, flesh = _posed(bones, flesh, pose)
+    if side == "R":
+        bones, flesh = tuple(map(_mirrored, bones)), tuple(map(_mirrored, flesh))
+    return Limb(bones, flesh, plan.centimetres, plan.width, side, anatomy, int(one.integers(2**32)))
+
+
+class _Own:
+    """Draws of a patient, −1 … 1, most of each the same for both sides of the body."""
+
+    def __init__(self, both: RNG, one: RNG, much: float) -> None:
+        self.both, self.one, self.much = both, one, much
+
+    def about(self, reach: float, middle: float = 0.0) -> float:
+        """A number within reach of the middle."""
+        drawn = (1 - UNLIKE) * self.both.uniform(-1, 1) + UNLIKE * self.one.uniform(-1, 1)
+        return middle + float(reach * self.much * drawn)
+
+    def across(self, reach: float) -> Across:
+        return self.about(reach), self.about(reach)
+
+    def near(self, point: Point, size: float, reach: float) -> Point:
+        """A point of the plan in a limb of another size, which grows from the middle of the film."""
+        x, y, z = point
+        return x * size + self.about(reach), 0.5 + (y - 0.5) * size + self.about(reach), z * size + self.about(reach)
+
+
+def _own_bone(bone: Bone, anatomy: Anatomy, both: RNG, one: RNG) -> Bone:
+    own = _Own(both, one, anatomy.knobbly)
+    start, end = bone.flare
+    shape = Shape(
+        taper=own.about(0.12),
+        waves=tuple((own.about(0.06 / (number + 1)), own.about(np.pi)) for number in range(3)),
+        sway=own.across(0.12),
+        lean=(own.across(0.22), own.across(0.22)),
+        tilt=(own.across(0.3), own.across(0.3)),
+        notch=(own.about(0.22, 0.08), own.about(0.22, 0.08)),
+        reach=(own.about(0.04, 0.16), own.about(0.04, 0.16)),
+        blunt=(own.about(0.25, 0.9), own.about(0.25, 0.9)),
+        square=own.about(0.4, 2.2),
     )
-    return Limb(tuple(bones), flesh, centimetres=17, width=0.8)
-
-
-def _forearm(rng: RNG) -> Limb:
-    bones = (
-        Bone("radius", (-0.08, -0.15, 0.0), (-0.07, 1.0, 0.0), 0.05, (0.0, 0.6), (-0.04, 0.02), cortex=0.42),
-        Bone("ulna", (0.065, -0.15, 0.02), (0.075, 0.99, 0.015), 0.044, (0.5, 0.2), (0.01, 0.015), cortex=0.42),
-    )
-    girth = rng.uniform(0.9, 1.15)
-    flesh = (_flesh((0.0, -0.3, 0.0), (0.0, 1.25, 0.0), 0.19 * girth, (0.3, -0.1), flat=0.85),)
-    return Limb(bones, flesh, centimetres=20, width=0.7)
-
-
-def _elbow(rng: RNG) -> Limb:
-    bend = rng.uniform(0.05, 0.35)
-    bones = (
-        Bone("humerus", (0.0, -0.2, 0.0), (0.0, 0.47, 0.0), 0.058, (0.0, 0.85), cortex=0.36, flat=0.75),
-        Bone("radius", (-0.075, 0.515, 0.02), (-0.06, 1.2, bend), 0.04, (0.5, 0.0), cortex=0.38),
-        Bone("ulna", (0.055, 0.43, -0.03), (0.05, 1.2, bend + 0.02), 0.046, (0.75, 0.0), cortex=0.38),
-    )
-    flesh = (
-        _flesh((0.0, -0.4, 0.0), (0.0, 0.66, 0.0), 0.185, flat=0.85),
-        _flesh((0.0, 0.3, -0.3 * bend), (0.0, 1.4, 1.2 * bend), 0.18, (0.0, -0.1), flat=0.85),
-    )
-    return Limb(bones, flesh, centimetres=20, width=0.78)
-
-
-def _shoulder(rng: RNG) -> Limb:
-    ribs = tuple(
-        Bone(
-            "rib",
-            (0.18, 0.42 + 0.12 * n, 0.1),
-            (0.62, 0.52 + 0.13 * n, 0.1),
-            0.016,
-            bow=(-0.05, 0.02),
-            breakable=False,
-        )
-        for n in range(4)
-    )
-    head = 0.098 * rng.uniform(0.93, 1.07)
-    bones = (
-        Bone("humerus", (-0.2, 0.27, 0.0), (-0.25, 1.2, 0.0), 0.05, (0.9, 0.0), (-0.015, 0.0), cortex=0.34),
-        Bone(
-            "humeral head",
-            (-0.15, 0.31 - head, 0.0),
-            (-0.15, 0.31 + head, 0.0),
-            head,
-            cortex=0.1,
-            round=True,
-            breakable=False,
+    return replace(
+        bone,
+        start=own.near(bone.start, anatomy.size, 0.007),
+        end=own.near(bone.end, anatomy.size, 0.007),
+        radius=bone.radius * anatomy.size * anatomy.stout * own.about(0.05, 1.0),
+        flare=(start * anatomy.flared * own.about(0.15, 1.0), end * anatomy.flared * own.about(0.15, 1.0)),
+        cortex=min(0.6, bone.cortex * anatomy.cortex * own.about(0.06, 1.0)),
+        bow=(
+            bone.bow[0] * own.about(0.6, 1.0) + own.about(0.006),
+            bone.bow[1] * own.about(0.6, 1.0) + own.about(0.006),
         ),
-        Bone("clavicle", (-0.1, 0.17, 0.02), (0.45, 0.1, 0.05), 0.036, (0.3, 0.3), (0.03, 0.03), cortex=0.36),
-        Bone(
-            "scapula",
-            (0.0, 0.2, 0.06),
-            (0.13, 0.78, 0.06),
-            0.12,
-            cortex=0.04,
-            flat=0.12,
-            round=True,
-            breakable=False,
-        ),
-        *ribs,
+        shape=shape,
     )
-    flesh = (
-        _flesh((-0.21, 0.1, 0.0), (-0.26, 1.3, 0.0), 0.16, (0.3, 0.0)),
-        _flesh((0.3, 0.1, 0.0), (0.34, 1.6, 0.0), 0.42, flat=0.3),
-    )
-    return Limb(bones, flesh, centimetres=34, width=1.0)
 
 
-def _hip(rng: RNG) -> Limb:
-    head = 0.088 * rng.uniform(0.94, 1.06)
-    bones = (
-        Bone("femur", (-0.17, 0.42, 0.0), (-0.1, 1.25, 0.0), 0.06, (0.55, 0.0), (-0.02, 0.02), cortex=0.42),
-        Bone("femoral neck", (-0.19, 0.45, 0.0), (0.02, 0.325, 0.0), 0.06, (0.3, 0.1), cortex=0.2),
-        Bone(
-            "femoral head",
-            (0.02, 0.3 - head, 0.0),
-            (0.02, 0.3 + head, 0.0),
-            head,
-            cortex=0.1,
-            round=True,
-            breakable=False,
-        ),
-        Bone(
-            "ilium",
-            (0.12, -0.15, 0.05),
-            (0.1, 0.36, 0.05),
-            0.19,
-            cortex=0.05,
-            flat=0.2,
-            round=True,
-            breakable=False,
-        ),
-        Bone("pubis", (0.09, 0.33, 0.0), (0.42, 0.42, 0.0), 0.035, cortex=0.25),
-        Bone("ischium", (0.09, 0.34, 0.03), (0.28, 0.62, 0.03), 0.042, cortex=0.22, breakable=False),
-    )
-    girth = rng.uniform(0.9, 1.2)
-    flesh = (
-        _flesh((-0.08, 0.2, 0.0), (-0.1, 1.4, 0.0), 0.25 * girth, (0.2, 0.0)),
-        _flesh((0.15, -0.6, 0.0), (0.15, 0.75, 0.0), 0.46, flat=0.42),
-    )
-    return Limb(bones, flesh, centimetres=38, width=0.85)
-
-
-def _lower_leg(rng: RNG) -> Limb:
-    bones = (
-        Bone("tibia", (0.03, -0.12, 0.0), (0.03, 1.05, 0.0), 0.062, (0.7, 0.45), (0.012, -0.01), cortex=0.44),
-        Bone(
-            "fibula",
-            (-0.095, -0.08, 0.055),
-            (-0.075, 1.05, 0.035),
-            0.03,
-            (0.4, 0.5),
-            (0.012, 0.0),
-            cortex=0.46,
+def _own_flesh(part: Bone, anatomy: Anatomy, both: RNG, one: RNG) -> Bone:
+    own = _Own(both, one, 1.0)
+    return replace(
+        part,
+        start=own.near(part.start, anatomy.size, 0.01),
+        end=own.near(part.end, anatomy.size, 0.01),
+        radius=part.radius * anatomy.size * anatomy.girth * own.about(0.08, 1.0),
+        bow=own.across(0.025),
+        shape=Shape(
+            taper=own.about(0.15),
+            waves=tuple((own.about(0.05 / (number + 1)), own.about(np.pi)) for number in range(4)),
+            sway=own.across(0.08),
         ),
     )
-    girth = rng.uniform(0.9, 1.2)
-    flesh = (
-        _flesh((0.0, -0.3, 0.0), (0.0, 1.3, 0.0), 0.18 * girth, (0.35, -0.3)),
-        _flesh((-0.02, -0.1, 0.06), (0.0, 0.75, 0.05), 0.16 * girth),
+
+
+def _posed(bones: tuple[Bone, ...], flesh: tuple[Bone, ...], pose: RNG) -> tuple[tuple[Bone, ...], tuple[Bone, ...]]:
+    """The limb as it lies on the table this time: askew, raised at one end, bent sideways in its middle."""
+    askew, raised, bent = pose.uniform(-0.08, 0.08), pose.uniform(-0.25, 0.25), pose.uniform(-0.12, 0.12)
+
+    def moved(point: Point, loose: float) -> Point:
+        x, y, z = point
+        y -= 0.5
+        x, z = x + askew * y + bent * abs(y), z + raised * y
+        # Seen from the front, what is raised looks shorter.
+        y = 0.5 + y * float(np.cos(raised)) - raised * z
+        return x + pose.uniform(-loose, loose), y + pose.uniform(-loose, loose), z + pose.uniform(-loose, loose)
+
+    placed = (
+        replace(part, start=moved(part.start, loose), end=moved(part.end, loose))
+        for parts, loose in ((bones, 0.01), (flesh, 0.004))
+        for part in parts
     )
-    return Limb(bones, flesh, centimetres=30, width=0.62)
+    every = tuple(placed)
+    return every[: len(bones)], every[len(bones) :]
 
 
-def _ankle(rng: RNG) -> Limb:
-    tilt = rng.uniform(-0.03, 0.03)
-    bones = (
-        Bone("tibia", (0.02, -0.2, 0.0), (0.03, 0.53, 0.0), 0.066, (0.0, 0.75), cortex=0.36),
-        Bone("medial malleolus", (0.1, 0.44, 0.0), (0.115, 0.595, 0.0), 0.03, cortex=0.28),
-        Bone("fibula", (-0.105, -0.2, 0.03), (-0.105, 0.62, 0.02), 0.032, (0.0, 0.45), cortex=0.4),
-        Bone("talus", (0.02 + tilt, 0.545, -0.07), (0.02 + tilt, 0.68, 0.03), 0.088, cortex=0.13, round=True),
-        Bone("calcaneus", (0.0, 0.72, 0.16), (0.0, 0.8, -0.2), 0.075, (0.2, 0.0), cortex=0.16),
-        Bone("navicular", (0.04, 0.7, -0.2), (0.04, 0.8, -0.21), 0.05, cortex=0.16, round=True, breakable=False),
-        Bone("metatarsal", (0.02, 0.77, -0.23), (0.05, 0.93, -0.6), 0.03, (0.3, 0.0), cortex=0.4),
-    )
-    flesh = (
-        _flesh((0.0, -0.3, 0.0), (0.0, 0.82, 0.0), 0.165, (0.2, 0.0)),
-        _flesh((0.0, 0.72, 0.3), (0.0, 0.9, -0.8), 0.17, flat=0.8),
-    )
-    return Limb(bones, flesh, centimetres=22, width=0.8)
+def _mirrored(bone: Bone) -> Bone:
+    """A solid of the other side of the body."""
+
+    def other(pair: Across) -> Across:
+        return -pair[0], pair[1]
+
+    def both(ends: tuple[Across, Across]) -> tuple[Across, Across]:
+        return other(ends[0]), other(ends[1])
+
+    shape = replace(bone.shape, sway=other(bone.shape.sway), lean=both(bone.shape.lean), tilt=both(bone.shape.tilt))
+    return replace(bone, start=_beyond(bone.start), end=_beyond(bone.end), bow=other(bone.bow), shape=shape)
 
 
-REGIONS: dict[str, Callable[[RNG], Limb]] = {
-    "finger": _finger,
-    "wrist": _wrist,
-    "forearm": _forearm,
-    "elbow": _elbow,
-    "shoulder": _shoulder,
-    "hip": _hip,
-    "lower leg": _lower_leg,
-    "ankle": _ankle,
-}
-
-# Frontal and lateral are a quarter turn apart, but a shoulder or hip is never filmed across the body.
-SECOND_VIEW_DEGREES = {"shoulder": 35.0, "hip": 40.0}
+def _beyond(point: Point) -> Point:
+    """A point's mirror image."""
+    x, y, z = point
+    return -x, y, z
 
 
-def body(region: str, rng: RNG) -> Limb:
-    """One patient's limb: the region's plan, varied in size, stoutness and density of the cortex."""
-    plan = REGIONS[region](rng)
-    stout, dense = rng.uniform(0.9, 1.12), rng.uniform(0.75, 1.2)
-    bones = tuple(
-        replace(
-            bone,
-            radius=bone.radius * stout * rng.uniform(0.96, 1.04),
-            cortex=min(0.6, bone.cortex * dense),
-            bow=(bone.bow[0] * rng.uniform(0.4, 1.6), bone.bow[1] * rng.uniform(0.4, 1.6)),
-        )
-        for bone in plan.bones
-    )
-    flesh = tuple(replace(part, radius=part.radius * rng.uniform(0.9, 1.15)) for part in plan.flesh)
-    return replace(plan, bones=bones, flesh=flesh)
+@dataclass(frozen=True)
+class Texture:
+    """The texture of a limb as one view shows it: tables of values that repeat without end.
+
+    fine, coarse: of the marrow. muscle: of the soft tissue. grain, bundle: their meshes, pixels. along: how much longer
+    those of the marrow are along the bone than across.
+    """
+
+    fine: Array
+    coarse: Array
+    muscle: Array
+    grain: float
+    bundle: float
+    along: float
+
+    def of_marrow(self, bone: int, s: Array, v: Array) -> Array:
+        """At places along a bone's axis and across it (pixels): mean 0, standard deviation about 1."""
+        place = bone * 37.0  # another part of the tables for each bone
+        s, v = s / (self.grain * self.along) + place, v / self.grain + place
+        value: Array = 0.8 * _between(self.fine, s, v) + 0.6 * _between(self.coarse, s / 2.5, v / 2.5)
+        return value
+
+    def of_flesh(self, x: Array, y: Array) -> Array:
+        """At places of the film, from where the body's axis is (pixels): mean 0, standard deviation about 1."""
+        return _between(self.muscle, x / self.bundle, y / self.bundle)
 
 
-def turned(point: Point, degrees: float) -> tuple[float, float]:
-    """Where a point falls on the film (x, y) when the body is turned about its long axis."""
-    angle = np.deg2rad(degrees)
-    return float(point[0] * np.cos(angle) + point[2] * np.sin(angle)), point[1]
+def texture_of(limb: Limb, degrees: float, size: int) -> Texture:
+    """The texture of a view.
+
+    What lies one behind the other makes the pattern: it changes little by little as the body turns.
+
+    Args:
+        limb: whose.
+        degrees: turn of the body in this view.
+        size: pixels of the film's longer side.
+
+    """
+    angle = TURNS * np.deg2rad(degrees)
+    tables = np.random.default_rng(limb.seed).standard_normal((2, 3, TEXTURE, TEXTURE))
+    fine, coarse, muscle = np.cos(angle) * tables[0] + np.sin(angle) * tables[1]
+    own = limb.anatomy
+    return Texture(fine, coarse, muscle, grain=own.grain * size, bundle=own.bundle * size, along=own.along)
 
 
-def ends_on_film(bone: Bone) -> tuple[float, ...]:
-    """Which ends of a bone (0.0 its start, 1.0 its end) lie well on the film in every view."""
-    return tuple(end for end, point in ((0.0, bone.start), (1.0, bone.end)) if 0.1 < point[1] < 0.9)
+def _between(table: Array, row: Array, column: Array) -> Array:
+    """Values of an endless table between its places, by straight lines."""
+    # Straight lines between independent values have two thirds of their deviation.
+    return 1.5 * np.asarray(ndimage.map_coordinates(table, [row, column], order=1, mode="grid-wrap"))

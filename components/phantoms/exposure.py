@@ -5,12 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from components.phantoms.anatomy import Limb
+from components.phantoms.anatomy import Limb, texture_of
 from components.phantoms.fractures import Fracture
 from components.phantoms.projection import (
     CORTEX,
     MARROW,
-    RNG,
     SOFT,
     STEEL,
     Array,
@@ -21,8 +20,8 @@ from components.phantoms.projection import (
     break_point,
     flesh_thickness,
     shadow,
-    smooth_noise,
 )
+from components.phantoms.regions import RNG
 
 # Side markers as a radiographer lays them: 5 × 7 dots, bright.
 GLYPHS = {
@@ -39,7 +38,6 @@ class Findings:
     growth_plates: bool
     ossicle: bool
     sprain: bool
-    side: str
 
 
 def draw_findings(rng: RNG) -> Findings:
@@ -49,7 +47,6 @@ def draw_findings(rng: RNG) -> Findings:
         growth_plates=bool(rng.random() < 0.1),
         ossicle=bool(rng.random() < 0.12),
         sprain=bool(rng.random() < 0.08),
-        side=str(rng.choice(["L", "R"])),
     )
 
 
@@ -76,23 +73,29 @@ def expose(
         shape[1] * (0.5 + rng.uniform(-0.06, 0.06)),
         shape[0] * rng.uniform(-0.04, 0.04),
     )
-    bone, marrow, box = bone_thickness(limb, degrees, size, shape, centre, fracture)
+    if limb.side == "R":
+        degrees = -degrees  # filmed from its own outer side, as the left limb is: the mirror image in every view
+    texture = texture_of(limb, degrees, size)
+    bones, box = bone_thickness(limb, degrees, size, shape, centre, fracture, texture)
+    bone = bones.whole
     flesh = flesh_thickness(limb, degrees, size, shape, centre)
     shadows = [shadow(part, degrees, size, centre) for part in limb.bones]
-    # Trabeculae, another pattern on every film: without them bones of two patients would be too much alike.
-    dense = 1 + 0.12 * smooth_noise(rng, shape, 1.6 * size / 256) + 0.09 * smooth_noise(rng, shape, 4.0 * size / 256)
+    marrow = bones.marrow + limb.anatomy.strength * bones.texture
     lines = _thin_lines(shadows, findings, shape, rng)
-    steel = _metal(shadows, shape, rng) if findings.metal else np.zeros(shape)
+    steel = _metal(shadows, shape, np.random.default_rng([limb.seed, 1])) if findings.metal else np.zeros(shape)
     if findings.ossicle:
         bone = bone + _ossicle(shadows, shape, rng)
 
     per_pixel = limb.centimetres / size
-    soft = np.maximum(flesh - bone, 0.0) * (1 + 0.03 * smooth_noise(rng, shape, 18.0 * size / 256))
+    y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float64)
+    lumps = texture.of_flesh(x - centre[0], y - centre[1])
+    soft = np.maximum(flesh - bone, 0.0) * (1 + 0.03 * lumps)
     soft = soft + _swelling(shadows, fracture, findings, shape, rng)
-    path = per_pixel * (SOFT * soft + lines * (CORTEX * (bone - marrow) + MARROW * marrow * dense) + STEEL * steel)
+    hard = lines * limb.anatomy.mineral * (CORTEX * (bone - bones.marrow) + MARROW * marrow)
+    path = per_pixel * (SOFT * soft + hard + STEEL * steel)
     pixels = _develop(path, size, rng)
     pixels = _collimate(pixels, rng)
-    _lay_marker(pixels, findings.side, rng)
+    _lay_marker(pixels, limb.side, rng)
     return np.floor(np.clip(pixels, 0.0, 1.0) * 255 + 0.5).astype(np.uint8), box
 
 
@@ -148,11 +151,17 @@ def _metal(shadows: list[Shadow], shape: tuple[int, int], rng: RNG) -> Array:
         nail = 0.35 * cast.radius
         return np.where(np.abs(s - middle) < 1.6 * half, 2 * np.sqrt(np.maximum(0.0, nail**2 - v**2)), 0.0)
     side = rng.choice([-1.0, 1.0])
-    plate = (np.abs(s - middle) < half) & (np.abs(v - side * 1.15 * cast.radius) < 0.16 * cast.radius)
+    plate = (np.abs(s - middle) < half) & (np.abs(v - side * 1.15 * cast.radius) < rng.uniform(0.1, 0.2) * cast.radius)
     steel = np.where(plate, 0.8 * cast.radius, 0.0)
-    for place in np.linspace(-0.8, 0.8, int(rng.integers(3, 6))):
-        shaft = (np.abs(s - middle - place * half) < 0.1 * cast.radius) & (np.abs(v) < 1.2 * cast.radius)
-        steel = np.maximum(steel, np.where(shaft, 0.25 * cast.radius, 0.0))
+    across = side * v / cast.radius  # 1.15 at the plate
+    for place in np.linspace(-0.85, 0.85, int(rng.integers(3, 7))) + rng.uniform(-0.12, 0.12):
+        at = middle + (place + rng.uniform(-0.1, 0.1)) * half + rng.uniform(-0.35, 0.35) * (across - 1.15) * cast.radius
+        shaft = (
+            (np.abs(s - at) < rng.uniform(0.07, 0.13) * cast.radius)
+            & (across < 1.2)
+            & (across > rng.uniform(-1.3, 0.4))
+        )
+        steel = np.maximum(steel, np.where(shaft, rng.uniform(0.2, 0.35) * cast.radius, 0.0))
     return steel
 
 

@@ -5,18 +5,19 @@ bits differ, give the same pixels.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from components.phantoms.anatomy import Bone, Limb, turned
+from components.phantoms.anatomy import TURNS, Limb, Texture
 from components.phantoms.fractures import Fracture, Fragment, fragments
+from components.phantoms.regions import Bone, turned
 
 cv2.setNumThreads(1)
 
 Array = NDArray[np.float64]
-RNG = np.random.Generator
 Box = tuple[float, float, float, float]
 
 # Linear attenuation in 1/cm near 60 keV (NIST XCOM: soft tissue 0.20, cortical bone 0.60, steel about 9; marrow
@@ -27,50 +28,81 @@ SOFT, CORTEX, MARROW, STEEL = 0.20, 0.52, 0.26, 5.0
 
 @dataclass(frozen=True)
 class Shadow:
-    """A bone's axis on the film, in pixels: start, unit direction, length; its profile; its sideways bow."""
+    """A bone's axis on the film, in pixels: start, unit direction, length; its profile; how it departs from straight.
+
+    bow, sway: sideways, of the middle and of the quarters. lean, tilt: of start and end, in radii, as this view has
+    them. angle: of the view, radians.
+    """
 
     origin: tuple[float, float]
     along: tuple[float, float]
     length: float
     radius: float
     bow: float
+    sway: float
+    lean: tuple[float, float]
+    tilt: tuple[float, float]
+    angle: float
     bone: Bone
+
+    def aside(self, s: Array) -> Array:
+        """How far the middle of the bone lies beside the straight axis, pixels."""
+        u = s / self.length
+        start, end = (np.exp(-((each / reach) ** 2)) for each, reach in zip((u, 1 - u), self._reach, strict=True))
+        leaning = self.radius * (self.lean[0] * start + self.lean[1] * end)
+        middle: Array = 4 * self.bow * u * (1 - u) + self.sway * np.sin(2 * np.pi * u) + leaning
+        return middle
+
+    @property
+    def _reach(self) -> tuple[float, float]:
+        return self.bone.shape.reach
 
     def local(self, x: Array, y: Array) -> tuple[Array, Array]:
         """Film coordinates → along the axis (s) and across it (v), pixels."""
         dx, dy = x - self.origin[0], y - self.origin[1]
         s = dx * self.along[0] + dy * self.along[1]
-        v = dy * self.along[0] - dx * self.along[1]
-        if self.bow:
-            u = s / self.length
-            v = v - 4 * self.bow * u * (1 - u)
-        return s, v
+        return s, dy * self.along[0] - dx * self.along[1] - self.aside(s)
 
     def on_film(self, s: float, v: float) -> tuple[float, float]:
         """The inverse of `local`, for one point."""
-        u = s / self.length
-        v = v + 4 * self.bow * u * (1 - u)
+        v = v + float(self.aside(np.array(s)))
         return (
             self.origin[0] + s * self.along[0] - v * self.along[1],
             self.origin[1] + s * self.along[1] + v * self.along[0],
         )
 
-    def profile(self, s: Array) -> Array:
-        """Radius along the axis, pixels; 0 beyond the ends."""
-        u = s / self.length
+    def profile(self, s: Array, v: Array | float = 0.0) -> Array:
+        """Radius along the axis, pixels; 0 beyond the ends, which lie elsewhere for each v."""
+        shape, u = self.bone.shape, s / self.length
         if self.bone.round:
-            return self.radius * np.sqrt(np.maximum(0.0, 1 - (2 * u - 1) ** 2))
+            outline = np.sqrt(np.maximum(0.0, 1 - np.abs(2 * u - 1) ** shape.square))
+            return self.radius * outline * self._uneven(u)
         start, end = self.bone.flare
-        wide = 1 + start * np.exp(-((u / 0.16) ** 2)) + end * np.exp(-(((1 - u) / 0.16) ** 2))
-        # The ends are rounded over one radius.
-        from_end = np.minimum(s, self.length - s) / (self.radius * (1 + max(start, end)))
-        cap = np.sqrt(np.clip(from_end * (2 - np.minimum(from_end, 1.0)), 0.0, 1.0))
-        radius: Array = self.radius * wide * cap
-        return radius
+        wide = 1 + start * np.exp(-((u / self._reach[0]) ** 2)) + end * np.exp(-(((1 - u) / self._reach[1]) ** 2))
+        wide = wide * self._uneven(u)
+        # The ends are rounded over about one radius, lean and are cut in between the condyles.
+        across = np.clip(v / (self.radius * np.maximum(wide, 0.1)), -1.0, 1.0)
+        caps = []
+        for inwards, flare, tilt, notch, blunt in zip(
+            (s, self.length - s), self.bone.flare, self.tilt, shape.notch, shape.blunt, strict=True
+        ):
+            end_radius = self.radius * (1 + max(flare, 0.0))
+            inwards = inwards + end_radius * (tilt * across + notch * (across**2 - 0.5))
+            caps.append(np.clip(inwards / (end_radius * blunt), 0.0, 1.0))
+        from_end = np.minimum(*caps)
+        return np.asarray(self.radius * wide * np.sqrt(from_end * (2 - from_end)))
+
+    def _uneven(self, u: Array) -> Array:
+        """The width's taper and waves, as a factor."""
+        shape = self.bone.shape
+        factor = 1 + shape.taper * (np.clip(u, 0.0, 1.0) - 0.5)
+        for periods, (height, phase) in enumerate(shape.waves, start=1):
+            factor = factor + height * np.sin(2 * np.pi * periods * u + phase + TURNS * self.angle)
+        return factor
 
     def thickness(self, s: Array, v: Array) -> tuple[Array, Array]:
         """Chord of the beam through the whole bone, and through its marrow, pixels of unfractured bone."""
-        radius = self.profile(s)
+        radius = self.profile(s, v)
         outer = 2 * np.sqrt(np.maximum(0.0, radius**2 - v**2))
         # The cortex is thickest at mid-shaft and thins towards the joints.
         u = s / self.length
@@ -94,17 +126,33 @@ def shadow(bone: Bone, degrees: float, size: int, centre: tuple[float, float]) -
     span = end - start
     length = max(float(np.sqrt(span @ span)), 0.5 * bone.radius)
     along = span / length if (span @ span) > 0 else np.array([0.0, 1.0])
-    angle = np.deg2rad(degrees)
-    bow = bone.bow[0] * np.cos(angle) + bone.bow[1] * np.sin(angle)
-    return Shadow(
-        (float(start[0] * size + centre[0]), float(start[1] * size + centre[1])),
-        (float(along[0]), float(along[1])),
-        length * size,
-        bone.radius * size,
+    angle = float(np.deg2rad(degrees))
+
+    def seen(pair: tuple[float, float]) -> float:
         # v points to the left of `along`; for an axis that runs down the film that is −x.
-        float(-bow * along[1] * size),
-        bone,
+        return float(-(pair[0] * np.cos(angle) + pair[1] * np.sin(angle)) * along[1])
+
+    shape, radius = bone.shape, bone.radius * size
+    return Shadow(
+        origin=(float(start[0] * size + centre[0]), float(start[1] * size + centre[1])),
+        along=(float(along[0]), float(along[1])),
+        length=length * size,
+        radius=radius,
+        bow=seen(bone.bow) * size,
+        sway=seen(shape.sway) * radius,
+        lean=(seen(shape.lean[0]), seen(shape.lean[1])),
+        tilt=(seen(shape.tilt[0]), seen(shape.tilt[1])),
+        angle=angle,
+        bone=bone,
     )
+
+
+class BoneThickness(NamedTuple):
+    """What of the beam's way is bone, pixels: all of it, its marrow, and the marrow weighted with its texture."""
+
+    whole: Array
+    marrow: Array
+    texture: Array
 
 
 def bone_thickness(
@@ -114,16 +162,18 @@ def bone_thickness(
     shape: tuple[int, int],
     centre: tuple[float, float],
     fracture: Fracture | None,
-) -> tuple[Array, Array, Box | None]:
-    """Thickness of all bone and of marrow, in pixels, and the fracture's box (x, y, width, height)."""
-    outer, marrow = np.zeros(shape), np.zeros(shape)
+    texture: Texture,
+) -> tuple[BoneThickness, Box | None]:
+    """Thickness of the bones, and the fracture's box (x, y, width, height; pixels)."""
+    thick = BoneThickness(np.zeros(shape), np.zeros(shape), np.zeros(shape))
     box = None
     for number, bone in enumerate(limb.bones):
         cast = shadow(bone, degrees, size, centre)
         parts = [Fragment(whole_bone)]
         if fracture is not None and fracture.bone == number:
             at = break_point(cast, fracture, shape)
-            radius = float(cast.profile(np.array([at]))[0])
+            # In a notch between condyles there is no bone in the middle.
+            radius = max(float(cast.profile(np.array([at]))[0]), 0.5 * cast.radius)
             parts = fragments(fracture, degrees, at, radius, 0.7 * size / 256)
             box = _fracture_box(cast, fracture, degrees, at, radius, shape)
         window = _window(cast, shape)
@@ -133,9 +183,10 @@ def bone_thickness(
             s0, v0 = part.unmoved(s, v) if len(parts) > 1 else (s, v)
             share = part.weight(s0, v0)
             whole, inside = cast.thickness(s0, v0)
-            outer[window] += share * whole
-            marrow[window] += share * inside
-    return outer, marrow, box
+            thick.whole[window] += share * whole
+            thick.marrow[window] += share * inside
+            thick.texture[window] += share * inside * texture.of_marrow(number, s0, v0)
+    return thick, box
 
 
 def flesh_thickness(
@@ -147,7 +198,7 @@ def flesh_thickness(
     for part in limb.flesh:
         cast = shadow(part, degrees, size, centre)
         s, v = cast.local(x + 0.5, y + 0.5)
-        thick = np.maximum(thick, 2 * part.flat * np.sqrt(np.maximum(0.0, cast.profile(s) ** 2 - v**2)))
+        thick = np.maximum(thick, 2 * part.flat * np.sqrt(np.maximum(0.0, cast.profile(s, v) ** 2 - v**2)))
     return thick
 
 
@@ -175,7 +226,7 @@ def break_point(cast: Shadow, fracture: Fracture, shape: tuple[int, int]) -> flo
 
 def _window(cast: Shadow, shape: tuple[int, int]) -> tuple[slice, slice]:
     """The part of the film a bone can reach, fragments that moved included."""
-    reach = 2.6 * cast.radius * (1 + max(*cast.bone.flare, 0.0)) + abs(cast.bow) + 2
+    reach = 2.9 * cast.radius * (1 + max(*cast.bone.flare, 0.0)) + abs(cast.bow) + abs(cast.sway) + 2
     ends = np.array(
         [
             cast.origin,
@@ -204,26 +255,6 @@ def _fracture_box(
     if x1 - x0 < 2 or y1 - y0 < 2:
         return None
     return x0, y0, x1 - x0, y1 - y0
-
-
-def smooth_noise(rng: RNG, shape: tuple[int, int], scale: float) -> Array:
-    """Even-sized bumps of about `scale` pixels, mean 0, standard deviation 1."""
-    coarse = rng.standard_normal((int(shape[0] / scale) + 4, int(shape[1] / scale) + 4))
-    # A little larger than the film, and cut: a coarse value lies every `scale` pixels.
-    down, across = (
-        _interpolation(count, round(count * side / (count - 3)))[:side]
-        for count, side in zip(coarse.shape, shape, strict=True)
-    )
-    fine: Array = down @ coarse @ across.T
-    even: Array = fine / fine.std()
-    return even
-
-
-def _interpolation(count: int, places: int) -> Array:
-    """What makes even places of a row of values, the first and the last at its ends, by straight lines in between."""
-    at = np.arange(places) * ((count - 1) / (places - 1))
-    weights: Array = np.maximum(0.0, 1 - np.abs(at[:, None] - np.arange(count)))
-    return weights
 
 
 def blurred(picture: Array, sigma: float, reach: float = 4.0) -> Array:

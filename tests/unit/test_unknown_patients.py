@@ -26,10 +26,10 @@ POLICY = Path(__file__).parents[2] / "mlflow" / "promotion.yaml"
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """182 phantoms of 45 patients in class folders, named P00028-1-lateral.png."""
+    """182 phantoms of 46 patients in class folders, named P00028-1-lateral.png."""
     folder = tmp_path_factory.mktemp("phantoms")
     summary = phantoms(folder / "drawn", folder / "sheet.png", PhantomParams(films=182, size=96))
-    assert summary.model_dump()["patients"] == 45
+    assert summary.model_dump()["patients"] == 46
     for row in pd.read_csv(folder / "drawn" / "manifest.csv").itertuples():
         place = folder / "films" / str(row.label) / Path(str(row.path)).name
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ def test_without_a_pattern_everything_says_that_patients_are_unknown(
     assert made.summary.patients == unknown
     assert f"patients {unknown}" in made.summary.line()
     assert caplog.text.count("patients are unknown, so films of one patient may be in training and test") == 2
-    assert "makes 45 groups of 182 films" in caplog.text
+    assert "makes 46 groups of 182 films" in caplog.text
     assert f"Patients of the trusted films: {unknown}." in made.report
     assert "patients and" not in made.report
     refused = rule_leaks(made, tmp_path, allowed=False)
@@ -91,9 +91,9 @@ def test_with_a_pattern_no_patient_is_on_two_sides(
     films: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = run(films, tmp_path, r"^(?:.*/)?(P\d+)-")
-    assert made.summary.patients == "known for 182 of 182 films (45 patients)"
+    assert made.summary.patients == "known for 182 of 182 films (46 patients)"
     assert "unknown" not in caplog.text
-    assert "Patients of the trusted films: known for 182 of 182 films (45 patients)." in made.report
+    assert "Patients of the trusted films: known for 182 of 182 films (46 patients)." in made.report
     rows = made.prepared.films
     whose = rows["film_id"].str.extract(r"(P\d+)-")[0]
     side = rows["fold"].astype("string").fillna("test")
