@@ -226,7 +226,25 @@ def status_of(run: Any) -> Status:
     )
     if why:
         note = f"{note.rpartition(';')[0]}; of later steps nothing is known: {why}"
-    return Status(run, filled_in(steps, recorded or {}), [note])
+    result = [step if step.node else _placed(run, step) for step in filled_in(steps, recorded or {})]
+    return Status(run, result, [note])
+
+
+def unlisted_step(run: Any, name: str) -> RunStep:
+    """A step that a list which stopped too early lacks: what is known of it is where its log may be."""
+    return _placed(run, RunStep(name.replace("_", "-"), "UNKNOWN", None, None))
+
+
+def _placed(run: Any, step: RunStep) -> RunStep:
+    """The same with the names that its pod has, if it lies beside the last step that is listed, loops left aside."""
+    workflow = workflow_of(run.run_details.task_details)
+    aside = re.compile(rf"{ITERATION.pattern}|\.onExit")
+    places = [around(listed.node) for listed in steps_of(run) if not aside.search(listed.node)]
+    if workflow is None or not places:
+        return step
+    known = step.pods[-1] if step.pods else ()
+    *earlier, last = workflow.pods_of(f"{places[-1]}.{step.name}")
+    return step._replace(pods=(*earlier, (*known, *last)))
 
 
 def _recorded_steps(run_id: str) -> dict[str, StepRun] | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from osteon.errors import OsteonError
 from pipelines.cluster import Cluster, Log, log_of
 from pipelines.pod_trouble import of_log, trouble_of
-from pipelines.run_status import RunStep, Status, read_status, state_word, terminated
+from pipelines.run_status import RunStep, Status, read_status, state_word, terminated, unlisted_step
 
 LOG_LINES = 20  # of a failed step's log
 # What the launcher, its executor and Argo write around a step's own lines.
@@ -47,8 +47,12 @@ def print_logs(cluster: Cluster, run_id: str, name: str | None, echo: Callable[[
     status = read_status(cluster, run_id)
     steps = status.steps
     wanted = [step for step in steps if step.is_named(name)] if name else status.failed or steps
+    if name and not wanted and status.notes:  # the list has stopped too early
+        late = unlisted_step(status.run, name)
+        wanted = [late] if late.pods and find_log(cluster, run_id, late.pods[-1]).text is not None else []
     if not wanted:
         names = ", ".join(dict.fromkeys(step.name for step in steps)) or "none so far"
+        names = "; ".join([names, *status.notes])
         raise OsteonError(f"run {run_id} has no step {name}; it has {names}" if name else f"run {run_id}: no step yet")
     missing: list[tuple[RunStep, str]] = []
     for step in wanted:

@@ -17,7 +17,7 @@ from osteon.records.lineage import PARENT, PASS, PROCESS, STEP
 from tests.pipelines.conftest import Done, Osteon
 from tests.pipelines.kfp_server import Answer, Kfp
 from tests.pipelines.recorded_replies import exchange, listed_run, reply
-from tests.pipelines.workflow_nodes import Group, Step, listed_tasks
+from tests.pipelines.workflow_nodes import Group, Step, listed_tasks, log_id
 
 # What each step waits for, as its inputs have it.
 AFTER: dict[str, tuple[str, ...]] = {
@@ -250,6 +250,30 @@ def test_late_steps_that_the_server_does_not_list_are_as_mlflow_has_them(
     server.logs = {"pod-of-train": "train: films 480\n"}
     logs = osteon("logs", run_id, "train")
     assert (logs.code, logs.out, logs.err) == (0, "train: films 480\n", done.err)
+    # Or the archive has it.
+    server.logs = {log_id("train", workflow="osteon-training-9w5k2"): "train: films 481\n"}
+    assert osteon("logs", run_id, "train").out == "train: films 481\n"
+
+
+def test_the_log_of_a_late_step_of_a_retraining(server: Kfp, osteon: Osteon, no_mlflow: None) -> None:
+    """It lies in a pipeline in a condition, beside search."""
+    run_id = serve(server, listed_run("440b4157"))
+    inside = ".condition-2(0).osteon-training-steps(0)"
+    server.logs = {log_id("train", inside, "osteon-retraining-dctlx"): "train: films 480\n"}
+    assert osteon("logs", run_id, "train").out == "train: films 480\n"
+
+
+def test_the_log_of_a_late_step_is_where_those_of_the_others_are(server: Kfp, osteon: Osteon, no_mlflow: None) -> None:
+    run_id = serve(server, reply("succeeded-run-0056"))
+    server.logs = {log_id("cross-validate", workflow="osteon-training-9w5k2"): "cross_validate: films 480\n"}
+    for name in ("cross_validate", "cross-validate"):
+        done = osteon("logs", run_id, name)
+        assert (done.code, done.out) == (0, "cross_validate: films 480\n")
+        assert done.err.startswith(STOPPED)
+    done = osteon("logs", run_id, "train")
+    assert (done.code, done.out) == (2, "")
+    assert "has no step train; it has find-films" in done.err
+    assert STOPPED.removeprefix("note: ") in done.err
 
 
 def test_waiting_ends_with_the_late_steps(server: Kfp, osteon: Osteon, mlflow: Any) -> None:
