@@ -379,3 +379,44 @@ def test_the_double_refuses_as_the_server_does(server: Kfp, osteon: Osteon, numb
     assert refused.value.code == sent["status"]
     made, recorded = json.loads(refused.value.read()), sent["reply"]
     assert (made.keys(), made["code"], made["details"]) == (recorded.keys(), recorded["code"], recorded["details"])
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        "failed-run-0001",
+        "failed-run-0005",
+        "commands-0081",
+        "commands-0065",
+        "commands-0064",
+        "commands-0080",
+        "commands-0084",
+    ],
+)
+def test_the_double_answers_with_the_keys_of_the_servers_answer(server: Kfp, osteon: Osteon, begin: str) -> None:
+    sent = exchange(begin)
+    if begin == "commands-0064":  # the list of what was made
+        made = exchange("commands-0065")
+        ask(server, "POST", made["path"], made["sent"])
+    if begin == "commands-0084":
+        server.add_run(sent["path"].rpartition("/")[2].partition(":")[0])
+    status, answer = ask(server, sent["method"], sent["path"], sent["sent"])
+    assert (status, keys(answer)) == (sent["status"], keys(sent["reply"]))
+
+
+def ask(server: Kfp, method: str, path: str, body: Any) -> tuple[int, Any]:
+    content = json.dumps(body).encode() if body else None
+    request = urllib.request.Request(  # noqa: S310 – http
+        server.address + path, content, {"Content-Type": "application/json"}, method=method
+    )
+    with urllib.request.urlopen(request) as response:  # noqa: S310 – http
+        return response.status, json.loads(response.read())
+
+
+def keys(content: Any) -> Any:
+    """The keys of JSON, of a list those of its first item; the arguments of a run are its own."""
+    if isinstance(content, list):
+        return [keys(item) for item in content[:1]]
+    return (
+        {key: key == "parameters" or keys(value) for key, value in content.items()} if isinstance(content, dict) else 0
+    )
