@@ -28,7 +28,7 @@ def read_compiled(path: Path) -> CompiledFile:
     """Read a compiled pipeline.
 
     Raises:
-        OsteonError: missing, not compiled by KFP, or with an image that is named by a tag or is nowhere.
+        OsteonError: missing, not compiled by KFP, or by an earlier version; or its image is named by a tag or is nowhere.
 
     """
     how = "`osteon pipeline compile --image NAME@sha256:…`"
@@ -45,6 +45,9 @@ def read_compiled(path: Path) -> CompiledFile:
         inputs = spec["root"].get("inputDefinitions", {}).get("parameters", {})
     except (YAMLError, UnicodeDecodeError, LookupError, TypeError, AttributeError):
         raise OsteonError(f"{path}: is no compiled pipeline; {how} writes one") from None
+    # Its image could not read today's arguments.
+    if b"def find_films(" in content:
+        raise OsteonError(f"{path}: an earlier version of Osteon compiled it; {how} makes one of this version")
     # KFP's cache compares the image's name: behind a tag that has moved it would find the results of older code.
     tags = [image for image in images if not DIGEST.fullmatch(image)]
     if tags:

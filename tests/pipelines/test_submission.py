@@ -139,6 +139,15 @@ def test_the_example_of_the_repository_is_no_pipeline_to_run(server: Kfp, osteon
     )
 
 
+def test_a_file_of_an_earlier_version_is_not_sent(server: Kfp, osteon: Osteon) -> None:
+    """Its image could not read the arguments, which the run would say minutes later."""
+    text = TRAINING.read_text(encoding="utf-8")
+    TRAINING.write_text(f"{text}# def find_films(repository: str, revision: str, params: str, reason: str) -> str:\n")
+    done = osteon("submit")
+    assert (done.code, done.out, server.requests) == (2, "", [])
+    assert done.err.startswith(f"error: {TRAINING}: an earlier version of Osteon compiled it; `osteon pipeline compile")
+
+
 def test_no_cluster_is_named(osteon: Osteon, project: Path) -> None:
     done = osteon("status")
     assert done.code == 2
