@@ -28,7 +28,7 @@ def read_compiled(path: Path) -> CompiledFile:
     """Read a compiled pipeline.
 
     Raises:
-        OsteonError: missing, not compiled by KFP, or by an earlier version; or its image is named by a tag or is nowhere.
+        OsteonError: missing, not compiled by KFP, or by an earlier version; or its image has a tag or is nowhere.
 
     """
     how = "`osteon pipeline compile --image NAME@sha256:…`"
