@@ -68,7 +68,7 @@ bench: $(VENV)/made ## measure speed and memory (more than two hours with real f
 
 .PHONY: lock
 lock: $(VENV)/made ## resolve pyproject.toml anew into requirements.lock
-	@$(BIN)/uv pip compile pyproject.toml --extra dev --extra docs --universal --python-version 3.11 --fork-strategy fewest \
+	@$(BIN)/uv pip compile pyproject.toml --extra dev --extra docs --extra weights --universal --python-version 3.11 --fork-strategy fewest \
 	  --generate-hashes --no-emit-index-url --no-annotate --upgrade --quiet \
 	  --custom-compile-command "make lock" --output-file requirements.lock
 	@$(MAKE) --no-print-directory lock-image
@@ -76,7 +76,7 @@ lock: $(VENV)/made ## resolve pyproject.toml anew into requirements.lock
 # The versions are those of requirements.lock. Which packages differ, and why: infra/*.in.
 define lock-of
 	@sed -n 's/^tensorflow==\([^ ]*\).*/tensorflow-cpu==\1/p' requirements.lock | \
-	  $(BIN)/uv pip compile pyproject.toml infra/$(1).in $(2) --excludes infra/excludes.in \
+	  $(BIN)/uv pip compile pyproject.toml --extra weights infra/$(1).in $(2) --excludes infra/excludes.in \
 	  --constraints requirements.lock --constraints /dev/stdin --universal --python-version 3.11 --fork-strategy fewest \
 	  --generate-hashes --no-emit-index-url --no-annotate --upgrade --quiet \
 	  --custom-compile-command "make lock-image" --output-file infra/requirements-$(1).lock

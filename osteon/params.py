@@ -232,7 +232,19 @@ class FeatureParams(Section):
     cores: Cores = 0
 
 
-NetworkName = Literal["compact", "plain", "vgg", "resnet50", "densenet121", "efficientnetv2b0", "mobilenetv3"]
+IMAGENET = "imagenet"  # of training.weights
+NetworkName = Literal[
+    "compact",
+    "plain",
+    "efficientnet_lite0",
+    "efficientnet_lite1",
+    "efficientnet_lite2",
+    "vgg",
+    "resnet50",
+    "densenet121",
+    "efficientnetv2b0",
+    "mobilenetv3",
+]
 ClassicalName = Literal["svm", "random_forest", "k_nearest", "logistic_regression"]
 
 
@@ -243,7 +255,11 @@ class TrainingParams(Section):
     width: Annotated[int, Field(ge=8, le=128, multiple_of=8, description="channels of the first block of compact")] = 8
     dropout: Annotated[float, Field(ge=0, lt=1, description="share of features dropped before the last layer")] = 0.2
     weights: Annotated[
-        str, Field(description="file with starting weights (.weights.h5, .h5 or .keras); empty: none")
+        str,
+        Field(
+            description="starting weights: imagenet, or a file (.weights.h5, .h5 or .keras); empty: none. imagenet: "
+            "from a package (extra 'weights') for efficientnet_lite0 to 2, as Keras publishes them for the others"
+        ),
     ] = ""
     head_epochs: Annotated[
         int,

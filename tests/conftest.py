@@ -50,7 +50,16 @@ MARK_OF_FIXTURE = {
     "postgres_database": "slow",
 }
 # What a test or its fixture is run with: a store on a server, a network that takes long to build and to compile.
-SLOW_PARAMS = {"server", "PostgreSQL", "vgg", "resnet50", "densenet121", "efficientnetv2b0", "mobilenetv3"}
+SLOW_PARAMS = {
+    "server",
+    "PostgreSQL",
+    "vgg",
+    "resnet50",
+    "densenet121",
+    "efficientnetv2b0",
+    "mobilenetv3",
+    "efficientnet_lite0",
+}
 
 
 def marks_of(item: pytest.Item) -> set[str]:

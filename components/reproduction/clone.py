@@ -18,6 +18,7 @@ from components.reproduction.programs import output_of, run, run_git
 from osteon.errors import OsteonError
 from osteon.files import dvc_hash
 from osteon.films.identity import KEY_FILE, VARIABLE
+from osteon.params import IMAGENET
 from osteon.records import store
 
 log = logging.getLogger(__name__)
@@ -115,7 +116,9 @@ def set_params(project: Path, environment: dict[str, str], commands: Path, param
     They may have been given another file than the commit's.
     """
     wanted = dict(params)
-    _fetch(project, environment, commands, [wanted[key] for key in _PLACES if wanted.get(key)])
+    _fetch(
+        project, environment, commands, [wanted[key] for key in _PLACES if wanted.get(key) not in (None, "", IMAGENET)]
+    )
     wanted |= _elsewhere(project, wanted)
     if wanted.get("search.storage"):
         # Several may write there, and its studies are finished: no trial would run.
@@ -199,7 +202,11 @@ def _elsewhere(project: Path, params: dict[str, str]) -> dict[str, str]:
     paths = {}
     for key in _PLACES:
         path = Path(params.get(key, ""))
-        if path == Path() or (project / path).exists() or any(path.is_relative_to(out) for out in made):
+        if (
+            path in (Path(), Path(IMAGENET))
+            or (project / path).exists()
+            or any(path.is_relative_to(out) for out in made)
+        ):
             continue
         if not path.exists():
             raise OsteonError(f"{key}: {path} is not here, and neither git nor DVC knows it at the commit")

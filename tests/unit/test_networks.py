@@ -34,8 +34,14 @@ from osteon.models.networks.starting_weights import (  # noqa: E402
 from osteon.models.package.package import logits_with_flip_tta  # noqa: E402
 
 TYPES = ["hairline", "oblique", "transverse"]
+# As efficientnet_lite0, with more of the same blocks; see test_efficientnet_lite.
+LARGER = {"efficientnet_lite1", "efficientnet_lite2"}
 # One worker has all tests of a network: building it and what TensorFlow compiles for it takes longer than they do.
-ONE_BY_ONE = {name: pytest.param(name, marks=pytest.mark.xdist_group(f"network {name}")) for name in NETWORKS}
+ONE_BY_ONE = {
+    name: pytest.param(name, marks=pytest.mark.xdist_group(f"network {name}"))
+    for name in NETWORKS
+    if name not in LARGER
+}
 every_network = pytest.mark.parametrize("name", ONE_BY_ONE.values())
 every_application = pytest.mark.parametrize("name", [ONE_BY_ONE[name] for name in APPLICATIONS])
 

@@ -31,7 +31,9 @@ def exported(network: object, folder: Path) -> OnnxNetwork:
     return OnnxNetwork(folder / "network.onnx", threads=1)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", [name for name in NETWORKS if name not in {"efficientnet_lite1", "efficientnet_lite2"}]
+)
 def test_every_network_says_the_same_as_onnx(name: str, tmp_path: Path) -> None:
     keras.utils.set_random_seed(3)
     params = TrainingParams(network=name, width=8, task="fracture_type")

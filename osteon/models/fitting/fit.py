@@ -13,7 +13,7 @@ from osteon.models.fitting.fused_normalisation import with_fused_normalisation
 from osteon.models.fitting.one_vector_adamw import adamw, averaged_weights
 from osteon.models.networks.devices import distribution
 from osteon.models.networks.quiet_keras import keras
-from osteon.models.networks.starting_weights import load_weights, set_body_trainable
+from osteon.models.networks.starting_weights import load_starting_weights, set_body_trainable
 from osteon.params import TrainingParams
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ def _make_variables(network: Any, training: TrainingBatches) -> None:
 
 def _start_from_weights(network: Any, training: TrainingBatches, params: TrainingParams) -> None:
     """Load the file's weights, then train the heads alone, so that their first errors do not spoil the body."""
-    load_weights(network, Path(params.weights))
+    load_starting_weights(network, params.weights)
     if params.head_epochs:
         set_body_trainable(network, False)
         _compile(network, params, params.learning_rate, average=False)

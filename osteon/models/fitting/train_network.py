@@ -187,5 +187,5 @@ def _fingerprint(
 
 
 def weights_hash(params: TrainingParams) -> str:
-    """Hash of the file with the weights to start from; empty where there is none."""
+    """Hash of the file with the weights to start from; empty where there is none, and for ImageNet's, which stay."""
     return dvc_hash(Path(params.weights)) if Path(params.weights).is_file() else ""

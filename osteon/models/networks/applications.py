@@ -54,8 +54,15 @@ def application(name: str, side: int, x: Any) -> Any:
     return body
 
 
-def application_as_published(name: str, *, classifier: bool) -> Any:
-    """The network for colour pictures, with or without its classifier of 1,000 classes; to read its weights into."""
+def application_as_published(name: str, *, classifier: bool, weights: str | None = None) -> Any:
+    """The network for colour pictures, with or without its classifier of 1,000 classes; to read its weights into.
+
+    Args:
+        name: in APPLICATIONS.
+        classifier: whether its last layer is there, too.
+        weights: 'imagenet': with these, which Keras fetches; None: without.
+
+    """
     known = APPLICATIONS[name]
     constructor = getattr(keras.applications, known.constructor)
-    return constructor(include_top=classifier, weights=None, input_shape=(224, 224, 3), **known.options)
+    return constructor(include_top=classifier, weights=weights, input_shape=(224, 224, 3), **known.options)

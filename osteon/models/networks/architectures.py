@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from osteon.models.networks.applications import APPLICATIONS, application
+from osteon.models.networks.efficientnet_lite import LITES, efficientnet_lite
 from osteon.models.networks.quiet_keras import keras
 from osteon.params import TrainingParams
 
@@ -95,6 +96,18 @@ def _application(side: int, params: TrainingParams, types: int, name: str) -> An
     """
     films, x = _standardised_films(side)
     body = application(name, side, x)
+    return _with_heads(name, side, params, types, films, body)
+
+
+def _lite(side: int, params: TrainingParams, types: int, name: str) -> Any:
+    """An EfficientNet-Lite with a stem for grey films and the heads of compact."""
+    films, x = _standardised_films(side)
+    body = keras.Model(films, efficientnet_lite(name, x))
+    return _with_heads(name, side, params, types, films, body)
+
+
+def _with_heads(name: str, side: int, params: TrainingParams, types: int, films: Any, body: Any) -> Any:
+    """The heads of compact on a body that others designed."""
     cells = side // MAP_STRIDE
     # What the network sees last before it goes to stride 32: the deepest view that still has the map's cells.
     last = [layer.output for layer in body.layers if layer.output.shape[1:3] == (cells, cells)][-1]
@@ -137,5 +150,6 @@ def _answering(name: str, films: Any, place: Any, features: Any, types: int) -> 
 NETWORKS: dict[str, Callable[[int, TrainingParams, int], Any]] = {
     "compact": _compact,
     "plain": _plain,
+    **{name: partial(_lite, name=name) for name in LITES},
     **{name: partial(_application, name=name) for name in APPLICATIONS},
 }

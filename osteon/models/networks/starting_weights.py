@@ -1,9 +1,9 @@
-"""Weights to start from: a file's into a network, and which part of the network is trained.
+"""Weights to start from: a file's or ImageNet's into a network, and which part of the network is trained.
 
 How a training with weights goes:
 
     network = build_network(side, params, types)
-    load_weights(network, path)
+    load_starting_weights(network, params.weights)
     set_body_trainable(network, False)   # the heads alone; what batch normalisation knows of its channels stays, too
     … compile, params.head_epochs epochs
     set_body_trainable(network, True)
@@ -26,7 +26,9 @@ from numpy.typing import NDArray
 from osteon.errors import OsteonError
 from osteon.models.networks.applications import APPLICATIONS, application_as_published
 from osteon.models.networks.architectures import HEADS
+from osteon.models.networks.efficientnet_lite import LITE_DEVIATION, LITES, imagenet_weights, layer_arrays
 from osteon.models.networks.quiet_keras import keras
+from osteon.params import IMAGENET
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +66,49 @@ def set_body_trainable(network: Any, trainable: bool) -> None:
         layer.trainable = trainable
 
 
+def load_starting_weights(network: Any, weights: str) -> LoadedWeights:
+    """Put what training.weights names into a network: IMAGENET's weights, or those of a file; see load_weights.
+
+    Raises:
+        OsteonError: there are none for this network, or they cannot be read or fetched. The network is as it was.
+
+    """
+    return load_imagenet(network) if weights == IMAGENET else load_weights(network, Path(weights))
+
+
+def load_imagenet(network: Any) -> LoadedWeights:
+    """Put ImageNet's weights into the body; the heads start without.
+
+    Those of EfficientNet-Lite come from an installed package. Keras fetches those of keras.applications once, checks
+    their hash, shows progress and keeps them in ~/.keras.
+
+    Raises:
+        OsteonError: the network has none (compact, plain), the package is not installed, or they cannot be fetched.
+
+    """
+    if network.name in LITES:
+        tensors = imagenet_weights(network.name)
+        values = [(layer, layer_arrays(tensors, layer)) for layer in body_layers(network)]
+        stem, arrays = values[0]
+        values[0] = (stem, [for_grey_films(arrays[0], LITE_DEVIATION)])
+        return _put(network, values, "ImageNet", ("classifier",))
+    if network.name not in APPLICATIONS:
+        names = ", ".join([*LITES, *APPLICATIONS])
+        raise OsteonError(
+            f"training.weights: imagenet: there are no such weights for the network {network.name}; "
+            f"set training.network to one that has them ({names}), or leave training.weights empty"
+        )
+    try:
+        stored = application_as_published(network.name, classifier=False, weights=IMAGENET)
+    except Exception as error:  # Keras raises a bare Exception where a file cannot be fetched
+        reason = " ".join((str(error) or type(error).__name__).split())
+        raise OsteonError(
+            f"training.weights: imagenet: Keras cannot fetch the weights of {network.name} ({reason[:300]}); "
+            "connect once, or name a file that you have brought: training.weights: PATH"
+        ) from None
+    return _put(network, _values_for(network, stored), "ImageNet", ())
+
+
 def load_weights(network: Any, path: Path) -> LoadedWeights:
     """Put a file's weights into a network, all of its body or nothing; heads where they fit.
 
@@ -95,21 +140,28 @@ def load_weights(network: Any, path: Path) -> LoadedWeights:
             f"training.weights: {path}: no weights for the network {network.name} ({reason[:300]}); "
             "name a file of this network, or change training.network or training.width"
         ) from None
+    got = {layer.name for layer, _ in values}
+    unused = [layer.name for layer in body_layers(stored)[len(body_layers(network)) :]]
+    unused += [layer.name for layer in head_layers(stored) if layer.name not in got]
+    return _put(network, values, path.name, tuple(unused))
+
+
+def _put(
+    network: Any, values: list[tuple[Any, list[NDArray[Any]]]], source: str, unused: tuple[str, ...]
+) -> LoadedWeights:
+    """Set the layers' weights, and log what was set and what was not."""
     for layer, arrays in values:
         layer.set_weights(arrays)
     got = {layer.name for layer, _ in values}
     loaded = LoadedWeights(
         loaded=tuple(layer.name for layer, _ in values),
         not_loaded=tuple(layer.name for layer in head_layers(network) if layer.name not in got),
-        unused=tuple(
-            [layer.name for layer in body_layers(stored)[len(body_layers(network)) :]]
-            + [layer.name for layer in head_layers(stored) if layer.name not in got]
-        ),
+        unused=unused,
     )
     log.info(
         "weights of %d layers from %s%s%s",
         len(loaded.loaded),
-        path.name,
+        source,
         f" · not in it, without starting weights: {', '.join(loaded.not_loaded)}" if loaded.not_loaded else "",
         f" · not needed: {', '.join(loaded.unused)}" if loaded.unused else "",
     )
