@@ -108,6 +108,18 @@ def test_the_auroc_of_weighted_films_is_scikit_learns(films: Films, random: obje
     np.testing.assert_allclose(result, expected, atol=1e-12)
 
 
+def test_figures_of_weighted_films_by_hand() -> None:
+    """Two samples. 0.7 and 0.2 are of both classes; their pairs count half.
+
+    Pairs won: 2 + 1.5 + 1 + 0.5 of 8; 2 · 4 + 3.5 + 1.5 of 16. Precision by 0.9, 0.7, 0.4, 0.2: 1/1, 2/3, 3/4, 4/6,
+    a quarter of the positive films each; 2/2 for a half, 3/4 for a quarter, none, 4/8 for a quarter.
+    """
+    truth, scores = np.array([0.0, 1, 1, 1, 0, 1]), np.array([0.2, 0.7, 0.2, 0.9, 0.7, 0.4])
+    ranking, weights = WeightedRanking(truth, scores), np.array([[1.0] * 6, [3, 1, 1, 2, 1, 0]])
+    assert ranking.auroc(weights) == pytest.approx([5 / 8, 13 / 16])
+    assert ranking.average_precision(weights) == pytest.approx([(1 + 2 / 3 + 3 / 4 + 2 / 3) / 4, 3.25 / 4])
+
+
 def test_a_sample_of_one_class_has_no_auroc() -> None:
     result = WeightedRanking(np.array([1.0, 0.0]), np.array([0.5, 0.4])).auroc(
         np.array([[0.0, 2.0], [3.0, 0.0], [1.0, 1.0]])
