@@ -135,6 +135,7 @@ def test_the_temperature_is_where_the_loss_rises_neither_way() -> None:
 def test_a_half_stays_a_half_and_certainty_is_not_believed() -> None:
     result = Calibration(method="temperature", temperature=2.0)
     assert result.apply(np.array([0.0, 0.5, 0.8, 1.0])) == pytest.approx([1e-3, 0.5, 2 / 3, 1 - 1e-3], rel=1e-2)
+    assert 1 - result.apply(np.array([1.0])) == pytest.approx([1e-3], rel=1e-2)
     assert Calibration(method="temperature", temperature=0.05).apply(np.array([0.0, 1.0])).tolist() == [1e-6, 1 - 1e-6]
 
 
