@@ -120,6 +120,16 @@ def test_figures_of_weighted_films_by_hand() -> None:
     assert ranking.average_precision(weights) == pytest.approx([(1 + 2 / 3 + 3 / 4 + 2 / 3) / 4, 3.25 / 4])
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_first_threshold_of_both_classes_or_of_no_film() -> None:
+    tied = WeightedRanking(np.array([1.0, 0, 1]), np.array([0.5, 0.5, 0.1]))
+    assert tied.auroc(np.array([[2.0, 1, 0], [1, 1, 1]])) == pytest.approx([1 / 2, 1 / 4])
+    # The film of the highest score is not in the sample.
+    ranking = WeightedRanking(np.array([1.0, 1, 0]), np.array([0.9, 0.5, 0.1]))
+    assert ranking.average_precision(np.array([[0.0, 1, 1]])).tolist() == [1.0]
+    assert ranking.auroc(np.array([[0.0, 1, 1]])).tolist() == [1.0]
+
+
 def test_a_sample_of_one_class_has_no_auroc() -> None:
     result = WeightedRanking(np.array([1.0, 0.0]), np.array([0.5, 0.4])).auroc(
         np.array([[0.0, 2.0], [3.0, 0.0], [1.0, 1.0]])
