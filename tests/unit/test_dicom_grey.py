@@ -8,7 +8,12 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from osteon.errors import UnreadableFilmError
 from osteon.films.reading.decoding import decode, read_header
@@ -80,6 +85,20 @@ def test_the_first_value_of_a_lut_may_be_negative() -> None:
         item["LUTDescriptor"].VR = "SS" if first < 0 else "US"
         dataset = dicom(signed, VOILUTSequence=[item])
         assert shows_the_film(dataset), first
+
+
+@pytest.mark.parametrize("count", [65535, 40000])
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+def test_a_lut_of_a_signed_film_may_have_more_than_32767_entries(count: int, syntax: str) -> None:
+    """A file that names no types (implicit) gives the descriptor's count as a negative number."""
+    signed = (GREY.astype(np.float64) / 255 * (count - 1) - 20000).round().clip(-32768, 32767).astype(np.int16)
+    item = lut(-20000, np.arange(count) * (65535 / (count - 1)), 16)
+    item["LUTDescriptor"].VR = "SS"
+    item.LUTDescriptor = [count, -20000, 16]
+    dataset = dicom(signed, bits=16, VOILUTSequence=[item])
+    dataset.file_meta.TransferSyntaxUID = syntax
+    expected = (signed.astype(np.int64) + 20000).clip(0, count - 1) / (count - 1) * 255
+    np.testing.assert_allclose(grey_of(dataset), expected, atol=1)
 
 
 def test_a_modality_lut_comes_first() -> None:

@@ -169,7 +169,7 @@ def _looked_up(values: NDArray[Any], item: Dataset, dataset: Dataset) -> tuple[N
     entry is above, or below half of it, the entries decide.
     """
     count, first, bits = (int(number) for number in item.LUTDescriptor)
-    count = count or 1 << 16
+    count = count & 0xFFFF or 1 << 16  # never signed, though a file without types may be read so
     if first >= 1 << 15 and values.min() < 0:
         first -= 1 << 16
     elif first < 0 and values.min() >= 0 and values.max() >= 1 << 15:
