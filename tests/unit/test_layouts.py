@@ -293,6 +293,16 @@ def test_dicom_tree_with_a_label_file(tmp_path: Path) -> None:
     assert "Jane" not in str(films)
 
 
+def test_a_table_beside_films_of_any_kind(tmp_path: Path) -> None:
+    """The layout is called dicom, and reads pictures as well, as its description says."""
+    write(tmp_path / "a" / "IM1", dicom_bytes(dicom(ramp(top=4095), PatientID="7")))
+    write(tmp_path / "b" / "2.jpg", encoded(ramp(), "JPEG"))
+    (tmp_path / "labels.csv").write_text("filename,fractured,patient_id\nIM1,yes,\nb/2.jpg,no,8\n")
+    films = by_id(tmp_path, "dicom")
+    assert {name: film["label"] for name, film in films.items()} == {"a/IM1": 1, "b/2.jpg": 0}
+    assert (films["b/2.jpg"]["patient_id"], films["a/IM1"]["doubt"]) == (ids("8", "")[0], None)
+
+
 def test_dicom_without_the_label_column(tmp_path: Path) -> None:
     write(tmp_path / "1.dcm", dicom_bytes(dicom(ramp(top=4000))))
     write(tmp_path / "labels.csv", b"filename,diagnosis\n1.dcm,1\n")

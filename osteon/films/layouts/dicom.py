@@ -1,6 +1,6 @@
-"""A tree of DICOM files and one CSV with their labels (data.label_file, columns in data.columns).
+"""Films of any kind, DICOM or pictures, and one table with their labels (data.label_file, columns in data.columns).
 
-A row of the CSV names its film by path, file name or SOPInstanceUID; with data.label_unit: study, by StudyInstanceUID.
+A row of the table names its film by path, file name or SOPInstanceUID; with data.label_unit: study, by StudyInstanceUID.
 """
 
 from collections import Counter
