@@ -78,6 +78,8 @@ def about(name: str) -> list[str]:
         if os.environ.get("OSTEON_REAL_DATA") and name in ("decoding", "fuzz", "oracle", "near_copies", "answering")
         else ""
     )
+    if name == "oracle" and os.environ.get("OSTEON_DICOM_CASES"):
+        real += "OSTEON_DICOM_CASES=… "
     commit = git("rev-parse", "--short", "HEAD") or "unknown commit"
     dirty = " with uncommitted changes" if git("status", "--porcelain", "--", ".", f":!{RESULTS}", ":!dvc.lock") else ""
     return [

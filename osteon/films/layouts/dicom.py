@@ -1,6 +1,7 @@
 """Films of any kind, DICOM or pictures, and one table with their labels (data.label_file, columns in data.columns).
 
-A row of the table names its film by path, file name or SOPInstanceUID; with data.label_unit: study, by StudyInstanceUID.
+A row of the table names its film by path, file name or SOPInstanceUID, or with data.label_unit: study by
+StudyInstanceUID.
 """
 
 from collections import Counter
