@@ -15,7 +15,7 @@ from components.preparation.sides import (
     write_sides,
 )
 from components.preparation.splits import split_films
-from components.preparation.squares import COMPARED, FACTS, compared_squares, standardise_films
+from components.preparation.squares import COMPARED, FACTS, standardise_films
 from components.preparation.step import PreparationPaths, PreparationSummary
 from osteon.files import atomic_dir, atomic_file, remove
 from osteon.films.copies.alignment import FilmStack
@@ -46,7 +46,7 @@ def run_prepare(paths: PreparationPaths, params: PreparationParams, redraw: str 
     with atomic_dir(paths.dataset, keep=True) as folder:
         films = films.join(standardise_films(films, paths.source, folder, params.image_size, params.cores))
         sizes = list(zip(films["shown_width"], films["shown_height"], strict=True))
-        stack = FilmStack(open_pixels(compared_squares(folder, params.image_size)), sizes)
+        stack = FilmStack(open_pixels(folder / COMPARED), sizes)
         pairs = find_pairs(films, stack, params.cores)
         joined = joined_rows(pairs)
         films["group"] = group_films(films, joined)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from osteon.errors import OsteonError, UnreadableFilmError
 from osteon.files import check_space, remove
 from osteon.films.copies.keypoints import SIDE
+from osteon.films.copies.specks import without_specks
 from osteon.films.manifest import depth_or_none, typed_frame
 from osteon.films.prepared.array import PIXELS, ROW_BYTES, add_pixels, pixels_end, start_pixels
 from osteon.films.reading.decoding import decode
@@ -60,7 +61,7 @@ class FilmFacts(NamedTuple):
     stretch_down: float
 
 
-Squares = list[NDArray[np.uint8]]  # of one film, one for each file of squares
+Square = NDArray[np.uint8]
 FACT_TYPES = {
     "pixel_sha256": "string",
     "shown_width": "Int32",
@@ -70,23 +71,15 @@ FACT_TYPES = {
 }
 
 
-def compared_squares(folder: Path, side: int) -> Path:
-    """The file of squares in which copies are searched for: one of their own, of SIDE pixels whatever `side` is.
-
-    So the groups, and with them the test set, do not change with the size that a network is trained at.
-    """
-    return folder / (PIXELS if side == SIDE else COMPARED)
-
-
 def standardise_films(films: pd.DataFrame, source: Path, folder: Path, side: int, cores: int) -> pd.DataFrame:
     """Decode films once and fit each into its squares, going on with what an interrupted call left in the folder.
 
     Args:
         films: columns path (below source), sha256 and, where pictures need it, depth.
         source: folder of films.
-        folder: gets PIXELS (uint8, films × side × side); COMPARED (uint8, films × SIDE × SIDE), unless PIXELS has that
-            size; and FACTS. The caller deletes the last two when nothing is left to be done; all else in the folder
-            is deleted.
+        folder: gets PIXELS (uint8, films × side × side); COMPARED (uint8, films × SIDE × SIDE), in which copies are
+            searched for, so that groups do not depend on `side`; and FACTS. The caller deletes the last two when
+            nothing is left to be done; all else in the folder is deleted.
         side: pixels.
         cores: threads; 0 is one a core.
 
@@ -99,15 +92,14 @@ def standardise_films(films: pd.DataFrame, source: Path, folder: Path, side: int
     """
     films = films.reindex(columns=["path", "sha256", "depth"])
     count = len(films)
-    files, facts = {folder / PIXELS: side, compared_squares(folder, side): SIDE}, folder / FACTS
-    sides = list(files.values())
+    files, facts = {folder / PIXELS: side, folder / COMPARED: SIDE}, folder / FACTS
     done = _continued(files, facts, _made_from(films, side), count)
-    check_space(folder.parent, (count - done) * (sum(each**2 for each in sides) + ROW_BYTES))
+    check_space(folder.parent, (count - done) * (side**2 + SIDE**2 + ROW_BYTES))
 
-    def work(numbers: Sequence[int]) -> list[tuple[Squares, FilmFacts]]:
+    def work(numbers: Sequence[int]) -> list[tuple[Square, Square, FilmFacts]]:
         part = films.iloc[numbers[0] : numbers[-1] + 1]
         return [
-            _standardise(source / path, sides, depth_or_none(depth))
+            _standardise(source / path, side, depth_or_none(depth))
             for path, depth in zip(part["path"], part["depth"], strict=True)
         ]
 
@@ -115,10 +107,9 @@ def standardise_films(films: pd.DataFrame, source: Path, folder: Path, side: int
     with closing(decoded), facts.open("ab") as file:
         while done < count:
             block: list[FilmFacts] = []
-            others: Squares = []
-            done += add_pixels(folder / PIXELS, _first_squares(islice(decoded, BLOCK), others, block))
-            if others:
-                add_pixels(folder / COMPARED, others)
+            compared: list[Square] = []
+            done += add_pixels(folder / PIXELS, _first_squares(islice(decoded, BLOCK), compared, block))
+            add_pixels(folder / COMPARED, compared)
             for path in files:
                 _until_on_disk(path)
             file.write(json.dumps(block).encode() + b"\n")
@@ -127,23 +118,24 @@ def standardise_films(films: pd.DataFrame, source: Path, folder: Path, side: int
 
 
 def _first_squares(
-    decoded: Iterable[tuple[Squares, FilmFacts]], others: Squares, block: list[FilmFacts]
-) -> Iterator[NDArray[np.uint8]]:
+    decoded: Iterable[tuple[Square, Square, FilmFacts]], compared: list[Square], block: list[FilmFacts]
+) -> Iterator[Square]:
     """Each film's first square; the other one and the facts go into the lists."""
-    for (first, *more), facts in decoded:
-        others += more
+    for first, second, facts in decoded:
+        compared.append(second)
         block.append(facts)
         yield first
 
 
-def _standardise(path: Path, sides: Sequence[int], depth: int | None) -> tuple[Squares, FilmFacts]:
-    """One film as squares, and its facts."""
+def _standardise(path: Path, side: int, depth: int | None) -> tuple[Square, Square, FilmFacts]:
+    """One film as a square of `side`, as the square that is compared, and its facts."""
     try:
         film = decode(path.read_bytes(), max_megapixels=math.inf, depth=depth)  # validate has checked the size
     except (OSError, UnreadableFilmError) as error:
         raise OsteonError(f"{path}: {error}; it was readable before, run the steps ingest and validate again") from None
     height, width = film.pixels.shape
-    return [letterbox(film, side) for side in sides], FilmFacts(pixel_hash(film), width, height, *film.stretch)
+    facts = FilmFacts(pixel_hash(film), width, height, *film.stretch)
+    return letterbox(film, side), letterbox(without_specks(film), SIDE), facts
 
 
 def _made_from(films: pd.DataFrame, side: int) -> Fingerprint:

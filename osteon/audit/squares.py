@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from osteon.errors import UnreadableFilmError
 from osteon.files import atomic_file, read_file
 from osteon.films.copies.keypoints import SIDE
+from osteon.films.copies.specks import without_specks
 from osteon.films.manifest import typed_frame
 from osteon.films.prepared.array import write_pixels
 from osteon.films.prepared.row_file import RowFile
@@ -90,4 +91,4 @@ def _decode_square(path: Path) -> tuple[NDArray[np.uint8], SquareFacts]:
     except UnreadableFilmError as error:
         return nothing, (sha256, None, None, None, str(error))
     height, width = film.pixels.shape
-    return letterbox(film, SIDE), (sha256, pixel_hash(film), width, height, None)
+    return letterbox(without_specks(film), SIDE), (sha256, pixel_hash(film), width, height, None)

@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from osteon.films.copies.glances import SIDE_OF_GLANCE, Glance, changed_glance, glance_likeness, make_glance
 from osteon.films.copies.keypoints import CHANGES, SIDE, Change, Features, changed, find_features, local_contrast
-from osteon.films.reading.film import fit_into_square
+from osteon.films.reading.film import Film, Fit, fit_into_square, letterbox
 
 Floats = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
@@ -31,7 +32,11 @@ MAX_WEIGHT = 6.0  # grey levels of fine structure from which a patch counts full
 EDGE = 10  # pixels; what is nearer to a film's edge is not compared
 FEWEST_POINTS = 12
 MIN_OVERLAP = 0.5  # share of the smaller film that must lie on the other: one plate or marker in two films is little
-HOPELESS = 0.15  # score after the first refinement below which no second is made
+EVEN = 8  # grey levels by which a row or column of a border may vary
+LEAST_LEFT, MOST_LEFT = 0.15, 0.9  # of a film's longer side, for its border to be taken off
+UNLIKE = 0.55  # likeness at a glance below which two films are not aligned; hardly a copy has less
+HOPELESS, CERTAIN = 0.3, 0.9  # scores after the first refinement, below and above which no second is made
+FLOW_ENDS = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 10, 0.03)  # steps for a point; pixels of the last one
 SMALLEST, LARGEST = 1 / 3, 3.0  # size of a copy, beside its film's
 
 
@@ -105,6 +110,25 @@ class Appearance(NamedTuple):
         )
 
 
+class Trimmed(NamedTuple):
+    """A film that fills its square, without the even border that a screenshot or a canvas has.
+
+    square: SIDE × SIDE. frame: left, top, right, bottom of the film in it. fit: position here = position on the film's
+    square × factor + (left, top).
+    """
+
+    square: Pixels
+    frame: Frame
+    fit: Fit
+
+    def placed(self, *, mirrored: bool) -> Floats:
+        """`fit` as a matrix, 3 × 3; of the mirror image, where wanted."""
+        factor, left, top = self.fit.factor, self.fit.left, self.fit.top
+        if mirrored:
+            left = (SIDE - 1) * (1 - factor) - left
+        return np.array([[factor, 0, left], [0, factor, top], [0, 0, 1]], np.float64)
+
+
 class FilmStack:
     """Films as squares, read when they are needed, and what aligning them needs of each."""
 
@@ -118,17 +142,41 @@ class FilmStack:
         """
         self.squares, self.sizes = squares, sizes
         self.appearance = lru_cache(maxsize=1024)(self._appearance)
+        self.glance = lru_cache(maxsize=4096)(self._glance)
 
     def read(self, film: int) -> Pixels:
-        """A film as a square of SIDE pixels."""
+        """A film as a square of SIDE pixels, border and all."""
         square = np.asarray(self.squares[film])
         if len(square) == SIDE:
             return square
         how = cv2.INTER_AREA if len(square) > SIDE else cv2.INTER_LINEAR
         return np.asarray(cv2.resize(square, (SIDE, SIDE), interpolation=how), np.uint8)
 
+    def trimmed(self, film: int) -> Trimmed:
+        """A film without its border, if that makes it larger by a tenth or more: a film enlarged loses sharpness."""
+        square, (width, height) = self.read(film), self.sizes[film]
+        fit = fit_into_square(width, height, SIDE)
+        left, top = int(fit.left), int(fit.top)
+        shown = square[top : top + max(1, round(height * fit.factor)), left : left + max(1, round(width * fit.factor))]
+        rows, columns = (_varied(shown, axis) for axis in (1, 0))
+        inside = shown[rows, columns]
+        if not LEAST_LEFT <= max(inside.shape) / max(shown.shape) <= MOST_LEFT:
+            return Trimmed(square, _frame(width, height), Fit(1.0, 0.0, 0.0))
+        height, width = inside.shape
+        fit = fit_into_square(width, height, SIDE)
+        half = fit.factor / 2 - 0.5
+        return Trimmed(
+            letterbox(Film(np.ascontiguousarray(inside), 0.0, 255.0, 8), SIDE),
+            _frame(width, height),
+            Fit(
+                fit.factor,
+                fit.left + half - (left + columns.start) * fit.factor,
+                fit.top + half - (top + rows.start) * fit.factor,
+            ),
+        )
+
     def _appearance(self, film: int) -> Appearance:
-        square = self.read(film)
+        square, frame, _ = self.trimmed(film)
         lit = local_contrast(square)
         points = cv2.goodFeaturesToTrack(cv2.GaussianBlur(lit, (0, 0), 1), POINTS, POINT_QUALITY, POINT_DISTANCE)
         grey = square.astype(np.float32)
@@ -137,24 +185,34 @@ class FilmStack:
             (cv2.GaussianBlur(grey, (0, 0), FINEST) - cv2.GaussianBlur(grey, (0, 0), COARSEST)).astype(np.float16),
             np.where(square == 255, square, np.uint8(0)),
             np.zeros((0, 2), np.float32) if points is None else points.reshape(-1, 2),
-            self._frame(film),
+            frame,
         )
 
-    def _frame(self, film: int) -> Frame:
-        """Left, top, right, bottom of the film within its square, without what is too near its edge."""
-        width, height = self.sizes[film]
-        fit = fit_into_square(width, height, SIDE)
-        return (
-            fit.left + EDGE,
-            fit.top + EDGE,
-            fit.left + width * fit.factor - 1 - EDGE,
-            fit.top + height * fit.factor - 1 - EDGE,
-        )
+    def _glance(self, film: int) -> Glance:
+        square, frame, _ = self.trimmed(film)
+        return make_glance(square, frame)
+
+
+def _varied(film: Pixels, axis: int) -> slice:
+    """From the first row (axis 1) or column (axis 0) that is not of one grey to the last; nothing, where none is."""
+    varied = np.flatnonzero(film.max(axis=axis) > film.min(axis=axis) + EVEN)
+    return slice(int(varied[0]), int(varied[-1]) + 1) if len(varied) else slice(0)
+
+
+def _frame(width: int, height: int) -> Frame:
+    """Left, top, right, bottom of a film of that size within its square, without what is too near its edge."""
+    fit = fit_into_square(width, height, SIDE)
+    return (
+        fit.left + EDGE,
+        fit.top + EDGE,
+        fit.left + width * fit.factor - 1 - EDGE,
+        fit.top + height * fit.factor - 1 - EDGE,
+    )
 
 
 def best_alignment(films: FilmStack, first: int, second: int) -> Alignment | None:
     """How one film lies on another, changed or not, whichever scores highest; None where too little can be compared."""
-    features = [find_features(films.read(film)) for film in (first, second)]
+    features = [find_features(films.trimmed(film).square) for film in (first, second)]
     each = [align(films, (first, features[0]), (second, features[1]), change) for change in CHANGES]
     return max((alignment for alignment in each if alignment is not None), key=lambda each: each.score, default=None)
 
@@ -171,11 +229,13 @@ def align(
         change: what is done to the first before.
 
     Returns:
-        None where no map fits or too few points lie on both.
+        None where no map fits, the films are unlike at a glance, or too few points lie on both.
 
     """
     matrix = _match_features(changed(first[1], change, SIDE), second[1])
     if matrix is None:
+        return None
+    if _unlike(films.glance(first[0]), films.glance(second[0]), change, matrix):
         return None
     moving, fixed = films.appearance(first[0]).changed(change), films.appearance(second[0])
     best = None
@@ -188,9 +248,25 @@ def align(
             break
         if best is None or score > best.score:
             best = Alignment(score, *change, matrix)
-        if score < HOPELESS:
+        if score < HOPELESS or score > CERTAIN:
             break
-    return best
+    if best is None:
+        return None
+    before, after = (
+        films.trimmed(first[0]).placed(mirrored=change.mirrored),
+        films.trimmed(second[0]).placed(mirrored=False),
+    )
+    laid = np.linalg.inv(after) @ np.vstack([best.matrix, [0, 0, 1]]) @ before
+    return best._replace(matrix=laid[:2])
+
+
+def _unlike(moving: Glance, fixed: Glance, change: Change, matrix: Floats) -> bool:
+    """Whether a glance is enough to see that two films are no copies."""
+    half = (SIDE / SIDE_OF_GLANCE - 1) / 2  # pixels of the square between a glance's first pixel and the square's
+    small = matrix.copy()
+    small[:, 2] = (matrix[:, :2] @ (half, half) + matrix[:, 2] - half) * SIDE_OF_GLANCE / SIDE
+    made = changed_glance(moving, mirrored=change.mirrored, inverted=change.inverted)
+    return glance_likeness(made, fixed, small) < UNLIKE
 
 
 def _match_features(first: Features, second: Features) -> Floats | None:
@@ -212,7 +288,7 @@ def _refine(moving: Appearance, fixed: Appearance, matrix: Floats) -> Floats | N
     if len(points) < FEWEST_POINTS:
         return None
     arrived, status, _ = cv2.calcOpticalFlowPyrLK(
-        fixed.lit, moved, points.reshape(-1, 1, 2), None, winSize=(15, 15), maxLevel=2
+        fixed.lit, moved, points.reshape(-1, 1, 2), None, winSize=(15, 15), maxLevel=2, criteria=FLOW_ENDS
     )
     kept = status.ravel() == 1
     return _fit_map(_transform(arrived.reshape(-1, 2)[kept], inverse), points[kept], FLOW_WITHIN, affine=True)

@@ -23,8 +23,9 @@ from osteon.films.copies.keypoints import (
 )
 from osteon.progress import progress
 
+PRINCIPAL = 32  # principal components of a descriptor that are searched
 NEIGHBOURS = 6  # nearest neighbours of each feature
-LEAST_CONSISTENT = 4  # consistent features, for a candidate
+LEAST_CONSISTENT = 5  # consistent features, for a candidate
 # Candidates of a film that are aligned; one with so many consistent features is aligned beyond that number.
 MOST_CANDIDATES, MANY_CONSISTENT = 8, 12
 SHIFT, TURN, SIZE = 0.1, 0.35, 0.5  # within which features are consistent: share of the side, radians, octaves
@@ -178,10 +179,11 @@ def _filled_index(store: FeatureFile) -> Index:
 def _trained_index(store: FeatureFile, total: int) -> Any:
     """An empty index that searches the few lists of features nearest to a query.
 
-    Products of four values each, four bits a product (André et al. 2015, VLDB): 16 bytes a feature, compared in the
-    processor's registers. Half a byte a value took three times as long and found no more copies.
+    The first PRINCIPAL of the descriptors' principal components (Ke & Sukthankar 2004, CVPR), each in four bits
+    (André et al. 2015, VLDB): 16 bytes a feature, compared in the processor's registers. All 128 values took twice the
+    time, most of it to choose the lists, and found no more copies.
     """
-    lists = max(1, round(2 * np.sqrt(total)))
+    lists = max(1, round(np.sqrt(total)))
     rng = np.random.default_rng(0)
     films, wanted, sample = rng.permutation(len(store)), max(32 * lists, 4096), []
     for film in films:
@@ -193,10 +195,11 @@ def _trained_index(store: FeatureFile, total: int) -> Any:
     if total < FEWEST_FOR_PRODUCTS:
         exact: Any = faiss.IndexFlatL2(DESCRIPTOR)
         return exact
-    index: Any = faiss.index_factory(DESCRIPTOR, f"IVF{lists},PQ{DESCRIPTOR // 4}x4fs")
-    index.cp.niter = 6
-    index.cp.min_points_per_centroid = 1  # it would print a warning for a small set
-    index.nprobe = 4
+    index: Any = faiss.index_factory(DESCRIPTOR, f"PCA{PRINCIPAL},IVF{lists},PQ{PRINCIPAL}x4fs")
+    inner = faiss.extract_index_ivf(index)
+    inner.cp.niter = 6
+    inner.cp.min_points_per_centroid = 1  # it would print a warning for a small set
+    inner.nprobe = 4
     index.train(trained)
     return index
 

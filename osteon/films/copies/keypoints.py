@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 cv2.setNumThreads(1)
 
 SIDE = 256  # pixels; all films are compared at this size, whatever theirs is
+FEATURES_SIDE = 160  # pixels at which features are looked for: a third of the time; at 128 more copies are missed
 MOST_FEATURES = 96  # of a film
 DESCRIPTOR = 128  # values of one feature
 LOCAL, GAIN = 12.0, 40.0  # of the local contrast: pixels of SIDE, grey levels a standard deviation
+COARSER = 4  # times smaller, where surroundings are averaged
 FLOOR = 6.0  # grey levels that a standard deviation is raised by
-CONTRAST, EDGE = 0.02, 12  # thresholds of the detector; lower than usual, for soft films
+CONTRAST, EDGE = 0.01, 20  # thresholds of the detector; laxer than usual, for soft films
 
 # A mirror image (left for right) has its features' descriptors upside down, and angles the other way round. On a
 # negative every gradient, and so a feature's direction, points the other way: the descriptor is turned by half a turn.
@@ -52,8 +54,14 @@ def local_contrast(film: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _surroundings(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The mean around each place, by a Gaussian of LOCAL."""
-    return np.asarray(cv2.GaussianBlur(values, (0, 0), LOCAL * len(values) / SIDE))
+    """The mean around each place, by a Gaussian of LOCAL.
+
+    It is blurred at a quarter of the size, where a Gaussian so wide loses nothing and takes a tenth of the time.
+    """
+    side = len(values)
+    small = cv2.resize(values, (side // COARSER, side // COARSER), interpolation=cv2.INTER_AREA)
+    blurred = cv2.GaussianBlur(small, (0, 0), LOCAL * len(small) / SIDE)
+    return np.asarray(cv2.resize(blurred, (side, side), interpolation=cv2.INTER_LINEAR))
 
 
 def find_features(film: NDArray[np.uint8]) -> Features:
@@ -64,18 +72,18 @@ def find_features(film: NDArray[np.uint8]) -> Features:
 
     """
     detector = cv2.SIFT.create(MOST_FEATURES, contrastThreshold=CONTRAST, edgeThreshold=EDGE)
-    keypoints, values = detector.detectAndCompute(local_contrast(film), None)
+    small = cv2.resize(film, (FEATURES_SIDE, FEATURES_SIDE), interpolation=cv2.INTER_AREA)
+    keypoints, values = detector.detectAndCompute(local_contrast(small), None)
     if not keypoints:
         return Features(np.zeros((0, 4), np.float32), np.zeros((0, DESCRIPTOR), np.uint8))
+    places = np.array([(*point.pt, point.angle, point.size) for point in keypoints], np.float32)
     # More than MOST_FEATURES where the last are equally strong; one place may have several directions.
-    order = sorted(
-        range(len(keypoints)), key=lambda row: (-keypoints[row].response, keypoints[row].pt, keypoints[row].angle)
-    )
-    strongest = order[:MOST_FEATURES]
-    values = values[strongest]
-    places = np.array(
-        [(*keypoints[row].pt, keypoints[row].angle, keypoints[row].size) for row in strongest], np.float32
-    )
+    strength = np.array([point.response for point in keypoints], np.float32)
+    strongest = np.lexsort((places[:, 2], places[:, 1], places[:, 0], -strength))[:MOST_FEATURES]
+    places, values = places[strongest], values[strongest]
+    factor = len(film) / FEATURES_SIDE
+    places[:, :2] = (places[:, :2] + 0.5) * factor - 0.5
+    places[:, 3] *= factor
     rooted = np.sqrt(values / np.maximum(values.sum(axis=1, keepdims=True), 1e-9))
     return Features(places, np.clip(np.rint(rooted * 512), 0, 255).astype(np.uint8))
 

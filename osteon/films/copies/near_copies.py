@@ -48,7 +48,9 @@ def find_near_copies(films: FilmStack, distinct: Ints, cores: int) -> list[Pair]
         return []
     with TemporaryDirectory() as folder:
         store = FeatureFile(Path(folder) / "features")
-        computed = over_cores(lambda rows: [find_features(films.read(row)) for row in rows], distinct.tolist(), cores)
+        computed = over_cores(
+            lambda rows: [find_features(films.trimmed(row).square) for row in rows], distinct.tolist(), cores
+        )
         for features in progress(computed, "features", total=len(distinct)):
             store.append(features)
         store.close()
