@@ -26,7 +26,7 @@ def test_the_features_of_the_mirror_image_are_the_mirrored_features(number: int)
     turned = np.abs((message.places[:, None, 2] - result.places[None, :, 2] + 180) % 360 - 180)
     sized = np.abs(message.places[:, None, 3] / result.places[None, :, 3] - 1)
     item, other = np.nonzero((apart < 0.7) & (turned < 5) & (sized < 0.05))
-    assert len(set(item)) > 0.7 * len(message.places)
+    assert len(set(item)) > 0.9 * len(message.places)
     # All descriptors have the length 512: the product tells how alike two are.
     alike = (message.descriptors[item].astype(float) * result.descriptors[other]).sum(axis=1) / 512**2
     assert np.median(alike) > 0.98
@@ -70,7 +70,7 @@ def test_features_come_in_one_type_and_not_too_many() -> None:
         assert 3 < len(features.places) == len(features.descriptors) <= MOST_FEATURES
         lengths = np.linalg.norm(features.descriptors.astype(float), axis=1)
         np.testing.assert_allclose(lengths, 512, rtol=0.02)
-    assert len(find_features(noise).places) == MOST_FEATURES
+    assert len(find_features(squared(phantom_films(4)[0])).places) == MOST_FEATURES
 
 
 def test_the_same_film_has_the_same_features_again() -> None:

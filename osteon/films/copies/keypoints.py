@@ -71,7 +71,12 @@ def find_features(film: NDArray[np.uint8]) -> Features:
         film: a square, side × side; places are in its pixels.
 
     """
-    detector = cv2.SIFT.create(MOST_FEATURES, contrastThreshold=CONTRAST, edgeThreshold=EDGE)
+    detector = cv2.SIFT.create(
+        MOST_FEATURES,
+        contrastThreshold=CONTRAST,
+        edgeThreshold=EDGE,
+        enable_precise_upscale=True,  # else all places are a quarter of a pixel off, and a mirror image's the other way
+    )
     small = cv2.resize(film, (FEATURES_SIDE, FEATURES_SIDE), interpolation=cv2.INTER_AREA)
     keypoints, values = detector.detectAndCompute(local_contrast(small), None)
     if not keypoints:
