@@ -17,6 +17,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from components.phantoms.exposure import expose
 from components.phantoms.patients import studies
 from osteon.films.copies.alignment import FilmStack
+from osteon.films.copies.specks import without_specks
 from osteon.films.manifest import as_manifest
 from osteon.films.reading.film import Film, letterbox
 from osteon.params import ClassicalName, ClassicalParams, SearchSpace, TrainingParams
@@ -44,8 +45,8 @@ def phantom_films(count: int, seed: int = 5, size: int = 384) -> list[NDArray[np
 
 
 def squared(film: NDArray[np.uint8], side: int = 256) -> NDArray[np.uint8]:
-    """A film fitted into a square as the step prepare does it."""
-    return letterbox(Film(film, 0, 255, 8), side)
+    """A film fitted into a square as the step prepare does it for the search for copies."""
+    return letterbox(without_specks(Film(film, 0, 255, 8)), side)
 
 
 def stack_of(films: list[NDArray[np.uint8]], side: int = 256) -> FilmStack:

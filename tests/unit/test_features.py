@@ -26,12 +26,12 @@ def test_the_features_of_the_mirror_image_are_the_mirrored_features(number: int)
     turned = np.abs((message.places[:, None, 2] - result.places[None, :, 2] + 180) % 360 - 180)
     sized = np.abs(message.places[:, None, 3] / result.places[None, :, 3] - 1)
     item, other = np.nonzero((apart < 0.7) & (turned < 5) & (sized < 0.05))
-    assert len(set(item)) > 0.9 * len(message.places)
+    assert len(set(item)) > 0.85 * len(message.places)
     # All descriptors have the length 512: the product tells how alike two are.
     alike = (message.descriptors[item].astype(float) * result.descriptors[other]).sum(axis=1) / 512**2
     assert np.median(alike) > 0.98
     plain = find_features(film).descriptors[item].astype(float)
-    assert np.median((plain * result.descriptors[other]).sum(axis=1) / 512**2) < 0.9
+    assert np.median((plain * result.descriptors[other]).sum(axis=1) / 512**2) < 0.95
 
 
 def test_mirrored_twice_is_as_before() -> None:

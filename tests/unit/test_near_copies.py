@@ -97,6 +97,18 @@ def equalised_in_tiles(film: Pixels) -> Copy:
     return np.asarray(cv2.createCLAHE(4.0, (8, 8)).apply(film), np.uint8), np.eye(3)
 
 
+def speckled(film: Pixels, share: float) -> Copy:
+    """Salt-and-pepper noise."""
+    chance = np.random.default_rng(0).random(film.shape)
+    return np.where(chance < share / 2, 0, np.where(chance < share, 255, film)).astype(np.uint8), np.eye(3)
+
+
+def bordered(film: Pixels, grey: int) -> Copy:
+    """A screenshot: the film somewhere on a larger even ground."""
+    matrix = np.array([[1.0, 0, 120], [0, 1, 40], [0, 0, 1]])
+    return cv2.copyMakeBorder(film, 40, 60, 120, 150, cv2.BORDER_CONSTANT, value=grey), matrix
+
+
 def both(film: Pixels, *ways: Callable[[Pixels], Copy]) -> Copy:
     matrix = np.eye(3)
     for way in ways:
@@ -128,6 +140,11 @@ WAYS: dict[str, Callable[[Pixels], Copy]] = {
     "contrast equalised in tiles": equalised_in_tiles,
     "15 % cropped": lambda film: cropped(film, 0.05, 0.1, 0.1, 0.05),
     "15 % of the left cropped": lambda film: cropped(film, 0.15, 0, 0, 0),
+    "salt-and-pepper noise": lambda film: speckled(film, 0.03),
+    "screenshot, bright border": lambda film: both(
+        film, lambda one: rescaled(one, 0.6), lambda one: bordered(one, 235)
+    ),
+    "screenshot, dark border, mirrored": lambda film: both(film, mirrored, lambda one: bordered(one, 30)),
     "all at once": lambda film: both(
         film,
         mirrored,

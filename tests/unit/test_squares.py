@@ -246,14 +246,17 @@ def test_squares_of_other_films_or_of_another_decoding_are_not_continued(
     assert (left / FACTS).read_bytes() == facts
 
 
-def test_squares_of_the_size_that_copies_are_searched_at_are_written_once(
-    films: pd.DataFrame, source: Path, tmp_path: Path, undisturbed: Whole
-) -> None:
-    left = tmp_path / "left"
+def test_specks_go_from_what_is_compared_and_not_from_what_is_learnt(tmp_path: Path) -> None:
+    folder, left = tmp_path / "films", tmp_path / "left"
+    grey = np.full((256, 256), 120, np.uint8)
+    speckled = grey.copy()
+    speckled[10:250:20, 10:250:20] = 255
+    write(folder / "a.png", encoded(speckled, "PNG"))
     left.mkdir()
-    standardise_films(films, source, left, 256, 2)
-    assert sorted(path.name for path in left.iterdir()) == [FACTS, PIXELS]
-    assert (left / PIXELS).read_bytes() == undisturbed[2]
+    standardise_films(pd.DataFrame({"path": ["a.png"], "sha256": ["0" * 64]}), folder, left, 256, 1)
+    assert sorted(path.name for path in left.iterdir()) == sorted([COMPARED, FACTS, PIXELS])
+    np.testing.assert_array_equal(np.load(left / PIXELS), speckled[None])
+    np.testing.assert_array_equal(np.load(left / COMPARED), grey[None])
 
 
 # ---------------------------------------------------------------- a full disk

@@ -195,7 +195,7 @@ class FilmStack:
 
 def _varied(film: Pixels, axis: int) -> slice:
     """From the first row (axis 1) or column (axis 0) that is not of one grey to the last; nothing, where none is."""
-    varied = np.flatnonzero(film.max(axis=axis) > film.min(axis=axis) + EVEN)
+    varied = np.flatnonzero(film.max(axis=axis) - film.min(axis=axis) > EVEN)
     return slice(int(varied[0]), int(varied[-1]) + 1) if len(varied) else slice(0)
 
 

@@ -11,7 +11,7 @@ SPECK = 0.25  # share of the range by which a speck differs from the middle one 
 
 
 def without_specks(film: Film) -> Film:
-    """A film whose black and white pixels that stand alone are as their surroundings."""
+    """A film whose black and white pixels that stand alone are as their surroundings; corners of white marks go too."""
     middle = cv2.medianBlur(film.pixels, 3)
     least = SPECK * (film.high - film.low)
     salt = (film.pixels >= film.high) & (middle < film.high - least)
