@@ -43,9 +43,9 @@ Pixels = NDArray[np.uint8]
 Change = Callable[[Pixels, np.random.Generator], Pixels]
 
 LONGEST = 1024  # pixels of the film that is copied
-PHANTOMS, QUICK_PHANTOMS = 1_500, 200
-COPIED_PHANTOMS = 1_500
-TIMED, QUICK_TIMED = (500, 1_000, 2_000), (50, 100, 200)
+PHANTOMS, QUICK_PHANTOMS = 7_500, 200
+COPIED_PHANTOMS = 3_000
+TIMED, QUICK_TIMED = (2_500, 5_000, 10_000), (50, 100, 200)
 HARD_PAIRS, FOLLOWING = 10_000, 6
 # FracAtlas films that the search joins across guessed studies, each looked at: one film published twice, the third one
 # limb exposed twice. They are no different films.
