@@ -42,6 +42,7 @@ FIRST_GROUPS = (2, 8)  # with which a file without preamble begins: its meta hea
 TAGS_TO_SEE = 2  # of which a file without preamble is known
 # Markers of a JPEG stream behind which its size stands (ITU-T T.81, table B.1; T.87 for JPEG-LS).
 FRAME_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+SCAN_MARKER = 0xDA
 MOST_TILES = 4096  # of JPEG 2000
 # The decoder that does not end the process over damaged files, where there are several.
 PLUGINS = {
@@ -217,18 +218,22 @@ def _check_stream(stream: bytes, dataset: Dataset) -> None:
         UnreadableFilmError: it is, or has no size at all.
 
     """
-    place = 2
+    place, framed = 2, False
     while place + 10 <= len(stream):
         if stream[place] != 0xFF:
+            if framed:  # GDCM ends the process over bytes between a frame's segments
+                break
             place += 1
             continue
         marker = stream[place + 1]
+        if marker == SCAN_MARKER and framed:
+            return
         if marker in FRAME_MARKERS:
             bits, rows, columns, samples = struct.unpack_from(">BHHB", stream, place + 4)
             fits = (rows, columns, samples) == (dataset.Rows, dataset.Columns, dataset.SamplesPerPixel)
-            if fits and bits <= dataset.BitsAllocated:
-                return
-            break
+            if framed or not fits or bits > dataset.BitsAllocated:
+                break
+            framed = True
         alone = marker in (0xFF, 0x01) or 0xD0 <= marker <= 0xD8
         place += (1 if marker == 0xFF else 2) if alone else 2 + struct.unpack_from(">H", stream, place + 2)[0]
     raise UnreadableFilmError("damaged DICOM pixels: their JPEG stream is not of the size that the tags say")
