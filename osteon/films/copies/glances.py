@@ -1,7 +1,7 @@
 """Two films at a glance: whether it is worth while to align them.
 
 A glance is a film at SIDE_OF_GLANCE pixels without its coarse shapes. Laid over another by the map that features agree
-on, most pairs of different films show at once that they are no copies, in a twentieth of the time of an alignment.
+on, most pairs of different films show at once that they are no copies, in a small part of the time of an alignment.
 """
 
 import cv2

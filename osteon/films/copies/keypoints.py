@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 cv2.setNumThreads(1)
 
 SIDE = 256  # pixels; all films are compared at this size, whatever theirs is
-FEATURES_SIDE = 160  # pixels at which features are looked for: a third of the time; at 128 more copies are missed
+FEATURES_SIDE = 160  # pixels at which features are looked for: half the time of 256; at 128 more copies are missed
 MOST_FEATURES = 96  # of a film
 DESCRIPTOR = 128  # values of one feature
 LOCAL, GAIN = 12.0, 40.0  # of the local contrast: pixels of SIDE, grey levels a standard deviation
@@ -56,7 +56,7 @@ def local_contrast(film: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _surroundings(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """The mean around each place, by a Gaussian of LOCAL.
 
-    It is blurred at a quarter of the size, where a Gaussian so wide loses nothing and takes a tenth of the time.
+    It is blurred at a quarter of the size, where a Gaussian so wide loses nothing and takes less time.
     """
     side = len(values)
     small = cv2.resize(values, (side // COARSER, side // COARSER), interpolation=cv2.INTER_AREA)
