@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -225,8 +226,8 @@ def killing(task: str) -> Iterator[list[str]]:
             with suppress(docker.errors.APIError):
                 containers = client.containers.list(ignore_removed=True)
             for container in containers:
-                words = container.attrs["Config"]["Cmd"] or container.attrs.get("Args", [])
-                if any(f"def {task}(" in word for word in words):
+                words = [*(container.attrs["Config"]["Cmd"] or ()), *container.attrs.get("Args", ())]
+                if ("--function_to_execute", task) in pairwise(words):
                     time.sleep(3)
                     container.kill()
                     killed.append(container.id)

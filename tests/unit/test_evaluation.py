@@ -192,7 +192,7 @@ def test_robustness_and_explanations_are_measured_on_test_films(report: Path, te
         assert row["auroc"]["low"] <= row["auroc"]["value"] <= row["auroc"]["high"]
     game = metrics["explanations"]["pointing_game"]
     boxed = test_films[(test_films["label"] == 1) & (test_films["boxes"].str.len() > 2)]
-    assert game["films"] == len(boxed) > 10
+    assert game["films"] == len(boxed) > 4
     assert metrics["explanations"]["method"] == "Grad-CAM"
     assert game["tolerance"] == 16  # a cell is 32 pixels at the last layer with places
 
