@@ -148,7 +148,7 @@ class DataParams(Section):
 class PhantomParams(Section):
     """The embedded data: radiograph-like films made from a seed."""
 
-    films: Annotated[int, Field(ge=12, le=1_000_000, description="number of films, two views a study")] = 600
+    films: Annotated[int, Field(ge=12, le=1_000_000, description="number of films, two views a study")] = 1200
     size: Annotated[int, Field(ge=64, le=2048, description="longer side of a film, pixels")] = 256
     fractured: Annotated[Share, Field(description="share of studies with a fracture")] = 0.4
     seed: Seed = 20
@@ -198,7 +198,7 @@ class PreparationParams(Section):
         128
     )
     test_share: Annotated[float, Field(gt=0, le=0.5, description="share of films that become test films")] = 0.2
-    folds: Annotated[int, Field(ge=2, le=20, description="number of folds of the development films")] = 5
+    folds: Annotated[int, Field(ge=2, le=20, description="number of folds of the development films")] = 3
     seed: Seed = 20
     cores: Cores = 0
 
@@ -462,7 +462,7 @@ class SearchParams(Section):
 
     trials: Annotated[
         int, Field(ge=0, description="trials of the network; 0: no search, use the values of this file")
-    ] = 4
+    ] = 3
     classical_trials: Annotated[
         int, Field(ge=0, description="trials of each classical model; 0: no search, use the values of this file")
     ] = 2
@@ -471,7 +471,7 @@ class SearchParams(Section):
     ] = 1
     epochs: Annotated[
         int, Field(ge=0, description="epochs of a network's trial on each fold; 0: as many as training.epochs")
-    ] = 6
+    ] = 4
     storage: Annotated[
         str,
         Field(
