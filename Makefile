@@ -24,7 +24,7 @@ run: $(VENV)/made ## run the pipeline (dvc repro), judge the model, and print wh
 
 # For a newcomer: all that needs no container, no server, no real films and no minutes of training.
 .PHONY: test
-test: $(VENV)/made ## run the tests that need no container, server or long training: eight minutes on two cores
+test: $(VENV)/made ## run the tests that need no container, server or long training: seven to eight minutes on two cores
 	@pytest -n 2 --dist loadgroup --durations 10 --durations-min 5 -m "not slow and not e2e and not container and not real"
 
 .PHONY: test-all
