@@ -116,10 +116,8 @@ def set_params(project: Path, environment: dict[str, str], commands: Path, param
     They may have been given another file than the commit's.
     """
     wanted = dict(params)
-    _fetch(
-        project, environment, commands, [wanted[key] for key in _PLACES if wanted.get(key) not in (None, "", IMAGENET)]
-    )
-    wanted |= _elsewhere(project, wanted)
+    _fetch(project, environment, commands, list(_named_places(wanted).values()))
+    wanted |= places_elsewhere(project, wanted)
     if wanted.get("search.storage"):
         # Several may write there, and its studies are finished: no trial would run.
         wanted["search.storage"] = ""
@@ -195,18 +193,24 @@ def _fetch(project: Path, environment: dict[str, str], commands: Path, paths: Se
         (project / local).unlink(missing_ok=True)
 
 
-def _elsewhere(project: Path, params: dict[str, str]) -> dict[str, str]:
-    """Films and weights that neither git, DVC nor a stage brings: where they lie in the user's project."""
+def _named_places(params: dict[str, str]) -> dict[str, str]:
+    """The parameters that name a folder or a file: weights may be ImageNet's, which no path leads to."""
+    return {key: params[key] for key in _PLACES if params.get(key) not in (None, "", IMAGENET)}
+
+
+def places_elsewhere(project: Path, params: dict[str, str]) -> dict[str, str]:
+    """Films and weights that neither git, DVC nor a stage brings: where they lie in the user's project, by parameter.
+
+    Raises:
+        OsteonError: one lies nowhere.
+
+    """
     stages = YAML(typ="safe", pure=True).load((project / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     made = [out if isinstance(out, str) else next(iter(out)) for stage in stages.values() for out in stage["outs"]]
     paths = {}
-    for key in _PLACES:
-        path = Path(params.get(key, ""))
-        if (
-            path in (Path(), Path(IMAGENET))
-            or (project / path).exists()
-            or any(path.is_relative_to(out) for out in made)
-        ):
+    for key, name in _named_places(params).items():
+        path = Path(name)
+        if (project / path).exists() or any(path.is_relative_to(out) for out in made):
             continue
         if not path.exists():
             raise OsteonError(f"{key}: {path} is not here, and neither git nor DVC knows it at the commit")

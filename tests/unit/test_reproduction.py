@@ -16,7 +16,7 @@ import pytest
 from mlflow import MlflowClient
 
 from components.cli.show_reproduction import print_reproduction
-from components.reproduction.clone import check_code
+from components.reproduction.clone import check_code, places_elsewhere
 from components.reproduction.original import find_original
 from components.reproduction.reproduce import reproduce
 from osteon.errors import OsteonError
@@ -527,3 +527,16 @@ def test_code_of_another_folder_is_refused(tmp_path: Path, elsewhere: str) -> No
     shutil.rmtree(project / "osteon")  # a commit from before the library
     if elsewhere == "osteon":
         check_code(project, os.environ | {"PYTHONPATH": f"{other}{os.pathsep}{project}"}, commands)
+
+
+def test_weights_of_imagenet_are_no_file_to_bring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    project, films = tmp_path / "project", tmp_path / "films"
+    project.mkdir()
+    films.mkdir()
+    (project / "dvc.yaml").write_text("stages: {phantoms: {outs: [data/phantoms]}}\n", encoding="utf-8")
+    named = {"data.root": "films", "training.weights": "imagenet"}
+    assert places_elsewhere(project, named) == {"data.root": str(films)}
+    assert places_elsewhere(project, {"data.root": "data/phantoms", "training.weights": ""}) == {}
+    with pytest.raises(OsteonError, match=r"^training\.weights: gone\.h5 is not here"):
+        places_elsewhere(project, {"training.weights": "gone.h5"})
