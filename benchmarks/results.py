@@ -76,7 +76,7 @@ CASES = {
         "Radiographs of hand, leg, hip and shoulder (Abedeen et al., Scientific Data 2023, CC BY 4.0), the part of the "
         "set named below; networks that start from ImageNet's weights, trained on no other films. FracAtlas has no "
         "patient ids: films are joined into groups by their file numbers, bytes and pixels ([data.md](data.md)). While "
-        "the network `compact` was designed, early versions of it were tried on this set, with other splits, and so "
+        "the network `compact` was designed, early versions of it were tried on this set, with other splits, so "
         "was a prototype of this one: the figures may be a little favourable. The settings were set down before this run "
         "and not changed after it.",
         {
@@ -89,12 +89,12 @@ CASES = {
             "cross_validation.at_once": "1",
             "training.network": "efficientnet_lite0",
             "training.weights": "imagenet",
-            "++training.head_epochs": "1",
+            "++training.head_epochs": "1",  # whether params.yaml names it or not
             "training.epochs": "5",
             "classical.random_forest.trees": "300",
             "package.final": "ensemble",
         },
-        # What the weights are worth: the default network, from scratch. Two pluses: params.yaml may name the key or not.
+        # What the weights are worth: the default network, from scratch.
         other={
             "training.network": "compact",
             "training.weights": "",
