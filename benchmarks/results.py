@@ -76,9 +76,9 @@ CASES = {
         "Radiographs of hand, leg, hip and shoulder (Abedeen et al., Scientific Data 2023, CC BY 4.0), the part of the "
         "set named below; networks that start from ImageNet's weights, trained on no other films. FracAtlas has no "
         "patient ids: films are joined into groups by their file numbers, bytes and pixels ([data.md](data.md)). While "
-        "the network `compact` was designed, early versions of it were tried on this set, with other splits, so "
-        "was a prototype of this one: the figures may be a little favourable. The settings were set down before this run "
-        "and not changed after it.",
+        "the network `compact` was designed, early versions of it were tried on this set, with other splits, "
+        "and a prototype of this network: the figures may be a little favourable. The settings were set down before "
+        "this run and not changed after it.",
         {
             "data.root": "$OSTEON_REAL_DATA/fracatlas",
             "data.layout": "fracatlas",
