@@ -18,6 +18,7 @@ from components.phantoms.projection import (
     blurred,
     bone_thickness,
     break_point,
+    broadly_blurred,
     flesh_thickness,
     shadow,
 )
@@ -87,8 +88,8 @@ def expose(
         bone = bone + _ossicle(shadows, shape, rng)
 
     per_pixel = limb.centimetres / size
-    y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float64)
-    lumps = texture.of_flesh(x - centre[0], y - centre[1])
+    x, y = (np.arange(side, dtype=np.float64) - middle for side, middle in zip(shape[::-1], centre, strict=True))
+    lumps = texture.of_flesh(x, y)
     soft = np.maximum(flesh - bone, 0.0) * (1 + 0.03 * lumps)
     soft = soft + _swelling(shadows, fracture, findings, shape, rng)
     hard = lines * limb.anatomy.mineral * (CORTEX * (bone - bones.marrow) + MARROW * marrow)
@@ -103,13 +104,13 @@ def _develop(path: Array, size: int, rng: RNG) -> Array:
     """Attenuation → grey in [0, 1]: focal blur, scatter, photon noise, logarithm, window, gamma."""
     primary = blurred(np.exp(-path), rng.uniform(0.35, 0.7) * size / 256)
     # Scatter is a broad, faint copy of the whole picture (a tenth to a third of the primary beam).
-    scatter = blurred(primary, 0.12 * size, reach=2.0)
+    scatter = broadly_blurred(primary, 0.12 * size, reach=2.0)
     seen = primary + rng.uniform(0.1, 0.35) * scatter
     photons = rng.uniform(2500, 12000)
     seen = seen + np.sqrt(seen / photons) * rng.standard_normal(path.shape)
     dark = -np.log(np.maximum(seen, 1e-4))
     # Detectors flatten what is broad (a thick thigh) so that what is fine (its bone) stays in the window.
-    dark = dark - rng.uniform(0.35, 0.6) * blurred(dark, 0.09 * size, reach=2.5)
+    dark = dark - rng.uniform(0.35, 0.6) * broadly_blurred(dark, 0.09 * size, reach=2.5)
     low, high = np.percentile(dark, [1.0, 99.8])
     width = (high - low) * rng.uniform(0.9, 1.2)
     grey = np.clip((dark - low) / width + rng.uniform(-0.04, 0.08), 0.0, 1.0)
@@ -120,21 +121,23 @@ def _develop(path: Array, size: int, rng: RNG) -> Array:
 def _thin_lines(shadows: list[Shadow], findings: Findings, shape: tuple[int, int], rng: RNG) -> Array:
     """Lucent lines that are no fracture, as a factor on bone: growth plates and vessels' canals."""
     factor = np.ones(shape)
-    y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float64)
+    flat = factor.reshape(-1)
     scale = max(shape) / 256
     for cast in shadows:
         if cast.bone.round or not cast.bone.breakable:
             continue
-        s, v = cast.local(x + 0.5, y + 0.5)
-        inside = np.abs(v) < 1.9 * cast.radius
+        canal = rng.random() < 0.08
+        if not (findings.growth_plates or canal):
+            continue
+        index, s, v = cast.places(shape)
         if findings.growth_plates:
             at = cast.length * rng.uniform(0.86, 0.92) + 1.5 * scale * np.sin(v / cast.radius * rng.uniform(2, 5))
-            factor -= inside * rng.uniform(0.15, 0.35) * np.exp(-(((s - at) / (rng.uniform(0.7, 1.2) * scale)) ** 2))
-        if rng.random() < 0.08:
+            flat[index] -= rng.uniform(0.15, 0.35) * np.exp(-(((s - at) / (rng.uniform(0.7, 1.2) * scale)) ** 2))
+        if canal:
             middle, sense = cast.length * rng.uniform(0.3, 0.7), rng.choice([-1.0, 1.0])
             reach = np.clip((sense * v / cast.radius - rng.uniform(0.1, 0.4)) * 4, 0.0, 1.0)
             leaning = middle + sense * v * rng.uniform(0.8, 2.5)
-            factor -= inside * reach * rng.uniform(0.08, 0.22) * np.exp(-(((s - leaning) / (0.8 * scale)) ** 2))
+            flat[index] -= reach * rng.uniform(0.08, 0.22) * np.exp(-(((s - leaning) / (0.8 * scale)) ** 2))
     return np.maximum(factor, 0.4)
 
 

@@ -50,6 +50,10 @@ class Fragment:
     hinge: tuple[float, float] = (0.0, 0.0)
     shift: tuple[float, float] = (0.0, 0.0)
 
+    def reach(self, length: float) -> float:
+        """How far at most a part of a bone of this length has moved, pixels."""
+        return float(np.hypot(*self.shift) + 2 * abs(np.sin(self.turn / 2)) * length)
+
     def unmoved(self, s: Array, v: Array) -> tuple[Array, Array]:
         """Where in the unbroken bone the material now at (s, v) came from."""
         s = s - (self.hinge[0] + self.shift[0])

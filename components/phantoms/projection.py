@@ -4,6 +4,7 @@ Everything is computed in float64 and rounded once, at the end, so that differen
 bits differ, give the same pixels.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,6 +25,17 @@ Box = tuple[float, float, float, float]
 # with its trabeculae between). The limb is drawn with round cross-sections, which doubles thin bones' contrast;
 # cortical bone is set a little lower for that.
 SOFT, CORTEX, MARROW, STEEL = 0.20, 0.52, 0.26, 5.0
+
+
+MANY = 1000  # places, from which on a table is faster
+
+
+class Places(NamedTuple):
+    """Places of a film: their numbers in the flattened film, and where they lie along an axis (s) and across it (v)."""
+
+    number: NDArray[np.intp]
+    s: Array
+    v: Array
 
 
 @dataclass(frozen=True)
@@ -47,6 +59,9 @@ class Shadow:
 
     def aside(self, s: Array) -> Array:
         """How far the middle of the bone lies beside the straight axis, pixels."""
+        return _smoothly(self._aside, s)
+
+    def _aside(self, s: Array) -> Array:
         u = s / self.length
         start, end = (np.exp(-((each / reach) ** 2)) for each, reach in zip((u, 1 - u), self._reach, strict=True))
         leaning = self.radius * (self.lean[0] * start + self.lean[1] * end)
@@ -63,9 +78,40 @@ class Shadow:
         s = dx * self.along[0] + dy * self.along[1]
         return s, dy * self.along[0] - dx * self.along[1] - self.aside(s)
 
-    def on_film(self, s: float, v: float) -> tuple[float, float]:
-        """The inverse of `local`, for one point."""
-        v = v + float(self.aside(np.array(s)))
+    @property
+    def widest(self) -> float:
+        """No place of the bone lies farther from its middle, pixels."""
+        shape, flare = self.bone.shape, sum(max(each, 0.0) for each in self.bone.flare)
+        uneven = 1 + abs(shape.taper) / 2 + sum(abs(height) for height, _ in shape.waves)
+        return self.radius * uneven * (1 if self.bone.round else 1 + flare)
+
+    @property
+    def beyond(self) -> float:
+        """No place of the bone lies farther beyond the ends of its axis, pixels."""
+        if self.bone.round:
+            return 0.0
+        ends = zip(self.bone.flare, self.tilt, self.bone.shape.notch, strict=True)
+        return self.radius * max((1 + max(flare, 0.0)) * (abs(tilt) + abs(notch) / 2) for flare, tilt, notch in ends)
+
+    def places(self, shape: tuple[int, int], moved: float = 0.0) -> Places:
+        """The places of a film that the bone can reach, or fragments of it that have moved so far (pixels)."""
+        x, y = np.arange(shape[1]) + 0.5 - self.origin[0], np.arange(shape[0])[:, None] + 0.5 - self.origin[1]
+        s = x * self.along[0] + y * self.along[1]
+        v = y * self.along[0] - x * self.along[1]
+        beyond = self.beyond + moved
+        aside = np.abs(self.aside(np.linspace(-beyond, self.length + beyond, 64))).max()
+        far = (s < -beyond) | (s > self.length + beyond) | (np.abs(v) > 1.01 * aside + self.widest + moved)
+        number = np.flatnonzero(~far)
+        s, v = s.ravel()[number], v.ravel()[number]
+        return Places(number, s, v - self.aside(s))
+
+    def reached(self, s: Array, v: Array) -> NDArray[np.intp]:
+        """Which of these places the unmoved bone can reach: their numbers."""
+        return np.flatnonzero((np.abs(v) < self.widest) & (s > -self.beyond) & (s < self.length + self.beyond))
+
+    def on_film(self, s: Array | float, v: Array | float) -> tuple[Array, Array]:
+        """The inverse of `local`."""
+        v = v + self.aside(np.asarray(s))
         return (
             self.origin[0] + s * self.along[0] - v * self.along[1],
             self.origin[1] + s * self.along[1] + v * self.along[0],
@@ -77,9 +123,7 @@ class Shadow:
         if self.bone.round:
             outline = np.sqrt(np.maximum(0.0, 1 - np.abs(2 * u - 1) ** shape.square))
             return self.radius * outline * self._uneven(u)
-        start, end = self.bone.flare
-        wide = 1 + start * np.exp(-((u / self._reach[0]) ** 2)) + end * np.exp(-(((1 - u) / self._reach[1]) ** 2))
-        wide = wide * self._uneven(u)
+        wide = _smoothly(self._wide, s)
         # The ends are rounded over about one radius, lean and are cut in between the condyles.
         across = np.clip(v / (self.radius * np.maximum(wide, 0.1)), -1.0, 1.0)
         caps = []
@@ -91,6 +135,12 @@ class Shadow:
             caps.append(np.clip(inwards / (end_radius * blunt), 0.0, 1.0))
         from_end = np.minimum(*caps)
         return np.asarray(self.radius * wide * np.sqrt(from_end * (2 - from_end)))
+
+    def _wide(self, s: Array) -> Array:
+        """The shaft's width along the axis, as a factor."""
+        u, (start, end) = s / self.length, self.bone.flare
+        wide = 1 + start * np.exp(-((u / self._reach[0]) ** 2)) + end * np.exp(-(((1 - u) / self._reach[1]) ** 2))
+        return np.asarray(wide * self._uneven(u))
 
     def _uneven(self, u: Array) -> Array:
         """The width's taper and waves, as a factor."""
@@ -110,6 +160,14 @@ class Shadow:
         inside = np.maximum(0.0, radius - shell)
         inner = 2 * np.sqrt(np.maximum(0.0, inside**2 - v**2))
         return outer * self.bone.flat, inner * self.bone.flat
+
+
+def _smoothly(of: Callable[[Array], Array], s: Array) -> Array:
+    """Values of a smooth function at many places along an axis: by straight lines between places half a pixel apart."""
+    if s.size < MANY:
+        return of(s)
+    grid = np.arange(s.min(), s.max() + 0.5, 0.5)
+    return np.interp(s, grid, of(grid))
 
 
 def shadow(bone: Bone, degrees: float, size: int, centre: tuple[float, float]) -> Shadow:
@@ -165,27 +223,29 @@ def bone_thickness(
     texture: Texture,
 ) -> tuple[BoneThickness, Box | None]:
     """Thickness of the bones, and the fracture's box (x, y, width, height; pixels)."""
-    thick = BoneThickness(np.zeros(shape), np.zeros(shape), np.zeros(shape))
+    thick = BoneThickness(*(np.zeros(shape) for _ in BoneThickness._fields))
+    whole, marrow, meshes = (each.reshape(-1) for each in thick)
     box = None
     for number, bone in enumerate(limb.bones):
         cast = shadow(bone, degrees, size, centre)
-        parts = [Fragment(whole_bone)]
+        parts, moved = [Fragment(whole_bone)], 0.0
         if fracture is not None and fracture.bone == number:
             at = break_point(cast, fracture, shape)
             # In a notch between condyles there is no bone in the middle.
             radius = max(float(cast.profile(np.array([at]))[0]), 0.5 * cast.radius)
             parts = fragments(fracture, degrees, at, radius, 0.7 * size / 256)
             box = _fracture_box(cast, fracture, degrees, at, radius, shape)
-        window = _window(cast, shape)
-        y, x = np.mgrid[window].astype(np.float64)
-        s, v = cast.local(x + 0.5, y + 0.5)
+            moved = max(part.reach(cast.length) for part in parts)
+        index, s, v = cast.places(shape, moved)
         for part in parts:
             s0, v0 = part.unmoved(s, v) if len(parts) > 1 else (s, v)
+            within = cast.reached(s0, v0)
+            s0, v0, place = s0[within], v0[within], index[within]
             share = part.weight(s0, v0)
-            whole, inside = cast.thickness(s0, v0)
-            thick.whole[window] += share * whole
-            thick.marrow[window] += share * inside
-            thick.texture[window] += share * inside * texture.of_marrow(number, s0, v0)
+            outer, inner = cast.thickness(s0, v0)
+            whole[place] += share * outer
+            marrow[place] += share * inner
+            meshes[place] += share * inner * texture.of_marrow(number, s0, v0)
     return thick, box
 
 
@@ -194,11 +254,12 @@ def flesh_thickness(
 ) -> Array:
     """Thickness of soft tissue and bone together, pixels; solids that overlap count once."""
     thick = np.zeros(shape)
-    y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float64)
+    flat = thick.reshape(-1)
     for part in limb.flesh:
         cast = shadow(part, degrees, size, centre)
-        s, v = cast.local(x + 0.5, y + 0.5)
-        thick = np.maximum(thick, 2 * part.flat * np.sqrt(np.maximum(0.0, cast.profile(s, v) ** 2 - v**2)))
+        index, s, v = cast.places(shape)
+        chord = 2 * part.flat * np.sqrt(np.maximum(0.0, cast.profile(s, v) ** 2 - v**2))
+        flat[index] = np.maximum(flat[index], chord)
     return thick
 
 
@@ -212,31 +273,11 @@ def break_point(cast: Shadow, fracture: Fracture, shape: tuple[int, int]) -> flo
     if fracture.kind == "avulsion":
         return fracture.place * cast.length
     s = np.linspace(0.06, 0.94, 89) * cast.length
-    points = np.array([cast.on_film(float(along), 0.0) for along in s])
+    x, y = cast.on_film(s, 0.0)
     margin = 0.06 * max(shape)
-    inside = (
-        (points[:, 0] > margin)
-        & (points[:, 0] < shape[1] - margin)
-        & (points[:, 1] > margin)
-        & (points[:, 1] < shape[0] - margin)
-    )
+    inside = (x > margin) & (x < shape[1] - margin) & (y > margin) & (y < shape[0] - margin)
     seen = s[inside] if inside.any() else s[44:45]
     return float(seen[0] + fracture.place * (seen[-1] - seen[0]))
-
-
-def _window(cast: Shadow, shape: tuple[int, int]) -> tuple[slice, slice]:
-    """The part of the film a bone can reach, fragments that moved included."""
-    reach = 2.9 * cast.radius * (1 + max(*cast.bone.flare, 0.0)) + abs(cast.bow) + abs(cast.sway) + 2
-    ends = np.array(
-        [
-            cast.origin,
-            (cast.origin[0] + cast.length * cast.along[0], cast.origin[1] + cast.length * cast.along[1]),
-        ]
-    )
-    low, high = ends.min(axis=0) - reach, ends.max(axis=0) + reach
-    x0, x1 = (int(np.clip(edge, 0, shape[1])) for edge in (low[0], high[0]))
-    y0, y1 = (int(np.clip(edge, 0, shape[0])) for edge in (low[1], high[1]))
-    return slice(y0, y1), slice(x0, x1)
 
 
 def _fracture_box(
@@ -249,9 +290,9 @@ def _fracture_box(
     shift = abs(fracture.shift[0] * cos + fracture.shift[1] * sin)
     across = radius * (1.1 + 0.6 * shift)
     along = radius * (0.3 + fracture.gap / 2 + slope + (0.7 if fracture.kind in ("comminuted", "avulsion") else 0.0))
-    corners = np.array([cast.on_film(at + a * along, b * across) for a in (-1, 1) for b in (-1, 1)])
-    x0, x1 = (float(np.clip(edge, 0, shape[1])) for edge in (corners[:, 0].min(), corners[:, 0].max()))
-    y0, y1 = (float(np.clip(edge, 0, shape[0])) for edge in (corners[:, 1].min(), corners[:, 1].max()))
+    x, y = cast.on_film(at + along * np.array([-1, -1, 1, 1]), across * np.array([-1, 1, -1, 1]))
+    x0, x1 = (float(np.clip(edge, 0, shape[1])) for edge in (x.min(), x.max()))
+    y0, y1 = (float(np.clip(edge, 0, shape[0])) for edge in (y.min(), y.max()))
     if x1 - x0 < 2 or y1 - y0 < 2:
         return None
     return x0, y0, x1 - x0, y1 - y0
@@ -261,3 +302,11 @@ def blurred(picture: Array, sigma: float, reach: float = 4.0) -> Array:
     """A picture under a Gaussian of so many pixels, cut off at `reach` of them, mirrored beyond the edge."""
     width = 2 * int(reach * sigma + 0.5) + 1
     return np.asarray(cv2.GaussianBlur(picture, (width, width), sigma, borderType=cv2.BORDER_REFLECT))
+
+
+def broadly_blurred(picture: Array, sigma: float, reach: float) -> Array:
+    """The same for a wide Gaussian in a fraction of the time: on a smaller copy, which shows all that is left."""
+    times = max(1.0, sigma / 6)
+    height, width = picture.shape
+    small = cv2.resize(picture, (round(width / times), round(height / times)), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(blurred(small, sigma / times, reach), (width, height), interpolation=cv2.INTER_LINEAR))

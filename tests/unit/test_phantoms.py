@@ -13,7 +13,7 @@ from components.phantoms.anatomy import TEXTURE, Anatomy, Limb, draw_anatomy, dr
 from components.phantoms.exposure import Findings, draw_findings, expose
 from components.phantoms.fractures import TYPES, Fracture, Fragment, draw_fracture, fragments
 from components.phantoms.patients import Study, studies
-from components.phantoms.projection import blurred, bone_thickness, flesh_thickness, shadow
+from components.phantoms.projection import Shadow, blurred, bone_thickness, broadly_blurred, flesh_thickness, shadow
 from components.phantoms.regions import REGIONS, Bone, Shape
 from components.phantoms.step import phantoms as make
 from osteon.films.copies.near_copies import SURE, find_near_copies
@@ -36,7 +36,7 @@ def test_the_pixels_of_a_seed_are_the_same_on_every_machine() -> None:
         regions.add(study.region)
     assert kinds == set(TYPES)
     assert regions == set(REGIONS)
-    assert digest.hexdigest() == "a792ea07e7f5df2f2a731b97e1191042a66cc7c756816345cb24aa32ded77f55"
+    assert digest.hexdigest() == "6c5f2bbec543f3af965ff3953ad03be4bf7245e1fc6460839524b45a325225e5"
 
 
 def somebody(number: int) -> Anatomy:
@@ -136,11 +136,13 @@ def test_texture_is_a_table_with_straight_lines_in_between_that_repeats() -> Non
     limb = limb_of(1)
     texture = texture_of(limb, 0.0, 256)
     node = np.arange(5) * texture.bundle
-    x, y = node, np.full(5, 2.0) * texture.bundle
-    expected = 1.5 * texture.muscle[:5, 2]
+    x, y = node, np.array([2.0, 3.0]) * texture.bundle
+    expected = 1.5 * texture.muscle[:5, 2:4].T
+    between = (expected[:, 1:] + expected[:, :-1]) / 2
     np.testing.assert_allclose(texture.of_flesh(x, y), expected)
-    np.testing.assert_allclose(texture.of_flesh(x[:4] + texture.bundle / 2, y[:4]), (expected[1:] + expected[:-1]) / 2)
-    np.testing.assert_allclose(texture.of_flesh(x - TEXTURE * texture.bundle, y), expected)
+    np.testing.assert_allclose(texture.of_flesh(x[:4] + texture.bundle / 2, y), between)
+    np.testing.assert_allclose(texture.of_flesh(x, y[:1] + texture.bundle / 2), expected.mean(axis=0)[None])
+    np.testing.assert_allclose(texture.of_flesh(x - TEXTURE * texture.bundle, y - TEXTURE * texture.bundle), expected)
     s, v = np.meshgrid(np.linspace(0, 700, 400), np.linspace(-300, 300, 400))
     values = texture.of_marrow(2, s, v)
     assert values.mean() == pytest.approx(0.0, abs=0.05)
@@ -153,6 +155,44 @@ def test_a_picture_is_blurred_as_scipy_does_it_beyond_its_edge_too(shape: tuple[
     for sigma, reach in ((0.4, 4.0), (0.12 * max(shape), 2.0), (0.09 * max(shape), 2.5)):
         expected = ndimage.gaussian_filter(picture, sigma, truncate=reach)
         np.testing.assert_allclose(blurred(picture, sigma, reach), expected, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("shape", [(64, 40), (256, 152), (901, 702)])
+def test_what_is_blurred_broadly_on_a_smaller_copy_is_the_same(shape: tuple[int, int]) -> None:
+    picture = np.random.default_rng(0).random(shape) + np.linspace(0, 1, shape[0])[:, None]
+    for share, reach in ((0.12, 2.0), (0.09, 2.5)):
+        sigma = share * max(shape)
+        expected = ndimage.gaussian_filter(picture, sigma, truncate=reach)
+        np.testing.assert_allclose(broadly_blurred(picture, sigma, reach), expected, rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize("region", REGIONS)
+@pytest.mark.parametrize("degrees", [0.0, 40.0, 90.0])
+def test_no_bone_lies_where_none_is_looked_for(region: str, degrees: float) -> None:
+    """Bones are drawn only at places that they can reach; nowhere else on the film are they thick."""
+    for number in range(3):
+        for bone in limb_of(number, region).bones:
+            cast = shadow(bone, degrees, 128, (64.0, 0.0))
+            y, x = np.mgrid[:128, :128] + 0.5
+            thick = cast.thickness(*cast.local(x, y))[0]
+            looked_at = np.zeros(128 * 128, dtype=bool)
+            places = cast.places((128, 128))
+            looked_at[places.number[cast.reached(places.s, places.v)]] = True
+            assert not thick.ravel()[~looked_at].any()
+
+
+def test_a_fragment_that_moved_far_is_drawn_whole() -> None:
+    """Half of a shin turned by a third of a right angle: as if the whole film had been looked at."""
+    limb = replace(limb_of(1), bones=limb_of(1).bones[:1])
+    fracture = Fracture("transverse", 0, 0.5, (0.0, 0.0), (1.4, 0.0), (0.5, 0.0), gap=0.8, seed=1)
+    arguments = (limb, 0.0, 128, (128, 80), (40.0, 0.0), fracture, texture_of(limb, 0.0, 128))
+    seen = bone_thickness(*arguments)[0].whole
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Fragment, "reach", lambda self, length: 1000.0)
+        patch.setattr(Shadow, "reached", lambda self, s, v: np.arange(s.size))
+        np.testing.assert_allclose(seen, bone_thickness(*arguments)[0].whole, atol=0.02)
+    alone = bone_thickness(*arguments[:5], None, arguments[6])[0].whole
+    assert (seen > 0).any(axis=0).sum() > 1.5 * (alone > 0).any(axis=0).sum()
 
 
 def test_more_films_add_patients_and_change_none() -> None:
