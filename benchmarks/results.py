@@ -82,7 +82,7 @@ CASES = {
         {
             "data.root": "$OSTEON_REAL_DATA/fracatlas",
             "data.layout": "fracatlas",
-            "preparation.image_size": "384",
+            "preparation.image_size": "320",
             "augmentation.copies": "0",
             "augmentation.copies_rarer": "0",
             "search.trials": "0",
@@ -90,7 +90,7 @@ CASES = {
             "training.network": "efficientnet_lite0",
             "training.weights": "imagenet",
             "++training.head_epochs": "1",  # whether params.yaml names it or not
-            "training.epochs": "5",
+            "training.epochs": "4",
             "classical.random_forest.trees": "300",
             "package.final": "ensemble",
         },
