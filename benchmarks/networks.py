@@ -91,14 +91,14 @@ def _network_and_noise(name: str, side: int, batch: int, *, fused: bool) -> tupl
 
     load_keras()
     from osteon.models.fitting.fit import compile_network
-    from osteon.models.fitting.fused_normalisation import with_fused_normalisation
+    from osteon.models.fitting.fused_normalisation import training_copy
     from osteon.models.networks.architectures import MAP_STRIDE, build_network
     from osteon.params import TrainingParams
 
     params = TrainingParams.model_validate({"network": name})
     network = build_network(side, params)
     if fused:
-        network = with_fused_normalisation(network)
+        network = training_copy(network)
     compile_network(network, params, 100)
     rng = np.random.default_rng(params.seed)
     films = rng.integers(0, 256, (batch, side, side, 1)).astype(np.uint8)

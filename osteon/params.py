@@ -271,6 +271,31 @@ class TrainingParams(Section):
         float,
         Field(gt=0, le=1, description="with starting weights: share of learning_rate when all layers are trained"),
     ] = 0.2
+    frozen_stages: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=5,
+            description="with starting weights: the first stages of the body that are not trained; a stage is all "
+            "layers of one resolution; 5: the whole body",
+        ),
+    ] = 0
+    frozen_statistics: Annotated[
+        bool,
+        Field(
+            description="with starting weights: batch normalisation goes by the averages that come with them, and "
+            "leaves these as they are"
+        ),
+    ] = False
+    layer_decay: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=1,
+            description="each stage of the body is trained at this share of the rate of the one behind it, the last "
+            "at this share of the heads'; 1: all at one rate",
+        ),
+    ] = 1.0
     task: Annotated[
         Literal["fracture", "fracture_type"], Field(description="fracture_type: predict the type of fracture too")
     ] = "fracture"
@@ -304,6 +329,13 @@ class TrainingParams(Section):
         Field(description="auto: time float32 and mixed_bfloat16 for a few steps and take the faster"),
     ] = "float32"
     seed: Seed = 20
+
+    @model_validator(mode="after")
+    def _something_to_keep(self) -> "TrainingParams":
+        if not self.weights and (self.frozen_stages or self.frozen_statistics):
+            key = "frozen_stages" if self.frozen_stages else "frozen_statistics"
+            raise ValueError(f"{key} keeps what starting weights know; set weights too, or leave {key} out")
+        return self
 
 
 class PackageParams(Section):

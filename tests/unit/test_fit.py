@@ -215,6 +215,28 @@ def test_weights_to_start_from_are_not_learnt_away_while_the_heads_learn(
     assert max(moved) > 1e-3
 
 
+def test_what_is_frozen_is_in_the_end_what_the_file_had(prepared: PreparedFilms, tmp_path: Path) -> None:
+    """The first stage, or the averages of batch normalisation, in a training that was killed and went on."""
+    keras.utils.set_random_seed(6)
+    teacher = tiny_network(64, SMALL)
+    teacher.save(tmp_path / "teacher.keras")
+    before = teacher.get_weights()
+    paths = [weight.path.split("/")[-1] for weight in teacher.weights]
+    assert paths[:6] == ["kernel", "gamma", "beta", "moving_mean", "moving_variance", "kernel"]
+    for name, frozen, same in (
+        ("stage", {"frozen_stages": 1}, [0, 1, 2, 3, 4]),
+        ("averages", {"frozen_statistics": True}, [3, 4]),
+    ):
+        given = {"weights": str(tmp_path / "teacher.keras"), "head_epochs": 1, "fine_tuning": 1.0, **frozen}
+        params = SMALL.model_copy(update=given)
+        run_fit(prepared, tmp_path / name, params, killed_after=1)
+        left = read_state(tmp_path / name, films_named("f"))
+        assert left is not None
+        after, state = run_fit(prepared, tmp_path / name, params, state=left)
+        assert state.epochs == 3
+        assert [place for place in range(len(before)) if (after[place] == before[place]).all()] == same
+
+
 def test_early_stopping(prepared: PreparedFilms, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     params = SMALL.model_copy(update={"epochs": 30, "patience": 1})
     with caplog.at_level(logging.INFO):

@@ -10,7 +10,7 @@ from osteon.params import TrainingParams
 
 keras = load_keras()
 
-from osteon.models.fitting.fused_normalisation import _FusedBatchNormalization, with_fused_normalisation  # noqa: E402
+from osteon.models.fitting.fused_normalisation import _FusedBatchNormalization, training_copy  # noqa: E402
 from osteon.models.networks.architectures import NETWORKS, build_network  # noqa: E402
 
 if keras.backend.backend() != "tensorflow":
@@ -68,7 +68,7 @@ def operations(network: Any) -> list[Any]:
 @every_network
 def test_the_copy_has_the_same_weights_in_the_same_places(name: str) -> None:
     network = built(name)
-    copy = with_fused_normalisation(network)
+    copy = training_copy(network)
     assert copy is not network
     assert copy.name == name
     assert [layer.name for layer in copy.layers] == [layer.name for layer in network.layers]
@@ -80,7 +80,7 @@ def test_the_copy_has_the_same_weights_in_the_same_places(name: str) -> None:
 
 
 def test_every_normalisation_of_the_copy_is_the_one_operation() -> None:
-    copy = with_fused_normalisation(built("compact"))
+    copy = training_copy(built("compact"))
     fused = [node for node in operations(copy) if node.type == "FusedBatchNormV3"]
     assert len(fused) == len(normalising(copy)) == 13
 
@@ -96,7 +96,7 @@ def test_a_step_by_keras_own_layer(scale: bool, center: bool) -> None:
     )
     draw = np.random.default_rng(2)
     own.set_weights([draw.uniform(0.5, 2, weight.shape) for weight in own.weights])
-    copy = with_fused_normalisation(own)
+    copy = training_copy(own)
     seen = tf.constant(draw.normal(1, 2, (4, 3, 2, 5)), tf.float32)
     pull = tf.constant(draw.normal(0, 1, (4, 3, 2, 5)), tf.float32)
     result = []
@@ -116,7 +116,7 @@ def test_a_step_by_keras_own_layer(scale: bool, center: bool) -> None:
 def test_many_steps_of_a_network_end_alike() -> None:
     """The loss of twenty steps, and the averages after them."""
     own = built("compact")
-    copy = with_fused_normalisation(own)
+    copy = training_copy(own)
     draw = np.random.default_rng(5)
     losses: list[list[float]] = []
     batches = [
@@ -134,7 +134,7 @@ def test_many_steps_of_a_network_end_alike() -> None:
 
 def test_where_it_does_not_learn_it_goes_by_its_averages_and_leaves_them() -> None:
     network = built("compact")
-    copy = with_fused_normalisation(network)
+    copy = training_copy(network)
     for layer in normalising(copy):
         layer.trainable = False
     before = copy.get_weights()
@@ -150,7 +150,7 @@ def test_in_half_the_precision_it_normalises_in_single() -> None:
     keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
     try:
         films = keras.Input((2, 2, 1))
-        network = with_fused_normalisation(keras.Model(films, keras.layers.BatchNormalization(epsilon=1e-6)(films)))
+        network = training_copy(keras.Model(films, keras.layers.BatchNormalization(epsilon=1e-6)(films)))
         (node,) = [item for item in operations(network) if item.type == "FusedBatchNormV3"]
         assert node.get_attr("T") == tf.float32
         seen = tf.constant(np.tile([[0.5, 1.0], [1.5, 2.0]], (3, 1, 1))[..., None], tf.float32)

@@ -21,15 +21,15 @@ from osteon.params import NetworkName, TrainingParams
 keras = load_keras()
 
 from osteon.models.fitting.fit import compile_network  # noqa: E402
-from osteon.models.fitting.fused_normalisation import with_fused_normalisation  # noqa: E402
+from osteon.models.fitting.fused_normalisation import training_copy  # noqa: E402
 from osteon.models.networks.applications import APPLICATIONS  # noqa: E402
 from osteon.models.networks.architectures import NETWORKS, build_network  # noqa: E402
+from osteon.models.networks.stages import freeze_body, freeze_stages, rate_shares, stages_of  # noqa: E402
 from osteon.models.networks.starting_weights import (  # noqa: E402
     body_layers,
     for_grey_films,
     head_layers,
     load_weights,
-    set_body_trainable,
 )
 from osteon.models.package.package import logits_with_flip_tta  # noqa: E402
 
@@ -199,7 +199,7 @@ def test_a_few_steps_lower_the_loss(name: str) -> None:
     weights = {"finding": np.ones(8, np.float32), "map": np.ones(8, np.float32), "type": fractured}
     keras.utils.set_random_seed(3)
     params = params_of(name, task="fracture_type", learning_rate=1e-3, warmup_epochs=0, ema=0, dropout=0.0)
-    network = with_fused_normalisation(build_network(64, params, TYPES))  # as fit does
+    network = training_copy(build_network(64, params, TYPES))  # as fit does
     compile_network(network, params, 100)
     network.run_eagerly = name in APPLICATIONS  # to compile a large one takes longer than many steps
     losses = []
@@ -438,32 +438,128 @@ def test_files_that_hold_no_weights(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- what learns
 
 
-def test_first_the_heads_learn_alone_then_all() -> None:
+@every_network
+def test_the_stages_of_a_network(name: str) -> None:
+    """Each at half the resolution of the one before; what a layer sees comes from its own stage or an earlier one."""
+    network, stages = built(name), stages_of(built(name))
+    assert list(stages) == [layer.name for layer in body_layers(network)]
+    assert set(stages.values()) == set(range(1, 5 if name == "plain" else 6))
+    first_side = {"plain": 64, "vgg": 64}.get(name, 32)
+    for layer in body_layers(network):
+        squeezed = "squeeze_excite" in layer.name or "_se_" in layer.name
+        assert squeezed or layer.output.shape[1] == first_side // 2 ** (stages[layer.name] - 1), layer.name
+    highest: dict[int, int] = {}
+    for operation in network.operations:
+        inputs = [] if isinstance(operation, keras.layers.InputLayer) else keras.tree.flatten(operation.input)
+        before = max((highest[id(tensor)] for tensor in inputs), default=0)
+        assert before <= stages.get(operation.name, 9), operation.name
+        highest[id(operation.output)] = max(before, stages.get(operation.name, 0))
+
+
+def test_stages_of_the_smallest_films() -> None:
+    """The last features have one place then, as squeeze-and-excite has everywhere."""
+    larger = {
+        layer.name: stage
+        for layer, stage in zip(
+            body_layers(built("mobilenetv3")), stages_of(built("mobilenetv3")).values(), strict=True
+        )
+    }
+    smaller = build_network(32, params_of("mobilenetv3"))
+    assert list(stages_of(smaller).values()) == list(larger.values())
+
+
+def changed_by_a_step(network: Any, params: TrainingParams) -> set[str]:
+    """Names of the layers that a step changes: compiled as they are to be trained."""
+    finding = np.array([[1], [0], [1], [0]], np.float32)
+    place = np.zeros((4, 2, 2, 1))
+    layers = [*body_layers(network), *head_layers(network)]
+    before = {layer.name: layer.get_weights() for layer in layers}
+    network.train_on_batch(films_of(4, 32), {"finding": finding, "map": place, "type": np.eye(3)[[0, 0, 1, 1]]})
+    return {
+        layer.name
+        for layer in layers
+        if any((a != b).any() for a, b in zip(before[layer.name], layer.get_weights(), strict=True))
+    }
+
+
+HEADS_OF_PLAIN = {"finding", "map", "type", "hidden"}
+
+
+def test_first_the_heads_learn_alone() -> None:
     """With the body at rest its batch normalisation is, too: a few films do not move what ImageNet had taught it."""
     params = params_of("plain", task="fracture_type", warmup_epochs=0, ema=0)
-    keras.utils.set_random_seed(2)
     network = build_network(32, params, TYPES)
-    finding = np.array([[1], [0], [1], [0]], np.float32)
-    films, targets = (
-        films_of(4, 32),
-        {"finding": finding, "map": np.zeros((4, 2, 2, 1)), "type": np.eye(3)[[0, 0, 1, 1]]},
+    freeze_body(network)
+    network.compile("sgd", loss={"finding": "mse", "map": "mse", "type": "mse"})
+    assert changed_by_a_step(network, params) == HEADS_OF_PLAIN
+
+
+@pytest.mark.parametrize("frozen", [0, 1, 3, 5])
+def test_frozen_stages_do_not_change(frozen: int) -> None:
+    """Neither kernels nor scales nor averages; all others do, after a training of the heads alone, too."""
+    params = params_of("plain", task="fracture_type", warmup_epochs=0, ema=0, weights="imagenet", frozen_stages=frozen)
+    keras.utils.set_random_seed(2)
+    network = training_copy(build_network(32, params, TYPES))
+    freeze_body(network)
+    compile_network(network, params, 10)
+    behind = {name for name, stage in stages_of(network).items() if stage > frozen}
+    assert len(behind) == 2 * max(4 - frozen, 0)
+    assert changed_by_a_step(network, params) == behind | HEADS_OF_PLAIN
+
+
+@pytest.mark.parametrize("frozen_statistics", [False, True])
+def test_frozen_statistics_stay_while_scales_are_trained(frozen_statistics: bool) -> None:
+    params = params_of("plain", task="fracture_type", warmup_epochs=0, ema=0)
+    keras.utils.set_random_seed(2)
+    network = training_copy(build_network(32, params, TYPES), frozen_statistics=frozen_statistics)
+    compile_network(network, params, 10)
+    before = [np.asarray(weight) for weight in network.weights]
+    assert len(changed_by_a_step(network, params)) == 12
+    for weight, old in zip(network.weights, before, strict=True):
+        assert (np.asarray(weight) == old).all() == (frozen_statistics and "moving" in weight.path), weight.path
+
+
+def backward_convolutions(frozen: int) -> int:
+    """How many operations TensorFlow does for the gradients of plain's convolutions: those that a gradient needs."""
+    params = params_of("plain", weights="imagenet", frozen_stages=frozen)
+    network = training_copy(build_network(32, params))
+    compile_network(network, params, 10)
+    tensorflow = pytest.importorskip("tensorflow")
+
+    def gradients(films: Any) -> Any:
+        with tensorflow.GradientTape() as tape:
+            answers = network(films, training=True)
+            loss = tensorflow.reduce_sum(answers["finding"]) + tensorflow.reduce_sum(answers["map"])
+        return tape.gradient(loss, [variable.value for variable in network.trainable_variables])
+
+    graph = tensorflow.function(gradients).get_concrete_function(films_of(2, 32)).graph
+    needed = [tensor.op.name for tensor in graph.outputs]
+    done = tensorflow.compat.v1.graph_util.extract_sub_graph(graph.as_graph_def(), needed)
+    return sum("Conv2DBackprop" in node.op for node in done.node)
+
+
+def test_no_gradient_is_computed_for_what_is_frozen() -> None:
+    """Five convolutions with a gradient for the kernel, all but the first with one for what it sees."""
+    assert [backward_convolutions(frozen) for frozen in (0, 2, 4)] == [9, 5, 1]
+
+
+def test_shares_of_the_rate() -> None:
+    """Of plain's four stages and three heads, with half the rate a stage."""
+    network = build_network(32, params_of("plain"))
+    shares = dict(
+        zip((variable.path for variable in network.trainable_variables), rate_shares(network, 0.5), strict=True)
     )
-
-    def step() -> dict[str, bool]:
-        """Which layers a step changes."""
-        compile_network(network, params, 10)
-        layers = [*body_layers(network), *head_layers(network)]
-        before = {layer.name: layer.get_weights() for layer in layers}
-        network.train_on_batch(films, targets)
-        return {
-            layer.name: any((a != b).any() for a, b in zip(before[layer.name], layer.get_weights(), strict=True))
-            for layer in layers
-        }
-
-    set_body_trainable(network, False)
-    assert {name for name, changed in step().items() if changed} == {"finding", "map", "type", "hidden"}
-    set_body_trainable(network, True)
-    assert all(step().values())
+    by_layer: dict[str, set[float]] = {}
+    for path, share in shares.items():
+        by_layer.setdefault(path.split("/")[0], set()).add(share)
+    stages = stages_of(network)
+    assert by_layer == {
+        **{name: {0.5 ** (5 - stage)} for name, stage in stages.items()},
+        **{name: {1.0} for name in HEADS_OF_PLAIN - {"type"}},
+    }
+    assert sorted({share for shares in by_layer.values() for share in shares}) == [0.0625, 0.125, 0.25, 0.5, 1.0]
+    freeze_stages(network, 3)
+    assert sorted(set(rate_shares(network, 0.5))) == [0.5, 1.0]
 
 
 # ---------------------------------------------------------------- types

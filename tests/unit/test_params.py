@@ -35,6 +35,16 @@ def load(folder: Path, text: str) -> Params:
         ("training: {validation_fold: 0}", r"training\.validation_fold: unknown key; allowed: network, "),
         ("training: {network: resnet}", r"training\.network = 'resnet': input should be 'compact', 'plain', "),
         ("training: {stopping_share: 0.5}", r"training\.stopping_share = 0\.5: input should be less than 0\.5"),
+        (
+            "training: {frozen_stages: 2}",
+            r"training.*: frozen_stages keeps what starting weights know; set weights too",
+        ),
+        ("training: {frozen_statistics: true}", r"training.*: frozen_statistics keeps what starting weights know"),
+        (
+            "training: {frozen_stages: 6, weights: imagenet}",
+            r"training\.frozen_stages = 6: input should be less than or",
+        ),
+        ("training: {layer_decay: 0}", r"training\.layer_decay = 0: input should be greater than 0"),
         ("classical: {svm: {C: 1.0}}", r"classical\.svm\.C: unknown key; allowed: c, gamma"),
         ("cross_validation: {models: [svn]}", r"cross_validation\.models\.0 = 'svn': input should be 'svm', "),
         ("certainty: {sensitivity: 1.0}", r"certainty\.sensitivity = 1\.0: input should be less than 1"),

@@ -3,17 +3,18 @@
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from osteon.models.fitting.batches import FilmBatches, TrainingBatches
 from osteon.models.fitting.checkpoint import TrainingState, Weights, restore_checkpoint, save_checkpoint
-from osteon.models.fitting.fused_normalisation import with_fused_normalisation
+from osteon.models.fitting.fused_normalisation import training_copy
 from osteon.models.fitting.one_vector_adamw import adamw, averaged_weights
 from osteon.models.networks.devices import distribution
 from osteon.models.networks.quiet_keras import keras
-from osteon.models.networks.starting_weights import load_starting_weights, set_body_trainable
+from osteon.models.networks.stages import freeze_body, freeze_stages, rate_shares
+from osteon.models.networks.starting_weights import load_starting_weights
 from osteon.params import TrainingParams
 
 log = logging.getLogger(__name__)
@@ -60,14 +61,19 @@ class WarmUpAndCosine(keras.optimizers.schedules.LearningRateSchedule):  # type:
 
 
 def compile_network(network: Any, params: TrainingParams, steps_per_epoch: int) -> None:
-    """Give a network its losses and optimiser. A network that starts from weights is trained at a share of the rate."""
+    """Give a network its losses and optimiser, and freeze the stages that are not trained.
+
+    A network that starts from weights is trained at a share of the rate.
+    """
+    freeze_stages(network, params.frozen_stages)
     rising = round(params.warmup_epochs * steps_per_epoch)
     falling = max(params.epochs * steps_per_epoch - rising, 1)
     highest = params.learning_rate * (params.fine_tuning if params.weights else 1)
-    _compile(network, params, WarmUpAndCosine(highest, rising, falling), average=params.ema > 0)
+    shares = rate_shares(network, params.layer_decay) if params.layer_decay < 1 else []
+    _compile(network, params, WarmUpAndCosine(highest, rising, falling), average=params.ema > 0, shares=shares)
 
 
-def _compile(network: Any, params: TrainingParams, rate: Any, *, average: bool) -> None:
+def _compile(network: Any, params: TrainingParams, rate: Any, *, average: bool, shares: Sequence[float] = ()) -> None:
     losses = {
         "finding": keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=params.label_smoothing),
         "map": map_loss,
@@ -75,7 +81,7 @@ def _compile(network: Any, params: TrainingParams, rate: Any, *, average: bool) 
     }
     loss_weights = {"finding": 1.0, "map": params.map_weight, "type": params.type_weight}
     network.compile(
-        adamw(rate, params.weight_decay, params.ema if average else None),
+        adamw(rate, params.weight_decay, params.ema if average else None, shares),
         loss={name: losses[name] for name in network.output},
         loss_weights={name: loss_weights[name] for name in network.output},
         weighted_metrics={"finding": [keras.metrics.AUC(num_thresholds=1000, from_logits=True, name="auroc")]},
@@ -100,10 +106,9 @@ def _start_from_weights(network: Any, training: TrainingBatches, params: Trainin
     """Load the file's weights, then train the heads alone, so that their first errors do not spoil the body."""
     load_starting_weights(network, params.weights)
     if params.head_epochs:
-        set_body_trainable(network, False)
+        freeze_body(network)
         _compile(network, params, params.learning_rate, average=False)
         network.fit(training, epochs=params.head_epochs, shuffle=False, verbose=0)
-        set_body_trainable(network, True)
         training.epoch = -1
 
 
@@ -202,7 +207,7 @@ def fit(
     keras.mixed_precision.set_dtype_policy(state.precision)
     last = min(epochs or params.epochs, params.epochs)
     with distribution():
-        network = with_fused_normalisation(build())
+        network = training_copy(build(), frozen_statistics=params.frozen_statistics)
         if params.weights and not state.epochs:
             _start_from_weights(network, training, params)
         compile_network(network, params, len(training))
@@ -241,7 +246,7 @@ def choose_precision(build: Callable[[], Any], batches: TrainingBatches, params:
     probe = [batches[number] for number in range(min(4, len(batches)))]
     for precision in ("float32", "mixed_bfloat16"):
         keras.mixed_precision.set_dtype_policy(precision)
-        network = with_fused_normalisation(build())
+        network = training_copy(build(), frozen_statistics=params.frozen_statistics)
         compile_network(network, params, len(batches))
         _make_variables(network, batches)
         network.train_on_batch(*probe[0])

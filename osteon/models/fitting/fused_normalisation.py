@@ -1,4 +1,4 @@
-"""Batch normalisation as one operation of TensorFlow, while a network is trained.
+"""Batch normalisation while a network is trained: as one operation of TensorFlow, or by averages that do not change.
 
 Keras writes it with some twenty elementwise operations, forth and back; on two cores these took as long as the
 convolutions between them. JAX's compiler fuses them by itself.
@@ -9,23 +9,40 @@ from typing import Any
 from osteon.models.networks.quiet_keras import keras
 
 
-def with_fused_normalisation(network: Any) -> Any:
-    """The network to train: under TensorFlow a copy, weights too, that normalises in one operation.
+def training_copy(network: Any, *, frozen_statistics: bool = False) -> Any:
+    """The network to train: a copy, weights too, or the network itself where its own layers do.
 
     Weights have the same order in both, so that the network can take the copy's. The network is what is kept, of Keras'
     own layers: a file of it needs nothing of ours to be read.
+
+    Args:
+        network: of build_network.
+        frozen_statistics: normalise by the averages that the network has and leave them as they are; scale and offset
+            are trained. Else by the batch's, under TensorFlow in one operation.
+
     """
-    if keras.backend.backend() != "tensorflow":
+    if frozen_statistics:
+        normalisation: type = _FrozenStatistics
+    elif keras.backend.backend() == "tensorflow":
+        normalisation = _FusedBatchNormalization
+    else:
         return network
-    copy = keras.models.clone_model(network, clone_function=_fused)
+
+    def copied(layer: Any) -> Any:
+        kind = normalisation if type(layer) is keras.layers.BatchNormalization else layer.__class__
+        return kind.from_config(layer.get_config())
+
+    copy = keras.models.clone_model(network, clone_function=copied)
     copy.set_weights(network.get_weights())
     return copy
 
 
-def _fused(layer: Any) -> Any:
-    if type(layer) is not keras.layers.BatchNormalization:
-        return layer.__class__.from_config(layer.get_config())
-    return _FusedBatchNormalization.from_config(layer.get_config())
+class _FrozenStatistics(keras.layers.BatchNormalization):  # type: ignore[misc]
+    """Goes by its averages in training, too."""
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:  # noqa: ARG002
+        """Normalise channels by their moving averages."""
+        return super().call(inputs, training=False, mask=mask)
 
 
 class _FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]

@@ -11,22 +11,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from osteon.models.fitting.layerwise_adamw import LayerwiseAdamW
 from osteon.models.networks.devices import gpus
 from osteon.models.networks.quiet_keras import keras
 
 
-def adamw(rate: Any, weight_decay: float, momentum: float | None) -> Any:
+def adamw(rate: Any, weight_decay: float, momentum: float | None, shares: Sequence[float] = ()) -> Any:
     """AdamW, in the form that is fastest here.
 
     Args:
         rate: a number or a schedule.
         weight_decay: of every weight, times the rate.
         momentum: of the weights' moving averages; None: none are kept.
+        shares: of the rate, one for each weight that is trained; none: all at the full rate.
 
     """
     one_vector = keras.backend.backend() == "tensorflow" and gpus() < 2  # several GPUs share single variables
-    kind = OneVectorAdamW if one_vector else keras.optimizers.AdamW
-    return kind(rate, weight_decay=weight_decay, use_ema=momentum is not None, ema_momentum=momentum or 0.99)
+    kind = OneVectorAdamW if one_vector else LayerwiseAdamW
+    return kind(
+        rate, shares=shares, weight_decay=weight_decay, use_ema=momentum is not None, ema_momentum=momentum or 0.99
+    )
 
 
 def averaged_weights(network: Any) -> list[NDArray[Any]]:
@@ -42,10 +46,10 @@ def averaged_weights(network: Any) -> list[NDArray[Any]]:
     return [np.asarray(averages.get(id(weight), weight)) for weight in network.weights]
 
 
-class OneVectorAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
-    """Keras' own, of one variable that holds all weights one after the other.
+class OneVectorAdamW(LayerwiseAdamW):
+    """Of one variable that holds all weights one after the other.
 
-    Every weight has the same rate and the same decay, so joined or apart the numbers are the same.
+    A step goes number by number, so joined or apart the numbers are the same.
     """
 
     def build(self, variables: Sequence[Any]) -> None:
@@ -54,6 +58,10 @@ class OneVectorAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
         self.sizes = tuple(math.prod(shape) for shape in self.shapes)
         # Not tracked, for it says nothing that the weights do not say.
         self.vector = keras.Variable("zeros", (sum(self.sizes),), trainable=False, name="weights")
+        if self.shares:
+            self.vector_of_shares = keras.Variable(
+                np.repeat(np.float32(self.shares), self.sizes), dtype="float32", trainable=False, name="shares"
+            )
         super().build([self.vector])
 
     def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any]) -> None:
@@ -64,6 +72,10 @@ class OneVectorAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
         super().apply([_joined(grads)], [self.vector])
         for variable, part in zip(trainable_variables, self.parts_of(self.vector), strict=True):
             variable.assign(part)
+
+    def share_of(self, variable: Any) -> Any:  # noqa: ARG002
+        """The share of each number of the vector."""
+        return keras.ops.convert_to_tensor(self.vector_of_shares)
 
     def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
         """Leave the weights as they are at the end of a training: what is kept was read before."""

@@ -1,12 +1,12 @@
-"""Weights to start from: a file's or ImageNet's into a network, and which part of the network is trained.
+"""Weights to start from: a file's or ImageNet's into a network.
 
 How a training with weights goes:
 
     network = build_network(side, params, types)
     load_starting_weights(network, params.weights)
-    set_body_trainable(network, False)   # the heads alone; what batch normalisation knows of its channels stays, too
+    freeze_body(network)   # the heads alone; what batch normalisation knows of its channels stays, too
     … compile, params.head_epochs epochs
-    set_body_trainable(network, True)
+    freeze_stages(network, params.frozen_stages)
     … compile anew, with params.learning_rate × params.fine_tuning, the other epochs
 
 A compiled network does not notice that a layer's trainable was changed: compile after each change.
@@ -58,12 +58,6 @@ def body_layers(network: Any) -> list[Any]:
 def head_layers(network: Any) -> list[Any]:
     """The layers with weights that answer."""
     return [layer for layer in network.layers if layer.weights and layer.name in HEADS]
-
-
-def set_body_trainable(network: Any, trainable: bool) -> None:
-    """Train the body too, or the heads alone. The network must be compiled afterwards."""
-    for layer in body_layers(network):
-        layer.trainable = trainable
 
 
 def load_starting_weights(network: Any, weights: str) -> LoadedWeights:
