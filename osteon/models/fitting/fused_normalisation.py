@@ -22,7 +22,7 @@ def training_copy(network: Any, *, frozen_statistics: bool = False) -> Any:
 
     """
     if frozen_statistics:
-        normalisation: type = _FrozenStatistics
+        normalisation: Any = _FrozenStatistics
     elif keras.backend.backend() == "tensorflow":
         normalisation = _FusedBatchNormalization
     else:

@@ -60,7 +60,10 @@ class OneVectorAdamW(LayerwiseAdamW):
         self.vector = keras.Variable("zeros", (sum(self.sizes),), trainable=False, name="weights")
         if self.shares:
             self.vector_of_shares = keras.Variable(
-                np.repeat(np.float32(self.shares), self.sizes), dtype="float32", trainable=False, name="shares"
+                np.repeat(np.asarray(self.shares, np.float32), self.sizes),
+                dtype="float32",
+                trainable=False,
+                name="shares",
             )
         super().build([self.vector])
 
