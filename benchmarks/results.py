@@ -196,6 +196,33 @@ def certainty_and_sight(metrics: dict[str, Any]) -> list[str]:
     return lines
 
 
+def detection_table(detection: dict[str, Any] | None) -> list[str]:
+    """Boxes against true ones; nothing where no test film has any."""
+    if not detection:
+        return []
+    shown_boxes = detection["shown"]
+    lines = [
+        "",
+        f"Boxes, on {detection['films']:,} test films, {detection['fractured']} of them with {detection['lesions']} true "
+        "boxes ([how they are counted](training.md#evaluation)):",
+        "",
+        "| boxes | lesions hit, IoU ≥ 0.3 | films with a lesion hit | lesions hit, centre in the box |",
+        "|---|---|---|---|",
+    ]
+    for rate, of_rate in detection["froc"]["iou"].items():
+        centre = detection["froc"]["centre"][rate]["by_lesion"]
+        hits = " | ".join(interval(figure) for figure in (of_rate["by_lesion"], of_rate["by_film"], centre))
+        lines.append(f"| at {rate} false marks a film | {hits} |")
+    hits = " | ".join(interval(shown_boxes[key]) for key in ("by_lesion", "by_film"))
+    lines.append(f"| as shown to a user, {interval(shown_boxes['false_marks'])} false marks a film | {hits} | |")
+    lines.append("")
+    lines.append(
+        f"Average precision at IoU 0.3: {interval(detection['average_precision'])}. "
+        f"All boxes together are {number(detection['most'])} false marks a film."
+    )
+    return lines
+
+
 def subgroup_table(by: dict[str, Any]) -> list[str]:
     """By region, view and hardware."""
     lines = ["", "| test films | n | fractured | AUROC | sensitivity | specificity |", "|---|--:|--:|---|---|---|"]
@@ -258,6 +285,7 @@ def section(name: str, case: Case, result: dict[str, Any]) -> str:
     lines.append(f"| specificity of 'rule in', by group | {interval(points['specificity']['share'])} |")
     lines.append(f"| share of films answered 'uncertain' | {interval(points['uncertain'])} |")
     lines += certainty_and_sight(metrics)
+    lines += detection_table(metrics["detection"])
     lines += subgroup_table(metrics["subgroups"]["by"])
     lines += ["", "| films in quarantine | reason |", "|---|---|"]
     lines += [f"| {count} | {reason} |" for reason, count in result["reasons"].items()] or ["| 0 | |"]

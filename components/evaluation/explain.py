@@ -12,7 +12,8 @@ from components.evaluation.explanations import Pointing, failure_of, most_certai
 from components.evaluation.gallery import Picture
 from osteon.films.manifest import Box, text_to_boxes
 from osteon.films.prepared.array import PreparedFilms, shown_sizes
-from osteon.models.package.package import Package
+from osteon.models.inference.boxes import BoxRule, boxes_of_map
+from osteon.models.package.package import Package, PackageInfo
 
 Maps = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
 
@@ -52,14 +53,14 @@ def explain_films(
     prepared: PreparedFilms,
     films: pd.DataFrame,
     groups: NDArray[np.int64],
-    threshold: float,
+    info: PackageInfo,
     confidence: float,
 ) -> Explanations:
     """Explain the most certain test films, and play the pointing game on all that have a box."""
     labels, scores = films["label"].to_numpy(np.int64), films["score"].to_numpy(np.float64)
     boxes = [text_to_boxes(text) for text in films["boxes"]]
     boxed = [number for number, marks in enumerate(boxes) if marks and labels[number]]
-    chosen = most_certain(labels, scores, threshold)
+    chosen = most_certain(labels, scores, info.threshold)
     needed = sorted({*boxed, *(number for numbers in chosen.values() for number in numbers)})
     heat_of = _heat_of(maps, prepared, films, needed) if maps else {}
 
@@ -73,7 +74,7 @@ def explain_films(
             prepared.side,
             confidence,
         )
-    gallery, failed = _gallery(chosen, heat_of, prepared, films, boxes)
+    gallery, failed = _gallery(chosen, heat_of, prepared, films, boxes, info.boxes)
     return Explanations(method, pointing, gallery, failed)
 
 
@@ -92,10 +93,12 @@ def _gallery(
     prepared: PreparedFilms,
     films: pd.DataFrame,
     boxes: list[list[Box]],
+    rule: BoxRule | None,
 ) -> tuple[dict[str, list[Picture]], dict[str, str]]:
     """The films to show by kind, and film_id → reason of those whose map explains nothing."""
     gallery: dict[str, list[Picture]] = {kind: [] for kind in chosen}
     failed: dict[str, str] = {}
+    sizes = shown_sizes(films)
     for kind, numbers in chosen.items():
         for number in numbers:
             film_id, heat = str(films["film_id"].iloc[number]), heat_of.get(number)
@@ -105,5 +108,20 @@ def _gallery(
             else:
                 square = prepared.pixels[int(films.index[number])]
                 score = float(films["score"].iloc[number])
-                gallery[kind].append(Picture(film_id, score, square, heat, boxes[number]))
+                predicted = _shown_boxes(heat, rule, prepared.side, sizes[number])
+                gallery[kind].append(Picture(film_id, score, square, heat, boxes[number], predicted))
     return gallery, failed
+
+
+def _shown_boxes(
+    heat: NDArray[np.float64] | None, rule: BoxRule | None, side: int, size: tuple[int, int]
+) -> list[tuple[Box, float]]:
+    """The predicted boxes of a film that a user sees, in pixels of the square, each with its score."""
+    if heat is None or rule is None:
+        return []
+    boxes, scores = boxes_of_map(heat, rule.share, side, size)
+    return [
+        (tuple(box), score)
+        for box, score in zip(boxes.tolist(), scores.tolist(), strict=True)
+        if score >= rule.threshold
+    ]

@@ -20,18 +20,23 @@ from osteon.statistics.estimate import Floats
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+PREDICTED = "#63b3ed"
 LONGEST = 26  # characters of a film's id that fit above it
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A film to show: its square, its map (h × w, 0 … 1; None where the model gives none) and its true boxes."""
+    """A film to show: its square, its map (h × w, 0 … 1; None where the model gives none) and its true boxes.
+
+    predicted: boxes of the model that a user sees, with their scores.
+    """
 
     film_id: str
     score: float
     square: NDArray[np.uint8]
     heat: Floats | None
     boxes: Sequence[Box]
+    predicted: Sequence[tuple[Box, float]] = ()
 
 
 def draw_gallery(path: Path, pictures: dict[str, list[Picture]]) -> None:
@@ -57,6 +62,7 @@ def draw_gallery(path: Path, pictures: dict[str, list[Picture]]) -> None:
                     axes.imshow(film.square, cmap="gray", vmin=0, vmax=255)
                     for x, y, width, height in film.boxes:
                         axes.add_patch(Rectangle((x - 0.5, y - 0.5), width, height, fill=False, color=ORANGE, lw=1.2))
+                _draw_predicted(places[0], film.predicted)
                 # Ids are other people's: a $ in one is no formula.
                 places[0].set_title(
                     f"{KINDS[kind]} · {film.score:.2f}\n{_cut(film.film_id)}", fontsize=8, loc="left", parse_math=False
@@ -66,11 +72,18 @@ def draw_gallery(path: Path, pictures: dict[str, list[Picture]]) -> None:
         save_figure(figure, path)
 
 
+def _draw_predicted(axes: "Axes", predicted: Sequence[tuple[Box, float]]) -> None:
+    for (x, y, width, height), score in predicted:
+        place = Rectangle((x - 0.5, y - 0.5), width, height, fill=False, color=PREDICTED, lw=1.2, ls=(0, (4, 2)))
+        axes.add_patch(place)
+        axes.text(x, max(y - 2, 0), f"{score:.2f}", color=PREDICTED, fontsize=7, va="bottom", clip_on=True)
+
+
 def _lay_over(axes: "Axes", heat: Floats, side: int) -> None:
     smooth = np.clip(cv2.resize(heat.astype(np.float32), (side, side), interpolation=cv2.INTER_LINEAR), 0, 1)
     axes.imshow(smooth, cmap="inferno", vmin=0, vmax=1, alpha=0.6 * np.sqrt(smooth))
     x, y = peak_of(heat, side)
-    axes.plot(x - 0.5, y - 0.5, "+", color="#63b3ed", markersize=9, markeredgewidth=1.5)
+    axes.plot(x - 0.5, y - 0.5, "+", color=PREDICTED, markersize=9, markeredgewidth=1.5)
 
 
 def _cut(name: str) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from components.evaluation.certainty import Certainty, measure_certainty
+from components.evaluation.detection import Detection, measure_detection
 from components.evaluation.explain import Explanations, explain_films, explanation_method
 from components.evaluation.fracture_types import TypeFigures, measure_types
 from components.evaluation.metrics import measure
@@ -30,7 +31,7 @@ class Measurements:
     figures: name → estimate, of films. studies: a row a study; study_figures: the same figures of studies, None where
     these are all of one class. worst: the subgroup to name, if any. types: of each type of fracture; empty where the
     model names none. refused: share of the test films that are out of distribution; None where the model has no
-    network. flips: what changes of the films do.
+    network. flips: what changes of the films do. detection: of the predicted boxes; None where there are none.
     """
 
     info: PackageInfo
@@ -45,6 +46,7 @@ class Measurements:
     refused: Estimate | None
     flips: list[Flips]
     explanations: Explanations
+    detection: Detection | None
 
 
 def measure_model(
@@ -86,7 +88,8 @@ def measure_model(
         types=_types(package, prepared, films, params),
         refused=_refused(package, prepared, films, groups, params),
         flips=_flips(package, prepared, films, groups, params),
-        explanations=explain_films(method, maps, prepared, films, groups, threshold, params.confidence),
+        explanations=explain_films(method, maps, prepared, films, groups, info, params.confidence),
+        detection=measure_detection(package, prepared, films, params),
     )
 
 

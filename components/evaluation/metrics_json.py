@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from components.evaluation.certainty import Certainty
+from components.evaluation.detection import Detection
 from components.evaluation.explain import Explanations
 from components.evaluation.measurements import Measurements
 from components.evaluation.metrics import confusion
@@ -15,6 +16,7 @@ from osteon.films.shortcut_audit import ShortcutAudit
 from osteon.models.heldout.comparison import Comparison
 from osteon.params import EvaluationParams
 from osteon.statistics.calibration import Calibration
+from osteon.statistics.detection import LEAST_IOU
 from osteon.statistics.estimate import Estimate
 
 
@@ -49,6 +51,7 @@ def metrics_as_json(
             for flips in measured.flips
         },
         "explanations": _explanations(measured.explanations),
+        "detection": _detection(measured.detection) if measured.detection else None,
         # Beside the model's figures, in every place that shows them.
         "shortcuts": {
             "auroc": dataclasses.asdict(audit.auroc),
@@ -119,3 +122,15 @@ def _explanations(explanations: Explanations) -> dict[str, Any]:
         "pointing_game": dataclasses.asdict(pointing) if pointing else None,
         "not_shown": explanations.failed,
     }
+
+
+def _detection(detection: Detection) -> dict[str, Any]:
+    figures = {key: value for key, value in dataclasses.asdict(detection).items() if key not in ("curve", "froc")}
+    froc: dict[str, Any] = {}
+    for point in detection.froc:
+        of_rule = froc.setdefault(point.rule, {})
+        of_rule[f"{point.false_marks:g}"] = {
+            "by_lesion": dataclasses.asdict(point.by_lesion),
+            "by_film": dataclasses.asdict(point.by_film),
+        }
+    return {**figures, "least_iou": LEAST_IOU, "froc": froc}

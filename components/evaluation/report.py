@@ -17,6 +17,7 @@ from osteon.films.shortcut_audit import ShortcutAudit
 from osteon.models.best_hyperparameters import SearchReport
 from osteon.models.heldout.comparison import Comparison
 from osteon.pages.page import render_page
+from osteon.statistics.detection import LEAST_IOU
 
 MEANINGS = {
     "auroc": "chance that a {finding} film scores above one that is not",
@@ -98,6 +99,8 @@ def render_report(figures_folder: Path, metrics: dict[str, Any], measured: Measu
         flips=measured.flips,
         explanations=metrics["explanations"],
         pointing=measured.explanations.pointing,
+        detection=measured.detection,
+        least_iou=LEAST_IOU,
         audit=origin.audit,
         certainty=measured.certainty,
         refused=measured.refused,

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from components.evaluation.detection import FROC, draw_froc
 from components.evaluation.figures import curve_tables, draw_figures, draw_reliability
 from components.evaluation.gallery import draw_gallery
 from components.evaluation.measurements import Measurements, measure_model
@@ -96,7 +97,8 @@ def _write_tables(folder: Path, measured: Measurements) -> None:
 
 
 def _curves(measured: Measurements) -> dict[str, pd.DataFrame]:
-    return curve_tables(measured.films, measured.info.threshold, measured.info.finding)
+    tables = curve_tables(measured.films, measured.info.threshold, measured.info.finding)
+    return tables | ({"froc": measured.detection.curve} if measured.detection else {})
 
 
 def _draw(folder: Path, measured: Measurements) -> None:
@@ -106,6 +108,8 @@ def _draw(folder: Path, measured: Measurements) -> None:
     draw_reliability(folder / "reliability.png", certainty.before, certainty.after, info.finding)
     if any(measured.explanations.gallery.values()):
         draw_gallery(folder / "gallery.png", measured.explanations.gallery)
+    if measured.detection:
+        draw_froc(folder / FROC, measured.detection)
 
 
 def _warn(audit: ShortcutAudit, measured: Measurements) -> None:

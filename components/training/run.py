@@ -15,7 +15,9 @@ from sklearn.metrics import roc_auc_score
 
 from components.training.step import TrainingSummary
 from osteon.files import atomic_dir, remove_all_but, remove_traces
-from osteon.films.prepared.folds import Rows, development_rows
+from osteon.films.manifest import text_to_boxes
+from osteon.films.prepared.array import shown_sizes
+from osteon.films.prepared.folds import Rows, development_rows, rows_in
 from osteon.films.reading.limits import FilmLimits
 from osteon.models.best_hyperparameters import read_best_hyperparameters
 from osteon.models.classical.classifiers import fit_reduced, reduce_features, save_classical
@@ -28,8 +30,10 @@ from osteon.models.heldout.predictions import (
     FoldInfo,
     read_distances,
     read_folds,
+    read_maps,
     read_predictions,
 )
+from osteon.models.inference.boxes import BoxRule, choose_rule
 from osteon.models.inference.onnx_network import export_network
 from osteon.models.inference.out_of_distribution import embeddings_of, save_embeddings, with_embedding
 from osteon.models.networks.backend import load_keras
@@ -131,6 +135,7 @@ def run_train(
             max_ood_distance = float(np.quantile(read_distances(sources.folds), certainty.in_distribution_quantile))
         info = _info(design, calibrated, epochs, limits, max_ood_distance).model_copy(
             update={
+                "boxes": _box_rule(sources.folds, design) if epochs else None,
                 "fingerprint": hashlib.sha256("\n".join(made_from).encode()).hexdigest(),
                 "backend": backend,
                 # TensorFlow is asked itself: in an image its package is called tensorflow-cpu.
@@ -190,6 +195,26 @@ def _calibrate(predictions: pd.DataFrame, certainty: CertaintyParams) -> Calibra
     )
     threshold = youden_threshold(labels, probabilities)
     return Calibrated(calibration, points, threshold, float(roc_auc_score(labels, scores)))
+
+
+def _box_rule(folds: Path, design: Design) -> BoxRule | None:
+    """How maps become boxes, chosen on the maps of held-out films; None where no box has taught them.
+
+    A fractured film without a box is left out: which of its boxes are false is not known.
+    """
+    prepared = design.films.prepared
+    if not design.films.learns_map(design.training):
+        return None
+    numbers = [fold.fold for fold in design.folds]
+    rows = np.concatenate([rows_in(prepared.films, number) for number in numbers])
+    heldout = prepared.films.iloc[rows]
+    known = (heldout["label"].eq(0) | heldout["boxes"].ne("[]")).to_numpy(bool)
+    return choose_rule(
+        read_maps(folds, numbers)[known],
+        [text_to_boxes(text) for text in heldout["boxes"][known]],
+        shown_sizes(heldout[known]),
+        prepared.side,
+    )
 
 
 def _place_networks(folder: Path, checkpoint: Path, folds: Path, design: Design) -> list[int]:
@@ -254,7 +279,6 @@ def _info(
 ) -> PackageInfo:
     """What the package says of itself, but for what it was made from and its files."""
     films, rows = design.films, design.rows
-    has_boxes = bool(films.prepared.films["boxes"].iloc[rows].ne("[]").any())
     depths = films.prepared.films["depth"].dropna()
     return PackageInfo(
         finding=films.prepared.finding,
@@ -263,7 +287,7 @@ def _info(
         networks=len(epochs),
         classical=list(design.names),
         types=films.types if epochs else [],
-        map_learnt=bool(epochs) and design.training.map_weight > 0 and has_boxes,
+        map_learnt=bool(epochs) and films.learns_map(design.training),
         image_size=films.prepared.side,
         feature_size=design.described.info.image_size,
         prevalence=float(films.labels(rows).mean()),

@@ -23,9 +23,10 @@ def log_model(folder: Path) -> str:
                 ColSpec(DataType.string, "answer"),
                 ColSpec(Array(DataType.string), "warnings"),
                 ColSpec(DataType.string, "map", required=False),
+                ColSpec(Array(Array(DataType.double)), "boxes", required=False),
             ]
         ),
-        params=ParamSchema([ParamSpec("maps", DataType.boolean, default=False)]),
+        params=ParamSchema([ParamSpec(name, DataType.boolean, default=False) for name in ("maps", "boxes")]),
     )
     root = Path(package.__file__).parents[2]
     logged = mlflow.pyfunc.log_model(

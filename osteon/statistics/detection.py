@@ -135,9 +135,16 @@ class Marks:
             result[start : start + size] = ratio((gains * highest).sum(axis=1), w[:, self.lesion_film].sum(axis=1))
         return result
 
-    def false_marks(self) -> float:
-        """False marks a film, where all boxes count."""
-        return float((~self.hit).sum()) / self.films
+    def false_marks(self, weights: Floats) -> Floats:
+        """False marks a film, where all boxes count: one value a sample; weights: samples × films."""
+        of_films = np.bincount(self.film[~self.hit], minlength=self.films).astype(np.float64)
+        return ratio(weights @ of_films, weights.sum(axis=1))
+
+    def above(self, threshold: float) -> "Marks":
+        """The marks without boxes of a lower score; as boxes are matched by falling score, the others hit the same."""
+        kept = self.scores >= threshold
+        lesion_scores = np.where(self.lesion_scores >= threshold, self.lesion_scores, -np.inf)
+        return Marks(self.films, self.film[kept], self.scores[kept], self.hit[kept], self.lesion_film, lesion_scores)
 
     def _best_of_films(self) -> tuple[NDArray[np.int64], Floats]:
         """Films with lesions, and the highest score of a box that hits one of them."""

@@ -106,11 +106,11 @@ def test_marks_know_their_films(four_films: Marks) -> None:
     assert four_films.hit.tolist() == [True, False, True, True, False, False]
     assert four_films.lesion_film.tolist() == [0, 0, 1]
     assert four_films.lesion_scores.tolist() == [0.9, 0.4, 0.7]
-    assert four_films.false_marks() == 0.75
+    assert four_films.false_marks(every(4)).tolist() == [0.75]
 
 
 def test_sensitivity_at_false_marks_by_hand(four_films: Marks) -> None:
-    """Without a false mark: A, above 0.8. With one on four films: A and C, above 0.6. With two: the same. Three: all."""
+    """Without a false mark: A, above 0.8. One on four films: A and C, above 0.6. Two: the same. Three: all."""
     rates = [0.0, 0.2, 0.25, 0.3, 0.5, 0.7, 0.75, 1.0]
     by_lesion = four_films.sensitivity(every(4), rates)
     np.testing.assert_allclose(by_lesion, np.array([[1, 1, 2, 2, 2, 2, 3, 3]]) / 3)
@@ -219,7 +219,9 @@ def test_froc_is_what_counting_at_every_score_gives(
     points = [(0.0, 0.0)]
     for score in range(1, 7):
         at = marked([([row for row in rows if row[4] >= score], true) for rows, true in films], rule)
-        points.append((at.false_marks(), float(np.isfinite(at.lesion_scores).sum()) / lesions))
+        points.append(
+            (float(at.false_marks(every(len(films)))[0]), float(np.isfinite(at.lesion_scores).sum()) / lesions)
+        )
     marks = marked(films, rule)
     for rate in (0.0, 0.25, 0.5, 1.0, 2.0, 9.0):
         expected = max(share for false, share in points if false <= rate)

@@ -19,12 +19,14 @@ from components.evaluation.metrics import NAMES
 from components.evaluation.robustness import CHANGES
 from components.evaluation.step import EvaluationSummary, evaluate
 from osteon.errors import OsteonError
-from osteon.films.prepared.array import FILMS, PIXELS, open_prepared
+from osteon.films.manifest import text_to_boxes
+from osteon.films.prepared.array import FILMS, PIXELS, open_prepared, shown_sizes
 from osteon.films.shortcut_audit import SHORTCUTS, ShortcutAudit, read_shortcut_audit
 from osteon.models.inference.onnx_network import export_network
 from osteon.models.networks.backend import load_keras
 from osteon.models.package.package import hashes_of, open_package, read_info
 from osteon.params import EvaluationParams
+from osteon.statistics.detection import mark_films
 from osteon.statistics.estimate import Estimate
 from tests.conftest import Pipeline
 from tests.making import packaged, points_at
@@ -228,6 +230,64 @@ def test_a_map_that_boxes_have_taught_explains_instead(
     assert len([tag for tag, _ in page.elements if tag == "img"]) == 5
     for film_id in result["not_shown"]:
         assert f"{film_id}: the map is the same everywhere" in page.text
+
+
+def boxed_model(folder: Path, **changes: Any) -> Path:
+    """A model whose map has learnt nothing, with boxes all the same."""
+    rule = {"share": 0.9, "threshold": 0.0, "films": 40, "lesions": 12, "average_precision": 0.1} | changes
+    return packaged(folder, map_learnt=True, boxes=rule)
+
+
+def test_boxes_are_measured_as_detection(pipeline: Pipeline, beside: dict[str, Path], tmp_path: Path) -> None:
+    """By hand from what the package says of the test films."""
+    model = boxed_model(tmp_path / "model")
+    evaluated(model, pipeline.dataset, tmp_path / "report", beside)
+    result = metrics_of(tmp_path / "report")["detection"]
+    prepared = open_prepared(pipeline.dataset)
+    films = prepared.films[prepared.films["test"]]
+    lesions = [np.array(text_to_boxes(text), float).reshape(-1, 4) for text in films["boxes"]]
+    counted = [number for number, boxes in enumerate(lesions) if len(boxes) or not films["label"].iloc[number]]
+    predicted = open_package(model).boxes(
+        prepared.pixels[films.index.to_numpy()[counted]], shown_sizes(films.iloc[counted])
+    )
+    marks = mark_films(predicted, [lesions[number] for number in counted])
+    every = np.ones((1, len(counted)))
+    assert (result["films"], result["left_out"]) == (len(counted), len(films) - len(counted))
+    assert result["lesions"] == sum(len(boxes) for boxes in lesions) >= result["fractured"] > 3
+    assert result["least_iou"] == 0.3
+    assert result["average_precision"]["value"] == pytest.approx(marks.average_precision(every)[0])
+    assert list(result["froc"]) == ["iou", "centre"]
+    for rate in ("0.1", "0.5", "1"):
+        for by in ("by_lesion", "by_film"):
+            share = marks.sensitivity(every, [float(rate)], by_film=by == "by_film")[0, 0]
+            figure = result["froc"]["iou"][rate][by]
+            assert figure["value"] == pytest.approx(share)
+            assert figure["low"] <= figure["value"] <= figure["high"]
+    # Of a threshold of 0 all boxes are shown.
+    assert result["shown"]["false_marks"]["value"] == pytest.approx(result["most"]) == marks.false_marks(every)[0]
+    assert result["shown"]["by_lesion"]["value"] == pytest.approx(marks.hit.sum() / result["lesions"])
+    curve = pd.read_csv(tmp_path / "report" / "plots" / "froc.csv")
+    assert (curve["low"] <= curve["sensitivity"]).all()
+    assert (curve["sensitivity"] <= curve["high"]).all()
+    text = " ".join(Page((tmp_path / "report" / "report.html").read_text(encoding="utf-8")).text.split())
+    assert "Do its boxes hit the break?" in text
+    assert f"of {result['lesions']} marked breaks" in text
+    assert "Blue, dashed: predicted boxes with their scores." in text
+
+
+def test_nothing_is_said_of_boxes_where_there_are_none(
+    report: Path, pipeline: Pipeline, beside: dict[str, Path], tmp_path: Path
+) -> None:
+    """Neither of a model that has no rule for them nor of films without any."""
+    boxless = changed_dataset(pipeline, tmp_path / "d", boxes="[]")
+    evaluated(boxed_model(tmp_path / "model"), boxless, tmp_path / "report", beside)
+    for folder in (report, tmp_path / "report"):
+        assert metrics_of(folder)["detection"] is None
+        assert not (folder / "figures" / "froc.png").exists()
+        assert not (folder / "plots" / "froc.csv").exists()
+        text = Page((folder / "report.html").read_text(encoding="utf-8")).text
+        assert "FROC" not in text
+        assert "false mark" not in text
 
 
 def test_the_worst_subgroup_is_named_on_top_and_in_the_summary(

@@ -34,6 +34,7 @@ from osteon.films.reading.film import letterbox
 from osteon.films.reading.limits import FilmLimits
 from osteon.models.classical.classifiers import save_classical
 from osteon.models.classical.film_features import FEATURES, features_of
+from osteon.models.inference.boxes import BoxRule
 from osteon.models.inference.out_of_distribution import Embeddings, save_embeddings
 from osteon.models.package import package as room
 from osteon.models.package.package import (
@@ -275,6 +276,61 @@ def test_a_map_only_where_one_was_learnt_and_is_asked_for() -> None:
     assert with_info(TWO, map_learnt=False).predict(files, maps=True)["map"].tolist() == [None, None]
     assert list(TWO.predict(files).columns) == ["probability", "answer", "warnings"]
     assert list(TWO.predict(files, maps=True).columns) == ["probability", "answer", "warnings", "map"]
+
+
+RULE = BoxRule(share=0.5, threshold=0.4, films=9, lesions=3, average_precision=0.5)
+
+
+def test_boxes_are_those_of_the_map_in_pixels_of_the_film() -> None:
+    """A bright cell of a film of 200 × 100 in a square of 64: a factor of 0.32, 16 black rows above."""
+    film = np.zeros((100, 200), np.uint8)
+    film[0:50, 50:100] = 255  # the cell in row 1 and column 1 of 4 × 4
+    film[50:100, 150:200] = 140  # in row 2 and column 3, but the flipped film's mean is what counts
+    boxed = with_info(Package(TWO.info, [CellNetwork(0.0)], [TWO.embeddings[0]]), networks=1, boxes=RULE)
+    result = boxed.predict([encoded(film, "PNG"), b"hello"], boxes=True)
+    assert list(result.columns) == ["probability", "answer", "warnings", "boxes"]
+    certain, even = expit(127 / 32), expit(12 / 32)
+    assert result["boxes"][0] == [[50, 0, 50, 50, round(certain, 4)], [150, 50, 50, 50, round(even, 4)]]
+    assert result["boxes"][1] is None
+    # In the square, all of them, as the evaluation counts them.
+    ((boxes, scores),) = boxed.boxes(letterbox(decode(encoded(film, "PNG"), max_megapixels=1), 64)[None], [(200, 100)])
+    np.testing.assert_allclose(boxes[:2], [[16, 16, 16, 16], [48, 32, 16, 16]])
+    np.testing.assert_allclose(scores[:2], [certain, even])
+
+
+def test_boxes_of_pixels_that_are_not_square_are_in_pixels_of_the_file() -> None:
+    dataset = dicom(ramp(64, 128) // 20 + np.pad(np.full((32, 32), 200, np.uint8), ((32, 0), (96, 0))))
+    dataset.PixelAspectRatio = ["2", "1"]
+    boxed = with_info(TWO, boxes=RULE)
+    film = decode(dicom_bytes(dataset), max_megapixels=1)
+    assert film.pixels.shape == (128, 128)
+    (first, *_) = boxed.predict([dicom_bytes(dataset)], boxes=True)["boxes"][0]
+    assert first[:4] == [96, 40, 32, 16]  # two cells high, which are a box of one, 32 rows as shown, 16 of the file
+
+
+def test_boxes_below_the_threshold_are_not_shown_and_none_is_an_empty_list() -> None:
+    files = [encoded(square, "PNG") for square in squares_of(3)]
+    everything = with_info(TWO, boxes=RULE.model_copy(update={"threshold": 0.0})).predict(files, boxes=True)["boxes"]
+    scores = sorted(box[4] for boxes in everything for box in boxes)
+    limit = sum(scores[len(scores) // 2 - 1 :][:2]) / 2  # between two, for those above are rounded
+    fewer = with_info(TWO, boxes=RULE.model_copy(update={"threshold": limit})).predict(files, boxes=True)["boxes"]
+    assert fewer.tolist() == [[box for box in boxes if box[4] >= limit] for boxes in everything]
+    assert with_info(TWO, boxes=RULE.model_copy(update={"threshold": 1.1})).predict(files, boxes=True)[
+        "boxes"
+    ].tolist() == [[], [], []]
+
+
+def test_a_model_without_a_rule_has_no_boxes() -> None:
+    files = [encoded(square, "PNG") for square in squares_of(2)]
+    assert TWO.predict(files, boxes=True)["boxes"].tolist() == [None, None]
+    with pytest.raises(ValueError) as caught:
+        TWO.boxes(squares_of(2), [(64, 64)] * 2)
+    assert str(caught.value) == "a model without a map that boxes have taught has no boxes"
+    both = with_info(TWO, boxes=RULE).predict(files, maps=True, boxes=True)
+    assert list(both.columns) == ["probability", "answer", "warnings", "map", "boxes"]
+    # A film that is unlike the training films keeps no box.
+    far = with_info(TWO, boxes=RULE, max_ood_distance=0.0).predict(files, maps=True, boxes=True)
+    assert (far["map"].tolist(), far["boxes"].tolist()) == ([None, None], [None, None])
 
 
 def test_no_file_no_answer() -> None:

@@ -19,7 +19,8 @@ from sklearn.metrics import roc_auc_score
 from components.training.step import TrainingSummary, train
 from osteon.errors import OsteonError
 from osteon.files import dvc_hash, write_checksums
-from osteon.films.prepared.array import PreparedFilms, open_prepared
+from osteon.films.manifest import text_to_boxes
+from osteon.films.prepared.array import PreparedFilms, open_prepared, shown_sizes
 from osteon.fingerprint import Fingerprint
 from osteon.models.networks.backend import load_keras
 from osteon.params import CertaintyParams, ClassicalParams, PackageParams, TrainingParams, ValidationParams
@@ -35,6 +36,7 @@ from osteon.models.classical.film_features import features_of  # noqa: E402
 from osteon.models.fitting.checkpoint import TrainingState, save_checkpoint  # noqa: E402
 from osteon.models.fitting.fit import compile_network  # noqa: E402
 from osteon.models.heldout.predictions import read_distances, read_folds, read_predictions  # noqa: E402
+from osteon.models.inference.boxes import choose_rule  # noqa: E402
 from osteon.models.inference.onnx_network import export_network  # noqa: E402
 from osteon.models.inference.predict import logits_with_flip_tta  # noqa: E402
 from osteon.models.networks.architectures import build_network  # noqa: E402
@@ -375,7 +377,38 @@ def test_a_second_packing_is_the_same_and_another_target_gives_it_another_finger
 
 def test_boxes_that_count_for_nothing_have_taught_no_map(experiment: Experiment, tmp_path: Path) -> None:
     pack(experiment, tmp_path / "model", package=PackageParams(final="ensemble"), map_weight=0.0)
-    assert not info_of(tmp_path / "model").map_learnt
+    info = info_of(tmp_path / "model")
+    assert (info.map_learnt, info.boxes) == (False, None)
+
+
+def test_how_maps_become_boxes_is_chosen_on_the_maps_of_held_out_films(
+    experiment: Experiment, ensemble: Path, svm: Path, prepared: PreparedFilms
+) -> None:
+    """A fold's maps are those of its own films by its own network; the rule is that of all of them."""
+    films, whole = prepared.films, open_package(ensemble)
+    rows, heats = [], []
+    for fold in range(3):
+        of_fold = np.flatnonzero(films["fold"].eq(fold).to_numpy(bool, na_value=False))
+        alone = dataclasses.replace(whole, networks=whole.networks[fold : fold + 1])
+        maps = np.load(experiment.folds / f"fold-{fold}" / "maps.npy")
+        np.testing.assert_allclose(maps, alone.maps(prepared.pixels[of_fold]), atol=2e-3)
+        rows.append(of_fold)
+        heats.append(maps)
+    heldout = films.iloc[np.concatenate(rows)]
+    known = (heldout["label"].eq(0) | heldout["boxes"].ne("[]")).to_numpy(bool)
+    lesions = [text_to_boxes(text) for text in heldout["boxes"][known]]
+    rule = choose_rule(np.concatenate(heats)[known], lesions, shown_sizes(heldout[known]), prepared.side)
+    assert info_of(ensemble).boxes == rule
+    assert (rule.films, rule.lesions) == (known.sum(), sum(map(len, lesions)))
+    assert info_of(svm).boxes is None
+
+
+def test_folds_without_maps_are_an_error(experiment: Experiment, tmp_path: Path) -> None:
+    folds = shutil.copytree(experiment.folds, tmp_path / "folds")
+    (folds / "fold-1" / "maps.npy").unlink()
+    write_checksums(folds / "fold-1")
+    with pytest.raises(OsteonError, match=r"no maps of films .*; run the step cross_validate again"):
+        pack(experiment, tmp_path / "model", folds=folds, package=PackageParams(final="ensemble"))
 
 
 def test_a_film_is_unlike_if_it_is_farther_than_a_share_of_the_films_was_from_their_folds_network(

@@ -56,6 +56,11 @@ class TrainingData:
         """Rows of the copies of some of the films."""
         return copies_of(self.prepared.films, rows, self.copies.films)
 
+    def learns_map(self, params: TrainingParams) -> bool:
+        """Whether boxes teach a network of these parameters where the finding is."""
+        learnt = self.prepared.films["boxes"].iloc[development_rows(self.prepared.films)]
+        return params.map_weight > 0 and bool(learnt.ne("[]").any())
+
     def labels(self, rows: Rows) -> NDArray[np.int64]:
         """0 or 1 of some of the films."""
         return self.prepared.films["label"].to_numpy(np.int64)[rows]

@@ -16,9 +16,9 @@ from osteon.fingerprint import Fingerprint, fingerprint
 from osteon.models.classical.classifiers import fit_reduced, probabilities, reduce_features, soft_vote
 from osteon.models.classical.film_features import FilmFeatures
 from osteon.models.fitting.train_network import TrainingData, train_network, weights_hash
-from osteon.models.heldout.predictions import DISTANCES, EMBEDDINGS, HISTORY, INFO, NETWORK, PREDICTIONS, FoldInfo
+from osteon.models.heldout.predictions import DISTANCES, EMBEDDINGS, HISTORY, INFO, MAPS, NETWORK, PREDICTIONS, FoldInfo
 from osteon.models.inference.out_of_distribution import EMBEDDING, embeddings_of, save_embeddings, with_embedding
-from osteon.models.inference.predict import predict_with_flip_tta
+from osteon.models.inference.predict import map_probabilities, predict_with_flip_tta
 from osteon.models.networks.network_files import save_network
 from osteon.models.networks.quiet_keras import keras
 from osteon.params import ClassicalName, ClassicalParams, TrainingParams
@@ -68,15 +68,18 @@ def compute_fold(
         network, state = train_network(films, learning, training, checkpoint, stopping, on_epoch=on_epoch)
         seeing = with_embedding(network)
         embeddings = embeddings_of(seeing, films.prepared, learning, training.seed)
-        logits, distances = [], []
+        logits, distances, maps = [], [], []
         for squares in films.prepared.blocks(heldout_rows):
-            seen = predict_with_flip_tta(seeing, squares, ["finding", EMBEDDING])
+            seen = predict_with_flip_tta(seeing, squares, ["finding", EMBEDDING, "map"])
             logits.append(seen["finding"])
             distances.append(embeddings.distances(seen[EMBEDDING]))
+            maps.append(map_probabilities(seen["map"]).astype(np.float16))
         scores = {"network": probabilities_of(np.concatenate(logits), float(films.labels(learning).mean()))}
         save_network(partial / NETWORK, network)
         save_embeddings(partial / EMBEDDINGS, embeddings)
         np.save(partial / DISTANCES, np.concatenate(distances))
+        if films.learns_map(training):
+            np.save(partial / MAPS, np.concatenate(maps))
         seconds["network"] = time.perf_counter() - start
         del network, seeing
         keras.utils.clear_session()  # else it stays in memory beside the other models, and the next fold's beside it

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FOLD, PREDICTIONS = "fold-{}", "predictions.parquet"
 NETWORK, HISTORY, INFO = "network.keras", "history.csv", "fold.json"
-EMBEDDINGS, DISTANCES = "embeddings.npz", "distances.npy"
+EMBEDDINGS, DISTANCES, MAPS = "embeddings.npz", "distances.npy", "maps.npy"
 
 
 class FoldInfo(BaseModel):
@@ -88,3 +88,17 @@ def read_distances(folder: Path) -> "NDArray[np.float64]":
         return np.concatenate([np.load(path) for path in sorted(folder.glob(f"{FOLD.format('*')}/{DISTANCES}"))])
     except (OSError, ValueError, EOFError) as error:
         raise OsteonError(f"{folder}: no distances of films ({error}); run the step cross_validate again") from None
+
+
+def read_maps(folder: Path, folds: list[int]) -> "NDArray[np.float16]":
+    """The maps of all held-out films, films × h × w, 0 … 1: fold by fold, each in the order of its rows.
+
+    Raises:
+        OsteonError: missing or damaged.
+
+    """
+    try:
+        maps = [np.load(folder / FOLD.format(fold) / MAPS) for fold in folds]
+    except (OSError, ValueError, EOFError) as error:
+        raise OsteonError(f"{folder}: no maps of films ({error}); run the step cross_validate again") from None
+    return np.concatenate(maps)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from osteon.films.manifest import Box
@@ -34,7 +35,7 @@ class BoxRule(BaseModel):
     average_precision: float
 
 
-def boxes_of_map(heat: Floats, share: float, side: int, size: tuple[int, int]) -> tuple[Floats, Floats]:
+def boxes_of_map(heat: NDArray[np.floating], share: float, side: int, size: tuple[int, int]) -> tuple[Floats, Floats]:
     """Boxes in pixels of the square, n × 4 (x, y, width, height), and their scores, highest first; at most MOST.
 
     A box is around the connected cells (of 8 neighbours) that have at least a share of the highest of them, which is
@@ -49,16 +50,19 @@ def boxes_of_map(heat: Floats, share: float, side: int, size: tuple[int, int]) -
         size: width and height of the film before it was fitted into the square.
 
     """
-    cell = side / heat.shape[1]
+    values: Floats = heat.astype(np.float64)
+    cell = side / values.shape[1]
     boxes, scores = [], []
-    taken = np.zeros(heat.shape, bool)
-    for row, column in _peaks(heat):
-        peak = heat[row, column]
+    taken = np.zeros(values.shape, bool)
+    for row, column in _peaks(values):
+        peak = values[row, column]
         # No component begins at a cell from which a higher one is reached.
-        _, labels, stats, _ = cv2.connectedComponentsWithStats((heat >= share * peak).astype(np.uint8), connectivity=8)
+        _, labels, stats, _ = cv2.connectedComponentsWithStats(
+            (values >= share * peak).astype(np.uint8), connectivity=8
+        )
         number = labels[row, column]
         cells = labels == number
-        if taken[cells].any() or heat[cells].max() > peak:
+        if taken[cells].any() or values[cells].max() > peak:
             continue
         taken |= cells
         left, top, width, height = (float(value) for value in stats[number, :4])
@@ -91,7 +95,7 @@ def on_film(boxes: Floats, side: int, size: tuple[int, int], stretch: tuple[floa
 
 
 def choose_rule(
-    heats: Floats, lesions: Sequence[Sequence[Box]], sizes: Sequence[tuple[int, int]], side: int
+    heats: NDArray[np.floating], lesions: Sequence[Sequence[Box]], sizes: Sequence[tuple[int, int]], side: int
 ) -> BoxRule:
     """The share with the highest average precision on held-out films, and the score from which to show boxes.
 
@@ -130,10 +134,9 @@ def as_array(boxes: Sequence[Box]) -> Floats:
 
 def _peaks(heat: Floats) -> list[tuple[int, int]]:
     """Cells of LEAST or more that no neighbour exceeds, as (row, column), highest first."""
-    values = heat.astype(np.float64)
-    highest = cv2.dilate(values, np.ones((3, 3), np.uint8))
-    rows, columns = np.nonzero((values >= highest) & (values >= LEAST))
-    order = np.argsort(-values[rows, columns], kind="stable")
+    highest = cv2.dilate(heat, np.ones((3, 3), np.uint8))
+    rows, columns = np.nonzero((heat >= highest) & (heat >= LEAST))
+    order = np.argsort(-heat[rows, columns], kind="stable")
     return [(int(rows[number]), int(columns[number])) for number in order]
 
 

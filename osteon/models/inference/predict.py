@@ -33,6 +33,11 @@ def predict_with_flip_tta(
     return {name: values[..., 0] if name in ("finding", "map") else values for name, values in together.items()}
 
 
+def map_probabilities(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The network's 'map' as probabilities: of each cell, that the finding touches it."""
+    return np.asarray(np.exp(-np.logaddexp(0.0, -logits)))
+
+
 def logits_with_flip_tta(network: Any, squares: NDArray[np.uint8]) -> NDArray[np.float64]:
     """The network's 'finding' for films, the mean of each film's and its mirror image's."""
     return predict_with_flip_tta(network, squares, ["finding"])["finding"]

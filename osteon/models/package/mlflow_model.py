@@ -15,10 +15,11 @@ READABLE = "OSTEON_FILMS"  # names the folder whose films a caller may ask about
 
 
 class FilmModel(PythonModel):
-    """Column 'film' (the file's bytes; base64 over HTTP) or 'path' → 'probability', 'answer', 'warnings', and 'map'.
+    """Column 'film' (the file's bytes; base64 over HTTP) or 'path' → 'probability', 'answer', 'warnings'.
 
     Probability is null where the film was refused; its warnings say why. With the parameter maps, map is a PNG in
-    base64, grey: where the finding is; null where nothing is known. Threads of each answer: model_config threads.
+    base64, grey: where the finding is; with boxes, boxes is a list of [x, y, width, height, score] in pixels of the
+    film. Both null where nothing is known. Threads of each answer: model_config threads.
     """
 
     def load_context(self, context: PythonModelContext) -> None:
@@ -29,7 +30,8 @@ class FilmModel(PythonModel):
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:  # noqa: ARG002
         """Answer for each film."""
-        table = self.package.predict(files_of(model_input), maps=bool((params or {}).get("maps")))
+        wanted = {name: bool((params or {}).get(name)) for name in ("maps", "boxes")}
+        table = self.package.predict(files_of(model_input), **wanted)
         # JSON has no NaN.
         table["probability"] = table["probability"].astype(object).where(table["probability"].notna(), None)
         if "map" in table:

@@ -27,9 +27,10 @@ from osteon.films.reading.dicom_tags import read_tags
 from osteon.films.reading.film import Film, grey_sample, letterbox
 from osteon.films.reading.limits import FilmLimits
 from osteon.models.classical.classifiers import load_classical, probabilities, soft_vote
+from osteon.models.inference.boxes import BoxRule, boxes_of_map, on_film
 from osteon.models.inference.onnx_network import OnnxNetwork, in_float32
 from osteon.models.inference.out_of_distribution import EMBEDDING, Embeddings, load_embeddings
-from osteon.models.inference.predict import logits_with_flip_tta, predict_with_flip_tta
+from osteon.models.inference.predict import logits_with_flip_tta, map_probabilities, predict_with_flip_tta
 from osteon.models.networks.network_files import load_network
 from osteon.statistics.calibration import Calibration, probabilities_of
 from osteon.statistics.operating_points import OperatingPoints, answers
@@ -41,6 +42,8 @@ INFO, FILMS = "package.json", "films.csv"
 REFUSED = "refused"
 PARITY, PARITY_FILMS = 1e-3, 500  # what a probability may differ by between Keras and ONNX, on how many films
 FEW_GREYS = 32
+
+Shape = tuple[tuple[int, int], tuple[float, float]]  # width and height of a decoded film, and its stretch
 
 
 class Parity(BaseModel):
@@ -67,7 +70,8 @@ class PackageInfo(BaseModel):
     finding: what probability is of. model: what answers, 'network', a classical model's name or 'soft_vote'.
     image_size: side of the square it takes, pixels; feature_size: side its classical models shrink it to.
     prevalence: share of positive films it was trained among; its probabilities are meant for films with that share.
-    map_learnt: boxes taught its networks where the finding is. calibration, points, threshold: from out-of-fold
+    map_learnt: boxes taught its networks where the finding is. boxes: how its map becomes boxes; None where it has no
+    map that was taught, or was packaged before there were boxes. calibration, points, threshold: from out-of-fold
     scores of models like it. epochs: of each network. regions: those of the films it was trained on, where known.
     limits: what a film must be. max_ood_distance: distance (inference/out_of_distribution.py) above which a film is
     unlike the training films; None: no network knows. parity: of the exported networks; None: there are none.
@@ -104,6 +108,7 @@ class PackageInfo(BaseModel):
     parity: Parity | None
     files: dict[str, str]
     depth: int | None = None
+    boxes: BoxRule | None = None
 
 
 @dataclass(frozen=True)
@@ -144,6 +149,26 @@ class Package:
         """Where the networks place the finding: films × h × w, 0 … 1, from the squares that probabilities takes."""
         return _mean_map([predict_with_flip_tta(network, squares, ["map"])["map"] for network in self.networks])
 
+    def boxes(
+        self, squares: NDArray[np.uint8], sizes: Sequence[tuple[int, int]]
+    ) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        """Boxes of the finding, of each film n × 4 (x, y, width, height) in pixels of the square, and their scores.
+
+        All boxes, highest score first; those from info.boxes.threshold on are shown.
+
+        Args:
+            squares: as probabilities takes them.
+            sizes: width and height of each film before it was fitted into the square.
+
+        Raises:
+            ValueError: the model has no rule for boxes.
+
+        """
+        if self.info.boxes is None:
+            raise ValueError("a model without a map that boxes have taught has no boxes")
+        share, side = self.info.boxes.share, self.info.image_size
+        return [boxes_of_map(heat, share, side, size) for heat, size in zip(self.maps(squares), sizes, strict=True)]
+
     def type_probabilities(self, squares: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Of each type of fracture in info.types, if the film is fractured: films × types, the networks' mean."""
         logits = [predict_with_flip_tta(network, squares, ["type"])["type"] for network in self.networks]
@@ -161,23 +186,26 @@ class Package:
         seen = [predict_with_flip_tta(network, squares, [EMBEDDING])[EMBEDDING] for network in self.networks]
         return _mean_distance(self.embeddings, seen)
 
-    def predict(self, files: Sequence[bytes], *, maps: bool = False) -> "pd.DataFrame":
+    def predict(self, files: Sequence[bytes], *, maps: bool = False, boxes: bool = False) -> "pd.DataFrame":
         """Probability and answer for films as files (JPEG, PNG, TIFF, DICOM, …).
 
         Args:
             files: the bytes of each.
             maps: also give where the finding is.
+            boxes: also give the boxes of the finding.
 
         Returns:
             One row a file. probability (calibrated; not a number where the file is refused), answer ('FINDING',
             'uncertain', 'not FINDING' or 'refused'), warnings (list of texts; of a refused file, why) and, if asked
-            for, map (h × w, 0 … 1; None where the model has none or the file is refused).
+            for, map (h × w, 0 … 1) and boxes (list of [x, y, width, height, score], highest score first, in pixels of
+            the film as it is shown); both None where the model has no map or the file is refused.
 
         """
         count, side = len(files), self.info.image_size
         warnings: list[list[str]] = [[] for _ in files]
         squares = np.zeros((count, side, side), np.uint8)
         accepted = np.ones(count, bool)
+        shapes: list[Shape] = [((side, side), (1.0, 1.0)) for _ in files]
         for number, data in enumerate(files):
             try:
                 film = decode(data, max_megapixels=self.info.limits.max_megapixels, colour=True, depth=self.info.depth)
@@ -186,19 +214,21 @@ class Package:
                 warnings[number], accepted[number] = [str(error)], False
                 continue
             squares[number] = letterbox(film, side)
+            shapes[number] = (film.pixels.shape[1], film.pixels.shape[0]), film.stretch
             warnings[number] = self._doubts(film, data)
 
-        outputs = ["finding", EMBEDDING, *(["map"] if maps else [])]
+        mapped = (maps and self.info.map_learnt) or (boxes and self.info.boxes is not None)
+        outputs = ["finding", EMBEDDING, *(["map"] if mapped else [])]
         seen = [predict_with_flip_tta(network, squares[accepted], outputs) for network in self.networks]
         probability = np.full(count, np.nan)
         scores = self._scores(squares[accepted], [values["finding"] for values in seen])
         probability[accepted] = self.info.calibration.apply(scores)
-        shown: list[NDArray[np.float64] | None] = [None] * count
-        if maps and self.info.map_learnt:
+        heats: list[NDArray[np.float64] | None] = [None] * count
+        if mapped:
             for number, heat in zip(
                 np.flatnonzero(accepted).tolist(), _mean_map([values["map"] for values in seen]), strict=True
             ):
-                shown[number] = heat
+                heats[number] = heat
         if seen and self.info.max_ood_distance is not None:
             distances = _mean_distance(self.embeddings, [values[EMBEDDING] for values in seen])
             for number, distance in zip(np.flatnonzero(accepted).tolist(), distances, strict=True):
@@ -207,11 +237,26 @@ class Package:
                         f"unlike the training films: {distance:.2f} from them, {self.info.max_ood_distance:.2f} at most"
                     )
                     warnings[number], accepted[number] = [reason], False
-                    probability[number], shown[number] = np.nan, None
+                    probability[number], heats[number] = np.nan, None
 
         texts = answers(probability, self.info.points, self.info.finding)
         table = {"probability": probability, "answer": np.where(accepted, texts, REFUSED), "warnings": warnings}
-        return pd.DataFrame(table | ({"map": shown} if maps else {}))
+        if maps:
+            table["map"] = heats if self.info.map_learnt else [None] * count
+        if boxes:
+            table["boxes"] = [self._shown_boxes(heat, *shape) for heat, shape in zip(heats, shapes, strict=True)]
+        return pd.DataFrame(table)
+
+    def _shown_boxes(
+        self, heat: NDArray[np.float64] | None, size: tuple[int, int], stretch: tuple[float, float]
+    ) -> list[list[float]] | None:
+        """[x, y, width, height, score] in pixels of the film, of the boxes that are shown; None: nothing is known."""
+        if heat is None or self.info.boxes is None:
+            return None
+        found_boxes, scores = boxes_of_map(heat, self.info.boxes.share, self.info.image_size, size)
+        shown = scores >= self.info.boxes.threshold
+        moved = on_film(found_boxes[shown], self.info.image_size, size, stretch).round(1)
+        return np.column_stack([moved, scores[shown].round(4)]).tolist()  # type: ignore[no-any-return]
 
     def _doubts(self, film: Film, data: bytes) -> list[str]:
         """What makes the answer for a film less sure than for others."""
@@ -228,7 +273,7 @@ class Package:
 
 
 def _mean_map(logits: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    return np.asarray(np.mean([np.exp(-np.logaddexp(0.0, -values)) for values in logits], axis=0))
+    return np.asarray(np.mean([map_probabilities(values) for values in logits], axis=0))
 
 
 def _mean_distance(embeddings: list[Embeddings], seen: list[NDArray[np.float64]]) -> NDArray[np.float64]:
