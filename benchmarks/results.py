@@ -203,7 +203,7 @@ def detection_table(detection: dict[str, Any] | None) -> list[str]:
     shown_boxes = detection["shown"]
     lines = [
         "",
-        f"Boxes, on {detection['films']:,} test films, {detection['fractured']} of them with {detection['lesions']} true "
+        f"Boxes, on {detection['films']:,} test films, {detection['fractured']} with {detection['lesions']} true "
         "boxes ([how they are counted](training.md#evaluation)):",
         "",
         "| boxes | lesions hit, IoU ≥ 0.3 | films with a lesion hit | lesions hit, centre in the box |",

@@ -20,7 +20,7 @@ from osteon.statistics.detection import RULES, Marks, mark_films
 from osteon.statistics.estimate import Counts, Estimate, Floats
 
 RATES = (0.1, 0.5, 1.0)  # false marks a film
-CURVE = np.geomspace(0.02, 2.0, 41)
+CURVE = np.unique([*np.geomspace(0.02, 2.0, 41).round(4), *RATES])
 FROC = "froc.png"
 
 
@@ -161,11 +161,12 @@ def draw_froc(path: Path, detection: Detection) -> None:
     curve, points = detection.curve, [point for point in detection.froc if point.rule == "iou"]
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(4.6, 4.4), layout="constrained")
-        axes.fill_between(curve["false_marks"], curve["low"], curve["high"], color=BLUE, alpha=0.18, linewidth=0)
-        axes.plot(
-            curve["false_marks"], curve["sensitivity_centre"], color=GREY, linewidth=1.2, label="centre in the box"
+        axes.fill_between(
+            curve["false_marks"], curve["low"], curve["high"], color=BLUE, alpha=0.18, linewidth=0, step="post"
         )
-        axes.plot(curve["false_marks"], curve["sensitivity"], color=BLUE, label="IoU from 0.3 on")
+        rates, by_centre = curve["false_marks"], curve["sensitivity_centre"]
+        axes.step(rates, by_centre, where="post", color=GREY, linewidth=1.2, label="centre in the box")
+        axes.step(curve["false_marks"], curve["sensitivity"], where="post", color=BLUE, label="IoU from 0.3 on")
         axes.plot(
             [point.false_marks for point in points],
             [value for point in points if (value := point.by_lesion.value) is not None],

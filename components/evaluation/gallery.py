@@ -9,6 +9,7 @@ import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from components.evaluation.explanations import EACH, KINDS, peak_of
@@ -74,9 +75,10 @@ def draw_gallery(path: Path, pictures: dict[str, list[Picture]]) -> None:
 
 def _draw_predicted(axes: "Axes", predicted: Sequence[tuple[Box, float]]) -> None:
     for (x, y, width, height), score in predicted:
-        place = Rectangle((x - 0.5, y - 0.5), width, height, fill=False, color=PREDICTED, lw=1.2, ls=(0, (4, 2)))
+        place = Rectangle((x - 0.5, y - 0.5), width, height, fill=False, color=PREDICTED, lw=1.5, ls=(0, (3, 1.5)))
         axes.add_patch(place)
-        axes.text(x, max(y - 2, 0), f"{score:.2f}", color=PREDICTED, fontsize=7, va="bottom", clip_on=True)
+        text = axes.text(x, y, f"{score:.2f}", color=PREDICTED, fontsize=7, va="bottom", clip_on=True)
+        text.set_path_effects([withStroke(linewidth=1.5, foreground="black")])  # readable on bone too
 
 
 def _lay_over(axes: "Axes", heat: Floats, side: int) -> None:
