@@ -239,6 +239,8 @@ NetworkName = Literal[
     "efficientnet_lite0",
     "efficientnet_lite1",
     "efficientnet_lite2",
+    "resnet18",
+    "resnet34",
     "vgg",
     "resnet50",
     "densenet121",

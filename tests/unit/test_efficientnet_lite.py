@@ -151,7 +151,7 @@ def test_a_changed_file_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
         imagenet_weights("efficientnet_lite0")
 
 
-@pytest.mark.parametrize("name", ["compact", "plain"])
+@pytest.mark.parametrize("name", ["compact", "plain", "resnet18"])
 def test_a_network_that_has_none_is_told_which_have(name: str) -> None:
     network = build_network(32, TrainingParams(network=name))  # type: ignore[arg-type]
     with pytest.raises(

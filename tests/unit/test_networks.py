@@ -34,8 +34,8 @@ from osteon.models.networks.starting_weights import (  # noqa: E402
 from osteon.models.package.package import logits_with_flip_tta  # noqa: E402
 
 TYPES = ["hairline", "oblique", "transverse"]
-# As efficientnet_lite0, with more of the same blocks; see test_efficientnet_lite.
-LARGER = {"efficientnet_lite1", "efficientnet_lite2"}
+# As efficientnet_lite0 and resnet18, with more of the same blocks.
+LARGER = {"efficientnet_lite1", "efficientnet_lite2", "resnet34"}
 # One worker has all tests of a network: building it and what TensorFlow compiles for it takes longer than they do.
 ONE_BY_ONE = {
     name: pytest.param(name, marks=pytest.mark.xdist_group(f"network {name}"))
@@ -135,6 +135,15 @@ def test_the_parameters_are_those_published(name: str, with_classifier: int, cla
     assert result == with_classifier - classifier - 2 * first
 
 
+@pytest.mark.parametrize(("name", "published"), [("resnet18", 11_689_512), ("resnet34", 21_797_672)])
+def test_the_parameters_of_resnets_are_those_published(name: str, published: int) -> None:
+    """Of torchvision's; less the classifier and the stem's two further colours."""
+    network = build_network(32, params_of(name))
+    trained = sum(int(np.prod(weight.shape)) for layer in body_layers(network) for weight in layer.trainable_weights)
+    assert trained == published - (512 * 1000 + 1000) - 2 * 7 * 7 * 64
+    assert network.get_layer("map").input.shape == (None, 2, 2, 256)
+
+
 def test_the_parameters_of_plain_by_hand() -> None:
     convolutions = 9 * (1 * 32 + 32 * 64 + 64 * 128 + 128 * 256)
     normalisation = 4 * (32 + 64 + 128 + 256)
@@ -146,6 +155,7 @@ def test_the_parameters_of_plain_by_hand() -> None:
     ("name", "last"),
     [
         ("vgg", "block5_conv3"),
+        ("resnet18", "stage3_block2_relu"),
         ("resnet50", "conv4_block6_out"),
         ("densenet121", "pool4_conv"),
         ("efficientnetv2b0", "block6a_expand_activation"),
@@ -355,7 +365,7 @@ def test_a_stem_for_grey_films_by_hand() -> None:
 # ---------------------------------------------------------------- own weights
 
 
-@pytest.mark.parametrize("name", ["compact", "plain", "mobilenetv3"])
+@pytest.mark.parametrize("name", ["compact", "plain", "mobilenetv3", "resnet18"])
 @pytest.mark.parametrize("kind", ["keras", "weights.h5"])
 def test_own_weights_come_back(tmp_path: Path, name: str, kind: str) -> None:
     """A one-channel stem of ours is not scaled; a film of another side is no other network."""

@@ -12,6 +12,7 @@ from typing import Any
 from osteon.models.networks.applications import APPLICATIONS, application
 from osteon.models.networks.efficientnet_lite import LITES, efficientnet_lite
 from osteon.models.networks.quiet_keras import keras
+from osteon.models.networks.resnet import BLOCKS, resnet
 from osteon.params import TrainingParams
 
 MAP_STRIDE = 16
@@ -99,11 +100,10 @@ def _application(side: int, params: TrainingParams, types: int, name: str) -> An
     return _with_heads(name, side, params, types, films, body)
 
 
-def _lite(side: int, params: TrainingParams, types: int, name: str) -> Any:
-    """An EfficientNet-Lite with a stem for grey films and the heads of compact."""
+def _ours(side: int, params: TrainingParams, types: int, name: str, features: Callable[[str, Any], Any]) -> Any:
+    """A network that others designed, of our own layers, with a stem for grey films and the heads of compact."""
     films, x = _standardised_films(side)
-    body = keras.Model(films, efficientnet_lite(name, x))
-    return _with_heads(name, side, params, types, films, body)
+    return _with_heads(name, side, params, types, films, keras.Model(films, features(name, x)))
 
 
 def _with_heads(name: str, side: int, params: TrainingParams, types: int, films: Any, body: Any) -> Any:
@@ -150,6 +150,7 @@ def _answering(name: str, films: Any, place: Any, features: Any, types: int) -> 
 NETWORKS: dict[str, Callable[[int, TrainingParams, int], Any]] = {
     "compact": _compact,
     "plain": _plain,
-    **{name: partial(_lite, name=name) for name in LITES},
+    **{name: partial(_ours, name=name, features=efficientnet_lite) for name in LITES},
+    **{name: partial(_ours, name=name, features=resnet) for name in BLOCKS},
     **{name: partial(_application, name=name) for name in APPLICATIONS},
 }

@@ -77,7 +77,7 @@ def load_imagenet(network: Any) -> LoadedWeights:
     their hash, shows progress and keeps them in ~/.keras.
 
     Raises:
-        OsteonError: the network has none (compact, plain), the package is not installed, or they cannot be fetched.
+        OsteonError: the network has none (compact, plain, resnet18, resnet34), the package is not installed, or they cannot be fetched.
 
     """
     if network.name in LITES:
