@@ -23,7 +23,7 @@ from benchmarks.fresh_clone import ROOT, fresh_clone
 from benchmarks.results import ABLATION, ABLATION_TITLE, command_of, measured, write_part
 from components.promotion.decision import signed
 from osteon.files import atomic_dir
-from osteon.models.heldout.comparison import REFERENCE, TITLES, ModelRow, compare
+from osteon.models.heldout.comparison import REFERENCE, TITLES, Comparison, ModelRow, compare
 from osteon.models.heldout.predictions import PREDICTIONS, read_folds, read_predictions
 from osteon.statistics.estimate import Estimate, shown
 
@@ -56,13 +56,24 @@ git checkout --quiet params.yaml"""
 
 @dataclass(frozen=True)
 class Choice:
-    """What is said otherwise than in SETTINGS, and what has to be done before."""
+    """What is said otherwise than in SETTINGS, what has to be done before, and the row it is compared with, too."""
 
     settings: Mapping[str, str]
     before: str = ""
+    against: str = ""
 
 
 FIRST = "as above"
+# From ImageNet's weights a few epochs suffice; without copies, for they add nothing to variation.
+FROM_IMAGENET = {
+    "training.network": "efficientnet_lite0",
+    "training.weights": "imagenet",
+    "augmentation.copies": "0",
+    "augmentation.copies_rarer": "0",
+    "+training.head_epochs": "1",
+    "training.epochs": "8",
+}
+IMAGENET = "ImageNet's weights"
 # An epoch without copies is half as long: twice as many, so that as many films are shown.
 NO_COPIES = {"augmentation.copies": "0", "augmentation.copies_rarer": "0", "training.epochs": "60"}
 CLASSICAL = "classical models"
@@ -88,6 +99,10 @@ CHOICES = {
         {"training.weights": PHANTOMS, "+training.head_epochs": "0", "+training.fine_tuning": "1"},
         LEARN_FROM_PHANTOMS,
     ),
+    IMAGENET: Choice(FROM_IMAGENET),
+    "… three stages frozen": Choice({**FROM_IMAGENET, "+training.frozen_stages": "3"}, against=IMAGENET),
+    "… each stage slower": Choice({**FROM_IMAGENET, "+training.layer_decay": "0.7"}, against=IMAGENET),
+    "… frozen statistics": Choice({**FROM_IMAGENET, "+training.frozen_statistics": "true"}, against=IMAGENET),
     CLASSICAL: Choice(ALL_CLASSICAL),
     f"{CLASSICAL}, no copies": Choice({**NO_COPIES, **ALL_CLASSICAL}),
 }
@@ -128,25 +143,27 @@ def models_of(name: str) -> list[str]:
 
 def section() -> str:
     """The part of the page, of all rows that are kept."""
-    tables, minutes, when = [], {}, {}
+    scores, minutes, when = {}, {}, {}
     for name in CHOICES:
         if not (KEPT / name).is_dir():
             continue
         stored = json.loads((KEPT / name / "row.json").read_text(encoding="utf-8"))
         for model in models_of(name):
-            # compare() sets all others against the one that is called the reference.
-            row = REFERENCE if name == FIRST else name if model == REFERENCE else name.replace(CLASSICAL, TITLES[model])
-            tables.append(read_predictions(KEPT / name, model).assign(model=row))
+            row = name if model == REFERENCE else name.replace(CLASSICAL, TITLES[model])
+            scores[row] = read_predictions(KEPT / name, model)
             minutes[row], when[row] = stored["seconds"][model] / 60, (name, stored["measured"])
-    compared = compare(pd.concat(tables), {}, CONFIDENCE)
+    compared = compared_with(FIRST, scores)
     rows = {row.model: row for row in compared.models}
+    # Of IMAGENET's followers: what they differ from.
+    others = {row.model: row for row in compared_with(IMAGENET, scores).models} if IMAGENET in scores else {}
     lines = [
         f"## {ABLATION_TITLE}",
         "",
         f"{compared.films:,} development films of {compared.groups:,} groups, {compared.positive:,} of them fractured, "
         f"in {compared.folds} folds; the test films take no part. A row is the command below with one thing changed, "
         "by `python -m benchmarks.ablation`. Its AUROC is of all folds together, by DeLong; the difference is paired, "
-        "films summed by group. One seed: another moves each figure, too.",
+        f"films summed by group. A row that begins with '…' follows '{IMAGENET}' and is compared with it, too. One "
+        "seed: another moves each figure, too.",
         "",
         "```sh",
         command_of("cross_validate", SETTINGS),
@@ -160,7 +177,7 @@ def section() -> str:
         "",
         "| what | changed | AUROC out of fold | less the first | minutes |",
         "|---|---|---|---|--:|",
-        *(line(row, rows[row], minutes[row], when[row][0]) for row in minutes),
+        *(line(row, rows[key(row, FIRST)], minutes[row], when[row][0], others.get(row)) for row in minutes),
         "",
         f"{CONFIDENCE:.0%} intervals. Minutes of all folds added up; two ran side by side on {os.cpu_count()} cores. "
         f"{'; '.join(dict.fromkeys(stamp for _, stamp in when.values()))}.",
@@ -169,11 +186,24 @@ def section() -> str:
     return "\n".join(lines)
 
 
-def line(row: str, row_model: ModelRow, minutes: float, name: str) -> str:
-    """A row of the table."""
-    changed = ", ".join(f"`{key}={value}`" for key, value in CHOICES[name].settings.items())
-    title = FIRST if row == REFERENCE else row
-    return f"| {title} | {changed} | {shown(row_model.auroc.pooled)} | {less_the_first(row_model)} | {minutes:.1f} |"
+def compared_with(first: str, scores: Mapping[str, pd.DataFrame]) -> Comparison:
+    """Every row less one of them, which compare() wants under the name of the reference."""
+    return compare(pd.concat(table.assign(model=key(row, first)) for row, table in scores.items()), {}, CONFIDENCE)
+
+
+def key(row: str, first: str) -> str:
+    """What a row is called where the first is the reference."""
+    return REFERENCE if row == first else row
+
+
+def line(row: str, row_model: ModelRow, minutes: float, name: str, other: ModelRow | None) -> str:
+    """A row of the table; other: compared with the row that it follows."""
+    choice = CHOICES[name]
+    changed = ", ".join(f"`{key}={value}`" for key, value in choice.settings.items())
+    less = less_the_first(row_model)
+    if choice.against and other is not None:
+        less += f"; less {choice.against} {less_the_first(other)}"
+    return f"| {row} | {changed} | {shown(row_model.auroc.pooled)} | {less} | {minutes:.1f} |"
 
 
 def less_the_first(row_model: ModelRow) -> str:

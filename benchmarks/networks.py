@@ -7,7 +7,8 @@ changes little. Multiplications are those of convolutions and dense layers for o
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, get_args
 
 from benchmarks.findings import Findings
@@ -94,10 +95,10 @@ def times_as_long_unfused(name: str, side: int, batch: int, steps: int) -> float
 def shares_of_a_step(name: str, side: int, batch: int, steps: int) -> tuple[list[float], float]:
     """A step with so many stages frozen, over one with none; the same with frozen statistics."""
     frozen: list[dict[str, Any]] = [{"frozen_stages": stages} for stages in range(STAGES + 1)]
-    works = []
+    works: list[Callable[[], object]] = []
     for keys in [*frozen, {"frozen_statistics": True}]:
         network, films, targets = _network_and_noise(name, side, batch, weights="imagenet", **keys)
-        works.append(lambda network=network: network.train_on_batch(films, targets))
+        works.append(partial(network.train_on_batch, films, targets))
     whole, *others, statistics = _in_turns(works, steps)
     return [step / whole for step in others], statistics / whole
 
@@ -131,7 +132,7 @@ def _network_and_noise(
     return network, films, targets
 
 
-def _in_turns(works: list[Callable[[], object]], steps: int) -> list[float]:
+def _in_turns(works: Sequence[Callable[[], object]], steps: int) -> list[float]:
     """The least CPU seconds of each."""
     seconds: list[list[float]] = [[] for _ in works]
     for _ in range(UNCOUNTED + steps):

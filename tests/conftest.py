@@ -54,6 +54,8 @@ SLOW_PARAMS = {
     "server",
     "PostgreSQL",
     "vgg",
+    "resnet18",
+    "resnet34",
     "resnet50",
     "densenet121",
     "efficientnetv2b0",

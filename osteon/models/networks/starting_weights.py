@@ -24,7 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osteon.errors import OsteonError
-from osteon.models.networks.applications import APPLICATIONS, application_as_published
+from osteon.models.networks.applications import (
+    APPLICATIONS,
+    application_as_published,
+    application_from_imagenet,
+)
 from osteon.models.networks.architectures import HEADS
 from osteon.models.networks.efficientnet_lite import LITE_DEVIATION, LITES, imagenet_weights, layer_arrays
 from osteon.models.networks.quiet_keras import keras
@@ -77,7 +81,8 @@ def load_imagenet(network: Any) -> LoadedWeights:
     their hash, shows progress and keeps them in ~/.keras.
 
     Raises:
-        OsteonError: the network has none (compact, plain, resnet18, resnet34), the package is not installed, or they cannot be fetched.
+        OsteonError: the network has none (compact, plain, resnet18, resnet34), the package is not installed, or they
+            cannot be fetched.
 
     """
     if network.name in LITES:
@@ -92,15 +97,7 @@ def load_imagenet(network: Any) -> LoadedWeights:
             f"training.weights: imagenet: there are no such weights for the network {network.name}; "
             f"set training.network to one that has them ({names}), or leave training.weights empty"
         )
-    try:
-        stored = application_as_published(network.name, classifier=False, weights=IMAGENET)
-    except Exception as error:  # Keras raises a bare Exception where a file cannot be fetched
-        reason = " ".join((str(error) or type(error).__name__).split())
-        raise OsteonError(
-            f"training.weights: imagenet: Keras cannot fetch the weights of {network.name} ({reason[:300]}); "
-            "connect once, or name a file that you have brought: training.weights: PATH"
-        ) from None
-    return _put(network, _values_for(network, stored), "ImageNet", ())
+    return _put(network, _values_for(network, application_from_imagenet(network.name)), "ImageNet", ())
 
 
 def load_weights(network: Any, path: Path) -> LoadedWeights:
