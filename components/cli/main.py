@@ -14,6 +14,7 @@ import typer
 
 import osteon
 from components.cli.data_commands import guess_layout, list_layouts
+from components.cli.external_test_commands import external_test
 from components.cli.film_commands import audit, fetch, preview_films
 from components.cli.look_commands import lineage, show_history, show_params, summary
 from components.cli.step_commands import add_step
@@ -65,6 +66,7 @@ app.command()(summary)
 app.command()(lineage)
 # A decision is made again at once, so it does not wait for a server that restarts.
 add_step(app, PROMOTE, description=PROMOTE.description, retries=Retries.SHORT)
+app.command(name="test")(external_test)
 app.command()(rollback)
 app.command()(reproduce)
 app.command()(fetch)
@@ -97,7 +99,7 @@ def _end_with_traceback() -> None:
 
 
 def main() -> None:
-    """Run the command; an error the user can mend is one line and exit code 2.
+    """Run the command; an error the user can mend is one line and exit code 2, or the one of its class.
 
     SIGTERM and SIGHUP end it as Ctrl-C does: what is under way is taken back, and no temporary folder is left.
     """
@@ -128,7 +130,7 @@ def _run() -> None:
     except OsteonError as error:
         _end_with_traceback()
         typer.echo(redact(f"error: {error}"), err=True)
-        sys.exit(2)
+        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         sys.exit(130)

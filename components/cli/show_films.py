@@ -8,7 +8,7 @@ from rich.console import Console
 
 from osteon.records.film_lineage import UNLISTED, films_of, models_that_saw
 
-ROLES = {"train": "trained on it", "validation": "chosen by it", "test": "measured on it"}
+ROLES = {"train": "trained on it", "validation": "chosen by it", "test": "measured on it", "external": "tested on it"}
 
 
 def print_film(film: str, as_json: bool) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from components.evaluation.certainty import Certainty, measure_certainty
+from components.evaluation.certainty import Certainty
 from components.evaluation.detection import Detection, measure_detection
 from components.evaluation.explain import Explanations, explain_films, explanation_method
 from components.evaluation.fracture_types import TypeFigures, measure_types
@@ -26,7 +26,7 @@ from osteon.statistics.proportions import wilson_in_groups
 
 @dataclass(frozen=True)
 class Measurements:
-    """What was measured; `films` are the test films with their `score`.
+    """What was measured; `films` are the test films with `score` and `distance`.
 
     figures: name → estimate, of films. studies: a row a study; study_figures: the same figures of studies, None where
     these are all of one class. worst: the subgroup to name, if any. types: of each type of fracture; empty where the
@@ -54,7 +54,7 @@ def measure_model(
     folder: Path,
     prepared: PreparedFilms,
     films: pd.DataFrame,
-    out_of_fold: pd.DataFrame,
+    certainty: Certainty,
     params: EvaluationParams,
 ) -> Measurements:
     """Measure a packaged model.
@@ -63,8 +63,8 @@ def measure_model(
         package: the model.
         folder: where it lies; Grad-CAM needs its networks as they were trained.
         prepared: all prepared films, whose pixels are read.
-        films: rows of the test films with `score`, by their index in the prepared films.
-        out_of_fold: scores of models like it, for the calibration.
+        films: rows of the test films with `score` and `distance`, by their index in the prepared films.
+        certainty: of its probabilities and answers.
         params: confidence, resamples, seed, how views are fused.
 
     """
@@ -74,7 +74,6 @@ def measure_model(
     figures = measure(labels, scores, groups, threshold, params)
     subgroups = measure_subgroups(attributes_of(films), labels, scores, groups, threshold, params.confidence)
     studies = fuse_studies(films, params.fusion)
-    certainty = measure_certainty(out_of_fold, info.calibration, info.points, films, params)
     method, maps = explanation_method(package, folder)
     return Measurements(
         info=info,
@@ -86,7 +85,7 @@ def measure_model(
         worst=worst_of(subgroups),
         certainty=certainty,
         types=_types(package, prepared, films, params),
-        refused=_refused(package, prepared, films, groups, params),
+        refused=_refused(info, films, groups, params),
         flips=_flips(package, prepared, films, groups, params),
         explanations=explain_films(method, maps, prepared, films, groups, info, params.confidence),
         detection=measure_detection(package, prepared, films, params),
@@ -119,18 +118,14 @@ def _types(
 
 
 def _refused(
-    package: Package,
-    prepared: PreparedFilms,
-    films: pd.DataFrame,
-    groups: NDArray[np.int64],
-    params: EvaluationParams,
+    info: PackageInfo, films: pd.DataFrame, groups: NDArray[np.int64], params: EvaluationParams
 ) -> Estimate | None:
     """Share of real films that get no answer, for they are taken for something else."""
-    if package.info.max_ood_distance is None:
+    if info.max_ood_distance is None:
         return None
-    rows = films.index.to_numpy(np.int64)
-    distances = np.concatenate([package.distances(squares) for squares in prepared.blocks(rows)])
-    return wilson_in_groups(distances > package.info.max_ood_distance, groups, params.confidence)
+    # As the package does it: what is no number is refused.
+    unlike = ~(films["distance"].to_numpy(np.float64) <= info.max_ood_distance)
+    return wilson_in_groups(unlike, groups, params.confidence)
 
 
 def _flips(

@@ -22,12 +22,12 @@ from osteon.statistics.estimate import Estimate
 
 def metrics_as_json(
     measured: Measurements,
-    comparison: Comparison,
+    comparison: Comparison | None,
     audit: ShortcutAudit,
     patients: KnownPatients,
     params: EvaluationParams,
 ) -> dict[str, Any]:
-    """The content of metrics.json."""
+    """The content of metrics.json. comparison: of the models, out of fold; None: they were not compared."""
     return {
         "test": _test(measured, params),
         # Of all prepared films: what is not known of them makes every figure above less sure.
@@ -36,7 +36,7 @@ def metrics_as_json(
         # Real films that would be taken for something else, and get no answer.
         "refused": dataclasses.asdict(measured.refused) if measured.refused else None,
         "calibration": _calibration(measured.info.calibration, measured.certainty),
-        "models": {row.model: dataclasses.asdict(row.auroc) for row in comparison.models},
+        "models": {row.model: dataclasses.asdict(row.auroc) for row in comparison.models} if comparison else {},
         "subgroups": _subgroups(measured.subgroups, measured.worst),
         "studies": {
             **_estimates(measured.study_figures or {}),

@@ -43,19 +43,25 @@ class Origin:
     """What the model and its test films came from.
 
     films: all prepared films. audit: how well file and exposure alone predict the label. comparison: of the models,
-    out of fold. search: what was searched. joined: sign → pairs of films that were joined into one group. hashes:
-    DVC's, by a name for a reader.
+    out of fold. search: what was searched. Both are None on the page of other people's films. joined: sign → pairs of
+    films that were joined into one group. hashes: DVC's, by a name for a reader.
     """
 
     films: pd.DataFrame
     audit: ShortcutAudit
-    comparison: Comparison
-    search: SearchReport
+    comparison: Comparison | None
+    search: SearchReport | None
     joined: dict[str, int]
     hashes: dict[str, str]
 
 
-def render_report(figures_folder: Path, metrics: dict[str, Any], measured: Measurements, origin: Origin) -> str:
+def render_report(
+    figures_folder: Path,
+    metrics: dict[str, Any],
+    measured: Measurements,
+    origin: Origin,
+    external: object | None = None,
+) -> str:
     """The page as HTML text.
 
     Args:
@@ -63,6 +69,7 @@ def render_report(figures_folder: Path, metrics: dict[str, Any], measured: Measu
         metrics: what metrics.json holds.
         measured: what it was made of.
         origin: what the model was trained on and chosen by.
+        external: what external.html.j2 adds, where the films are other people's; None: the model's own test.
 
     """
     info, of_studies = measured.info, measured.study_figures
@@ -73,8 +80,11 @@ def render_report(figures_folder: Path, metrics: dict[str, Any], measured: Measu
         "majority": f"{1 - test['prevalence']:.2f}",
         "brier_guess": f"{test['prevalence'] * (1 - test['prevalence']):.3f}",
     }
+    pictures = origin.search.pictures if origin.search else {}
     return render_page(
         "components.evaluation",
+        "external.html.j2" if external else "report.html.j2",
+        external=external,
         info=info,
         test=test,
         patients=count_patients(origin.films),
@@ -107,7 +117,7 @@ def render_report(figures_folder: Path, metrics: dict[str, Any], measured: Measu
         comparison=origin.comparison,
         types=measured.types,
         search=origin.search,
-        search_pictures={name: base64.b64encode(data).decode() for name, data in origin.search.pictures.items()},
+        search_pictures={name: base64.b64encode(data).decode() for name, data in pictures.items()},
         joined=origin.joined,
         hashes=origin.hashes,
         sources=sorted(origin.films["source"].dropna().unique()),

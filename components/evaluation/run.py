@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from components.evaluation.certainty import measure_certainty
 from components.evaluation.detection import FROC, draw_froc
 from components.evaluation.figures import curve_tables, draw_figures, draw_reliability
 from components.evaluation.gallery import draw_gallery
@@ -44,8 +45,9 @@ def run_evaluate(
     package, prepared, audit = open_package(model), open_prepared(dataset), read_shortcut_audit(validation)
     comparison = read_comparison(folds)
     films = score_test_films(package, prepared, model, dataset)
-    out_of_fold = read_predictions(folds, package.info.model)
-    measured = measure_model(package, model, prepared, films, out_of_fold, params)
+    info, out_of_fold = package.info, read_predictions(folds, package.info.model)
+    certainty = measure_certainty(out_of_fold, info.calibration, info.points, films, params)
+    measured = measure_model(package, model, prepared, films, certainty, params)
     metrics = metrics_as_json(measured, comparison, audit, count_patients(prepared.films), params)
     origin = Origin(
         films=prepared.films,
@@ -57,17 +59,18 @@ def run_evaluate(
     )
     with atomic_dir(report) as folder:
         (folder / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-        _write_tables(folder, measured)
-        _draw(folder / "figures", measured)
+        write_tables(folder, measured)
+        draw_pictures(folder / "figures", measured)
         (folder / REPORT).write_text(render_report(folder / "figures", metrics, measured, origin), encoding="utf-8")
     _warn(audit, measured)
     return _summary(measured)
 
 
 def score_test_films(package: Package, prepared: PreparedFilms, model: Path, dataset: Path) -> pd.DataFrame:
-    """The rows of the test films with the column `score`, their probabilities, by their index in the prepared films.
+    """The rows of the test films, by their index in the prepared films, with what the model says of each.
 
-    No other film's row is in the table, so that none can be read by mistake.
+    uncalibrated, score: probabilities before and after calibration. distance: from the training films; NaN where the
+    model has no network. No other film's row is in the table, so that none can be read by mistake.
 
     Raises:
         OsteonError: where test films and model do not fit.
@@ -84,11 +87,13 @@ def score_test_films(package: Package, prepared: PreparedFilms, model: Path, dat
         raise OsteonError(
             f"{model} takes films of {info.image_size} pixels, {dataset} has {prepared.side}; run train again"
         )
-    scores = [package.probabilities(squares) for squares in prepared.blocks(test)]
-    return films.assign(score=np.concatenate(scores))
+    seen = [package.scores_and_distances(squares) for squares in prepared.blocks(test)]
+    scores, distances = (np.concatenate(parts) for parts in zip(*seen, strict=True))
+    return films.assign(uncalibrated=scores, score=info.calibration.apply(scores), distance=distances)
 
 
-def _write_tables(folder: Path, measured: Measurements) -> None:
+def write_tables(folder: Path, measured: Measurements) -> None:
+    """The predictions of the test films, and the curves as tables."""
     columns = ["film_id", "sha256", "md5", "group", "region", "view", "label", "score"]
     measured.films[columns].to_csv(folder / PREDICTIONS, index=False, float_format="%.6f", lineterminator="\n")
     (folder / "plots").mkdir()
@@ -101,7 +106,8 @@ def _curves(measured: Measurements) -> dict[str, pd.DataFrame]:
     return tables | ({"froc": measured.detection.curve} if measured.detection else {})
 
 
-def _draw(folder: Path, measured: Measurements) -> None:
+def draw_pictures(folder: Path, measured: Measurements) -> None:
+    """All pictures of the report, as PNG, into a new folder."""
     info, certainty = measured.info, measured.certainty
     folder.mkdir()
     draw_figures(folder, measured.films, _curves(measured), info.threshold, info.finding, measured.figures)

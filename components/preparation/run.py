@@ -64,7 +64,7 @@ def run_prepare(paths: PreparationPaths, params: PreparationParams, redraw: str 
         films = films.join(split_films(films, params.folds, params.seed + 1))
         films = films.assign(
             copy=0,
-            boxes=_fitted_boxes(films, params.image_size),
+            boxes=fitted_boxes(films, params.image_size),
         )
         write_rows(folder / FILMS, films)
         for scratch in (FACTS, COMPARED):  # an interrupted call must begin anew where the pixels are others
@@ -92,7 +92,7 @@ def run_prepare(paths: PreparationPaths, params: PreparationParams, redraw: str 
     )
 
 
-def _fitted_boxes(films: pd.DataFrame, side: int) -> list[str]:
+def fitted_boxes(films: pd.DataFrame, side: int) -> list[str]:
     """The films' boxes in pixels of the square.
 
     The sizes are those of the decoded films: a film that EXIF turns is not as wide as its header says, and one whose

@@ -74,7 +74,8 @@ class Evidence:
     evaluation: metrics.json of a report whose scores are those of now. parity: whether the exported networks say what
     the trained ones say, with the reason. latency: milliseconds. lineage: what is missing in it. clean: made with
     the code of a commit. leaks: groups in test and development films. patients: of how many of
-    these films the patient is known. champion_fault: why the model in use could not be asked; None where it could, or
+    these films the patient is known. external: metrics.json of its last test on each folder of other people's films,
+    empty where there is none. champion_fault: why the model in use could not be asked; None where it could, or
     there is none.
     """
 
@@ -85,6 +86,7 @@ class Evidence:
     clean: bool | None = None
     leaks: list[str] | None = None
     patients: KnownPatients | None = None
+    external: list[dict[str, Any]] | None = None
     champion_fault: str | None = None
 
 
@@ -128,6 +130,7 @@ def _rules(candidate: Scored, champion: Scored | None, evidence: Evidence, polic
         yield _no_scores(name) if fault else _floor(name, measure(candidate, policy), floor)
     yield _no_scores("non_inferiority") if fault else _non_inferiority(candidate, champion, evidence, policy)
     yield from _of_evaluation(evidence.evaluation, policy)
+    yield _external(evidence.external, policy)
     yield _at_most("latency", evidence.latency, policy.latency, "{:.1f} ms for one film")
     yield _known("lineage", evidence.lineage, policy.lineage, "every run and the data's hash are known", "not known: ")
     yield _clean(evidence.clean, policy.clean)
@@ -292,6 +295,55 @@ def _robustness(metrics: dict[str, Any], policy: Policy) -> Rule:
         return Rule(rule="robustness", verdict="fail", reason="not measured")
     worst = max(known, key=lambda change: known[change])
     return _at_most("robustness", known[worst], policy.robustness, "{:.1%} of the answers flip when " + worst)
+
+
+def _external(tests: list[dict[str, Any]] | None, policy: Policy) -> Rule:
+    """Every test on other people's films with enough of them must pass: who tests until it passes shows nothing."""
+    name, wanted = "external", policy.external
+    if not wanted.required:
+        return Rule(rule=name, verdict="not applicable", reason="the policy does not ask for it")
+    sizes = [int(_get(test, "test", "n") or 0) for test in tests or ()]
+    enough = [test for test, size in zip(tests or (), sizes, strict=True) if size >= wanted.films]
+    if not enough:
+        few = f"the largest has {max(sizes)} films, {wanted.films} are needed" if sizes else "none of this model"
+        return Rule(
+            rule=name,
+            verdict="fail",
+            reason=f"no test on other people's films: {few}; osteon test --model … --root FOLDER makes one",
+            numbers={"tests": len(sizes)},
+        )
+    faults = [fault for test in enough for fault in _external_faults(test, policy)]
+    count = "1 test" if len(enough) == 1 else f"{len(enough)} tests"
+    lows = [_get(test, "test", "auroc", "low") for test in enough]
+    return Rule(
+        rule=name,
+        verdict="fail" if faults else "pass",
+        reason="; ".join(faults) if faults else f"{count} on other people's films, all above the floors",
+        numbers={"tests": len(enough), "auroc_low": min((low for low in lows if low is not None), default=None)},
+    )
+
+
+def _external_faults(test: dict[str, Any], policy: Policy) -> Iterator[str]:
+    """What a test on other people's films falls short in; what was not measured does so too."""
+    wanted, where = policy.external, f"on {int(_get(test, 'test', 'n') or 0)} films of {_folder(test)}"
+    for figure, keys, floor in (
+        ("AUROC", ("test", "auroc"), wanted.auroc),
+        ("sensitivity at rule out", ("operating_points", "sensitivity", "share"), wanted.sensitivity),
+    ):
+        low = _get(test, *keys, "low")
+        if low is None or low < floor:
+            shown_low = "not measured" if low is None else f"lower end {low:.3f}"
+            yield f"{figure} {where}: {shown_low}, {floor:g} or more"
+    # A model without a network refuses nothing as unlike.
+    refused = 0.0 if test.get("refused", ...) is None else _get(test, "refused", "value")
+    if refused is None or refused > wanted.refused:
+        shown_share = "not measured" if refused is None else f"{refused:.1%}"
+        yield f"refused {where}: {shown_share}, {wanted.refused:g} at most"
+
+
+def _folder(test: dict[str, Any]) -> str:
+    external = test.get("external")
+    return str(external.get("folder", "?")) if isinstance(external, dict) else "?"
 
 
 def _at_most(name: str, value: float | None, most: float, text: str) -> Rule:

@@ -39,6 +39,7 @@ def collect_evidence(
     evaluation: dict[str, Any] | None,
     leaks: Path,
     made: Lineage | None,
+    external: list[dict[str, Any]],
     champion_fault: str | None,
 ) -> Evidence:
     """All that is known of the candidate.
@@ -49,6 +50,7 @@ def collect_evidence(
         evaluation: of this very model; None: there is none.
         leaks: the step prepare's folder with pairs of copies.
         made: the runs behind the candidate; None: none of this store.
+        external: metrics.json of its tests on other people's films.
         champion_fault: why the model in use could not be scored; None: it could, or there is none.
 
     """
@@ -60,6 +62,7 @@ def collect_evidence(
         clean=_clean(made),
         leaks=_leaking(prepared, leaks),
         patients=count_patients(prepared.films),
+        external=external,
         champion_fault=champion_fault,
     )
 

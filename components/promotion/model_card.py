@@ -84,15 +84,17 @@ class CardContent:
     """What a card is rendered from.
 
     version: number, or 'candidate' where it has none. decision: on it. info: of its package. metrics: of its
-    evaluation; None: no evaluation of this model is known. films: the prepared ones; columns test, label, group,
-    source, region, view, hardware, …. steps: the figures that each step behind it recorded, by step. origin: commit,
-    data, image, … by name. params: all that it was made with. at: when. who: decided.
+    evaluation; None: no evaluation of this model is known. external: those of its tests on other people's films.
+    films: the prepared ones; columns test, label, group, source, region, view, hardware, …. steps: the figures that
+    each step behind it recorded, by step. origin: commit, data, image, … by name. params: all that it was made with.
+    at: when. who: decided.
     """
 
     version: str
     decision: Decision
     info: PackageInfo
     metrics: dict[str, Any] | None
+    external: list[dict[str, Any]]
     films: pd.DataFrame
     steps: Mapping[str, Mapping[str, float]]
     origin: Mapping[str, str]
@@ -127,6 +129,7 @@ def render_card(template: Path, content: CardContent) -> str:
             decision=content.decision,
             info=content.info,
             metrics=content.metrics,
+            external="; ".join(map(external_in_words, content.external)),
             shares=shares(films),
             sources=sorted({str(source) for source in films["source"].dropna()}),
             development=_counts(films[~test]),
@@ -147,6 +150,23 @@ def render_card(template: Path, content: CardContent) -> str:
         where = f"line {line}: " if line else ""
         raise OsteonError(f"{template}: {where}{error}") from None
     return card.strip() + "\n"
+
+
+def external_in_words(metrics: Mapping[str, Any]) -> str:
+    """A test on other people's films, and how it differs from the model's own test; on one line."""
+    test, external = metrics["test"], metrics["external"]
+    auroc, refused = Estimate(**test["auroc"]), metrics["refused"]
+    words = [
+        f"{test['n']} films of {test['groups']} groups of {name_in_table(external['folder'])}, "
+        f"{test['prevalence']:.0%} positive: AUROC {shown(auroc)}"
+    ]
+    if difference := external["differences"].get("AUROC"):
+        words.append(f"less that of its own test {shown(Estimate(**difference['difference']))}")
+    words.append(f"kept at rule out {shown(Estimate(**metrics['operating_points']['sensitivity']['share']))}")
+    words.append(f"at rule in {shown(Estimate(**metrics['operating_points']['specificity']['share']))}")
+    words.append(f"refused {shown(Estimate(**refused))}" if refused else "no film can be refused as unlike")
+    words.append(f"taken out {sum(external['taken_out'].values())} films that it had seen")
+    return ", ".join(words)
 
 
 def _line_of(error: Exception) -> int | None:

@@ -24,10 +24,20 @@ class Subgroups(Section):
     positive: Annotated[int, Field(ge=1, description="positive films without which a subgroup is not judged")]
 
 
+class ExternalTests(Section):
+    """Of tests on other people's films, by `osteon test`."""
+
+    required: Annotated[bool, Field(description="without such a test the candidate is refused")] = False
+    films: Annotated[int, Field(ge=2, description="a test on fewer films is none")] = 100
+    auroc: Annotated[Share, Field(description="floor under the lower end of its interval, in every test")] = 0.7
+    sensitivity: Annotated[Share, Field(description="floor under the lower end, at the point 'rule out'")] = 0.8
+    refused: Annotated[Share, Field(description="share of films taken for something else, at most")] = 0.3
+
+
 class Policy(Section):
     """Every rule; none that can be left out has a default, so that none is forgotten.
 
-    unknown_patients has one, the strict one: a file of before that key still means what it says.
+    unknown_patients and external have one: a file of before these keys still means what it says.
     """
 
     mode: Annotated[Mode, Field(description="off, dry_run (judged, nothing changed) or enforce")]
@@ -41,6 +51,7 @@ class Policy(Section):
     calibration: Annotated[Share, Field(description="expected calibration error at most")]
     robustness: Annotated[Share, Field(description="share of answers that a small change flips, at most")]
     refused: Annotated[Share, Field(description="share of test films taken for something else, at most")]
+    external: ExternalTests = ExternalTests()
     latency: Annotated[float, Field(gt=0, description="milliseconds for one film, median, at most")]
     lineage: Annotated[bool, Field(description="every run and the data's hash must be known")]
     clean: Annotated[bool, Field(description="made with the code of a commit")]

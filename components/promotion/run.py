@@ -22,6 +22,7 @@ from osteon.models.package.package import Package, open_package
 from osteon.pages.page import render_page
 from osteon.records import runs, store
 from osteon.records.lineage import Lineage, lineage_of_file
+from osteon.records.model_packages import external_tests
 from osteon.records.registry import CHALLENGER, MODEL, Entry, Registry, State, current_user, timestamp
 
 
@@ -44,13 +45,15 @@ class PromotionPaths:
 class Candidate:
     """The packaged model, the films it is judged on, and what is known of it.
 
-    version: its number; empty where none was registered. made: the runs behind it; None: none of this store.
+    version: its number; empty where none was registered. made: the runs behind it; None: none of this store. external:
+    metrics.json of its last test on each folder of other people's films.
     """
 
     package: Package
     prepared: PreparedFilms
     version: str
     made: Lineage | None
+    external: list[dict[str, Any]]
 
     @property
     def nodes(self) -> list[Lineage]:
@@ -86,7 +89,7 @@ def run_promote(paths: PromotionPaths) -> PromotionSummary:
             return _in_use_already(registry, version, paths.decision)
         registry.set_alias(CHALLENGER, version)
 
-    candidate = Candidate(package, prepared, version, made)
+    candidate = Candidate(package, prepared, version, made, external_tests(paths.model))
     decision, evaluation = _judge(paths, candidate, registry, state.champion, policy)
     at, user = timestamp(), current_user()
     digest = _write(paths, candidate, decision, evaluation, at, user)
@@ -136,7 +139,15 @@ def _judge(
     if registry and champion is not None:
         champion_scored, fault = _score_champion(registry, champion, films)
     evaluation = evaluation_of(paths.report, scored)
-    evidence = collect_evidence(candidate.package, candidate.prepared, evaluation, paths.leaks, candidate.made, fault)
+    evidence = collect_evidence(
+        candidate.package,
+        candidate.prepared,
+        evaluation,
+        paths.leaks,
+        candidate.made,
+        candidate.external,
+        fault,
+    )
     return decide(scored, champion_scored, evidence, policy), evaluation
 
 
@@ -173,6 +184,7 @@ def _write(
         decision=decision,
         info=candidate.package.info,
         metrics=evaluation,
+        external=candidate.external,
         films=candidate.prepared.films,
         steps={node.step: node.metrics for node in nodes},
         origin=origin_of(paths.model, candidate.made),

@@ -9,11 +9,12 @@ from osteon.redaction import redact
 from osteon.statistics.estimate import shown
 
 
-def render_page(package: str, **values: Any) -> str:
-    """HTML text of a step's report.html.j2, which extends the page.html.j2 of this folder.
+def render_page(package: str, template: str = "report.html.j2", **values: Any) -> str:
+    """HTML text of a step's template, which extends the page.html.j2 of this folder.
 
     Args:
         package: of the step, where its template is.
+        template: its name there.
         values: what the template names; text in them is redacted and escaped.
 
     """
@@ -26,7 +27,7 @@ def render_page(package: str, **values: Any) -> str:
         finalize=redact_shown,
     )
     environment.filters["shown"] = shown
-    return environment.get_template("report.html.j2").render(**values)
+    return environment.get_template(template).render(**values)
 
 
 def redact_shown(value: Any) -> Any:

@@ -29,8 +29,11 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel, Run
 
 COLUMNS = ("film_id", "sha256", "md5", "role")
-# What a film was to a model, the most first: it taught the weights, chose among them, or was measured on.
-ROLES = ("train", "validation", "test")
+# What a film was to a model, the most first: it taught the weights, chose among them (or set the operating points), was
+# measured on, or was measured on as somebody else's.
+ROLES = ("train", "validation", "test", "external")
+EVALUATION, EXTERNAL_TEST = "evaluate", "external_test"  # steps that measure a model
+PACKAGES = ("model", "recalibrated")  # outputs of steps that write one
 FEWEST_DIGITS = 8
 UNLISTED = "it was made before lists were kept, or its files are gone"
 
@@ -217,24 +220,35 @@ def _films(client: "MlflowClient", model: "LoggedModel", run: "Run") -> "pd.Data
     if not lists:
         return None
     films = [read(f"{model.artifact_location}/{lists[0]}")]
-    for evaluation in evaluations(client, run):
-        measured = read(f"{evaluation.info.artifact_uri}/report/predictions.csv")
-        # Until lists were kept, predictions had no hashes.
-        films.append(measured.reindex(columns=list(COLUMNS), fill_value="").assign(role="test"))
+    for step, role in ((EVALUATION, "test"), (EXTERNAL_TEST, "external")):
+        for evaluation in evaluations(client, run, step):
+            measured = read(f"{evaluation.info.artifact_uri}/report/predictions.csv")
+            # Until lists were kept, predictions had no hashes.
+            films.append(measured.reindex(columns=list(COLUMNS), fill_value="").assign(role=role))
     return pd.concat(films)[list(COLUMNS)].drop_duplicates(ignore_index=True)
 
 
-def evaluations(client: "MlflowClient", run: "Run") -> "list[Run]":
-    """The finished runs of the step evaluate that read the package which a run wrote, the last first."""
-    hashes = [tag.removeprefix(lineage.WROTE) for tag, name in run.data.tags.items() if name == "model"]
+def evaluations(client: "MlflowClient", run: "Run", step: str = EVALUATION) -> "list[Run]":
+    """The finished runs of the step evaluate that read the package which a run wrote, the last first.
+
+    Args:
+        client: of the store.
+        run: that wrote it.
+        step: EVALUATION, or EXTERNAL_TEST for those on other people's films.
+
+    """
+    hashes = [tag.removeprefix(lineage.WROTE) for tag, name in run.data.tags.items() if name in PACKAGES]
+    return [test for md5 in hashes for test in tests_of_package(client, md5, step)]
+
+
+def tests_of_package(client: "MlflowClient", md5: str, step: str) -> "list[Run]":
+    """As evaluations, of a package by DVC's hash of its folder."""
     experiments = [str(experiment.experiment_id) for experiment in client.search_experiments()]
-    return [
-        evaluation
-        for md5 in hashes
-        for evaluation in client.search_runs(
+    return list(
+        client.search_runs(
             experiments,
-            f"tags.`{lineage.READ}{md5}` = 'model' and tags.`{lineage.STEP}` = 'evaluate' "
+            f"tags.`{lineage.READ}{md5}` = 'model' and tags.`{lineage.STEP}` = '{step}' "
             "and attributes.status = 'FINISHED'",
             order_by=["attributes.start_time DESC"],
         )
-    ]
+    )

@@ -108,6 +108,7 @@ def test_the_first_model_needs_the_floors_alone(policy: Policy) -> None:
         "calibration": "pass",
         "robustness": "pass",
         "refused": "pass",
+        "external": "not applicable",
         "latency": "pass",
         "lineage": "pass",
         "clean": "pass",
@@ -465,6 +466,7 @@ def test_every_rule_gives_its_reason_and_the_numbers_it_judges_by(policy: Policy
             {"value": 0.04, "most": 0.3},
         ),
         "refused": ("pass", "1.0% of the test films; 0.1 at most", {"value": 0.01, "most": 0.1}),
+        "external": ("not applicable", "the policy does not ask for it", {}),
         "latency": ("pass", "12.0 ms for one film; 500 at most", {"value": 12, "most": 500}),
         "lineage": ("pass", "every run and the data's hash are known", {}),
         "clean": ("pass", "every run was made with the code of a commit", {}),
@@ -482,6 +484,7 @@ def test_what_is_not_known_is_said_of_every_rule(policy: Policy) -> None:
         "calibration": no_report,
         "robustness": no_report,
         "refused": no_report,
+        "external": ("not applicable", "the policy does not ask for it", {}),
         "latency": ("fail", "not measured", {"most": 500}),
         "lineage": ("fail", "nothing is known of it", {}),
         "clean": ("fail", "no commit is known", {}),
@@ -667,3 +670,93 @@ def test_a_rule_that_is_misspelt_missing_or_out_of_bounds(tmp_path: Path, old: s
     (tmp_path / "promotion.yaml").write_text(text.replace(old, new), encoding="utf-8")
     with pytest.raises(OsteonError, match=reason):
         read_policy(tmp_path / "promotion.yaml")
+
+
+# ---------------------------------------------------------------- other people's films
+
+
+def elsewhere(films: int = 276, auroc: float = 0.9, sensitivity: float = 0.9, refused: float = 0.1) -> dict[str, Any]:
+    """metrics.json of an external test, by the lower ends of its intervals and the share that it refuses."""
+    return {
+        "test": {"n": films, "auroc": {"value": auroc + 0.05, "low": auroc, "high": 1.0}},
+        "operating_points": {"sensitivity": {"share": {"value": 1.0, "low": sensitivity, "high": 1.0}}},
+        "refused": {"value": refused, "low": 0.0, "high": 1.0},
+        "external": {"folder": "clinic"},
+    }
+
+
+def demanding(policy: Policy) -> Policy:
+    """With the shipped limits: 100 films, AUROC 0.7, sensitivity 0.8, 0.3 refused."""
+    return policy.model_copy(update={"external": policy.external.model_copy(update={"required": True})})
+
+
+@pytest.mark.parametrize(
+    ("tests", "reason", "numbers"),
+    [
+        ([elsewhere()], "1 test on other people's films, all above the floors", {"tests": 1, "auroc_low": 0.9}),
+        (
+            [elsewhere(), elsewhere(films=100, auroc=0.7, sensitivity=0.8, refused=0.3)],
+            "2 tests on other people's films, all above the floors",
+            {"tests": 2, "auroc_low": 0.7},
+        ),
+        # A test on too few films is neither for nor against it.
+        (
+            [elsewhere(films=99, auroc=0.1), elsewhere()],
+            "1 test on other people's films, all above the floors",
+            {"tests": 1, "auroc_low": 0.9},
+        ),
+        (
+            [elsewhere() | {"refused": None}],
+            "1 test on other people's films, all above the floors",
+            {"tests": 1, "auroc_low": 0.9},
+        ),
+    ],
+)
+def test_tests_on_other_peoples_films_that_pass(
+    policy: Policy, tests: list[dict[str, Any]], reason: str, numbers: dict[str, float]
+) -> None:
+    decision = decide(scored(), None, evidence(external=tests), demanding(policy))
+    external = rule(decision, "external")
+    assert (external.verdict, external.reason, external.numbers) == ("pass", reason, numbers)
+    assert decision.promote
+
+
+@pytest.mark.parametrize(
+    ("tests", "reason"),
+    [
+        (None, "no test on other people's films: none of this model; osteon test --model … --root FOLDER makes one"),
+        ([], "no test on other people's films: none of this model; osteon test --model … --root FOLDER makes one"),
+        (
+            [elsewhere(films=99), elsewhere(films=20)],
+            "no test on other people's films: the largest has 99 films, 100 are needed; osteon test --model … --root "
+            "FOLDER makes one",
+        ),
+        ([elsewhere(auroc=0.699)], "AUROC on 276 films of clinic: lower end 0.699, 0.7 or more"),
+        (
+            [elsewhere(sensitivity=0.799)],
+            "sensitivity at rule out on 276 films of clinic: lower end 0.799, 0.8 or more",
+        ),
+        ([elsewhere(refused=0.301)], "refused on 276 films of clinic: 30.1%, 0.3 at most"),
+        # Who tests until it passes shows nothing.
+        ([elsewhere(), elsewhere(auroc=0.4)], "AUROC on 276 films of clinic: lower end 0.400, 0.7 or more"),
+        (
+            [{"test": {"n": 100}, "refused": {"value": None}}],
+            "AUROC on 100 films of ?: not measured, 0.7 or more; sensitivity at rule out on 100 films of ?: not "
+            "measured, 0.8 or more; refused on 100 films of ?: not measured, 0.3 at most",
+        ),
+    ],
+)
+def test_tests_on_other_peoples_films_that_do_not(
+    policy: Policy, tests: list[dict[str, Any]] | None, reason: str
+) -> None:
+    decision = decide(scored(), None, evidence(external=tests), demanding(policy))
+    external = rule(decision, "external")
+    assert (external.verdict, external.reason) == ("fail", reason)
+    assert decision.failing() == [external]
+
+
+def test_a_policy_of_before_the_rule_does_not_ask_for_it(tmp_path: Path) -> None:
+    text = SHIPPED.read_text(encoding="utf-8")
+    start, end = text.index("external:"), text.index("latency:")
+    (tmp_path / "promotion.yaml").write_text(text[:start] + text[end:], encoding="utf-8")
+    assert not read_policy(tmp_path / "promotion.yaml").external.required

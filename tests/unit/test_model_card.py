@@ -55,6 +55,7 @@ def card(info: PackageInfo, template: Path = SHIPPED, **changed: Any) -> str:
         "decision": decision(),
         "info": info,
         "metrics": None,
+        "external": [],
         "films": films(),
         "steps": {},
         "origin": {"commit": "abc"},
@@ -90,6 +91,49 @@ def test_the_table_says_what_the_parts_said() -> None:
     assert "1 of 48" in stard
 
 
+def elsewhere(**changed: Any) -> dict[str, Any]:
+    """What the card reads of metrics.json of a test on other people's films."""
+
+    def estimate(value: float) -> dict[str, float]:
+        return {"value": value, "low": value - 0.1, "high": value + 0.1}
+
+    usual = {
+        "test": {"n": 276, "groups": 200, "prevalence": 0.22, "auroc": estimate(0.4)},
+        "operating_points": {"sensitivity": {"share": estimate(0.5)}, "specificity": {"share": estimate(0.6)}},
+        "refused": estimate(0.2),
+        "external": {
+            "folder": "clinic|B",
+            "differences": {"AUROC": {"difference": estimate(-0.45)}},
+            "taken_out": {"same bytes as a training film": 2, "copy of a training film": 3},
+        },
+    }
+    return usual | changed
+
+
+def test_a_test_on_other_peoples_films_is_in_the_card_and_answers_its_items(info: PackageInfo) -> None:
+    def line(*tests: dict[str, Any]) -> str:
+        text = card(info, external=list(tests))
+        (line,) = [line for line in text.splitlines() if line.startswith("- **External testing")]
+        return line
+
+    assert line() == "- **External testing: other people's films, by osteon test.** _Not stated._"
+    assert line(elsewhere()) == (
+        "- **External testing: other people's films, by osteon test.** 276 films of 200 groups of clinic&#124;B, 22% "
+        "positive: AUROC 0.400 [0.300, 0.500], less that of its own test -0.450 [-0.550, -0.350], kept at rule out "
+        "0.500 [0.400, 0.600], at rule in 0.600 [0.500, 0.700], refused 0.200 [0.100, 0.300], taken out 5 films that "
+        "it had seen"
+    )
+    own_unknown = elsewhere(refused=None) | {"external": {"folder": "c", "differences": {}, "taken_out": {}}}
+    assert line(elsewhere(), own_unknown).endswith(
+        "; 276 films of 200 groups of c, 22% positive: AUROC 0.400 [0.300, 0.500], kept at rule out 0.500 [0.400, "
+        "0.600], at rule in 0.600 [0.500, 0.700], no film can be refused as unlike, taken out 0 films that it had seen"
+    )
+    for tests, answered in (([], False), ([elsewhere()], True)):
+        text = card(info, external=tests)
+        assert ("33 testing on external data" not in text) == answered
+        assert ("23b performance across clusters" not in text) == answered
+
+
 def test_an_item_that_two_parts_answer_counts_once() -> None:
     items = Items()
     items.section("One", claim="7")
@@ -104,7 +148,8 @@ def test_with_all_stated_only_what_a_card_cannot_say_is_left(info: PackageInfo, 
     stated = [part.replace(', "", ', ', "said", ').replace('else ""', 'else "said"') for part in parts]
     template = tmp_path / "card.md.j2"
     template.write_text("\n".join(["{% set drawn, finding = false, 'x' %}", *stated, "{{ checklists() }}"]), "utf-8")
-    left = [line.split("Not: ")[1] for line in card(info, template).splitlines() if " answered. Not: " in line]
+    text = card(info, template, external=[elsewhere()])
+    left = [line.split("Not: ")[1] for line in text.splitlines() if " answered. Not: " in line]
     assert left == ["2 abstract.", "2 abstract, 12f updating, 24 results of updating.", "2 abstract."]
 
 

@@ -325,7 +325,7 @@ def test_a_disk_that_becomes_full_is_said_in_one_line_and_what_was_done_is_kept(
 def test_boxes_follow_pixels_that_are_made_square_and_one_depth_is_that_of_the_set(tmp_path: Path) -> None:
     """Two films of 10 and 12 bits in PNG of 16, one of them with pixels twice as high as wide."""
     from components.ingestion.step import ingest
-    from components.preparation.run import _fitted_boxes
+    from components.preparation.run import fitted_boxes
     from components.validation.film_checks import check_films
     from osteon.films.manifest import read_manifest
     from osteon.params import DataParams, ValidationParams
@@ -346,6 +346,6 @@ def test_boxes_follow_pixels_that_are_made_square_and_one_depth_is_that_of_the_s
     facts = standardise_films(films, tmp_path / "source", tmp_path / "prepared", 64, 1)
     assert facts[["shown_width", "shown_height"]].iloc[0].tolist() == [100, 100]
     assert facts["stretch_down"].tolist() == [2, 1]
-    assert _fitted_boxes(films.join(facts), 100)[0] == "[[10.0, 40.0, 80.0, 60.0]]"
+    assert fitted_boxes(films.join(facts), 100)[0] == "[[10.0, 40.0, 80.0, 60.0]]"
     squares_written = np.load(tmp_path / "prepared" / PIXELS)
     assert squares_written[0].max() == 63  # 1023 of 4095, of 255, but for the mean over the last pixels

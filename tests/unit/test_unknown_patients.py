@@ -62,7 +62,7 @@ def run(films: Path, folder: Path, pattern: str) -> Run:
 
 def rule_leaks(run: Run, folder: Path, allowed: bool) -> Rule:
     """The rule of the shipped policy, on all that is known of these films."""
-    evidence = collect_evidence(open_package(packaged(folder / "model")), run.prepared, None, run.leaks, None, None)
+    evidence = collect_evidence(open_package(packaged(folder / "model")), run.prepared, None, run.leaks, None, [], None)
     evidence = Evidence(leaks=evidence.leaks, patients=evidence.patients)
     scores = pd.DataFrame({"sha256": ["a", "b"], "group": ["a", "b"], "label": [0, 1], "score": [0.1, 0.9]})
     policy = read_policy(POLICY).model_copy(update={"unknown_patients": "allowed" if allowed else "refused"})

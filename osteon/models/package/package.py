@@ -145,6 +145,14 @@ class Package:
         """Calibrated probability of the finding, one a film."""
         return self.info.calibration.apply(self.scores(squares))
 
+    def scores_and_distances(self, squares: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """As scores and as distances, from one look at each film; a model without a network gives distances of NaN."""
+        seen = [predict_with_flip_tta(network, squares, ["finding", EMBEDDING]) for network in self.networks]
+        scores = self._scores(squares, [values["finding"] for values in seen])
+        if not seen:
+            return scores, np.full(len(squares), np.nan)
+        return scores, _mean_distance(self.embeddings, [values[EMBEDDING] for values in seen])
+
     def maps(self, squares: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Where the networks place the finding: films × h × w, 0 … 1, from the squares that probabilities takes."""
         return _mean_map([predict_with_flip_tta(network, squares, ["map"])["map"] for network in self.networks])
