@@ -119,7 +119,7 @@ def _shown_boxes(
     """The predicted boxes of a film that a user sees, in pixels of the square, each with its score."""
     if heat is None or rule is None:
         return []
-    boxes, scores = boxes_of_map(heat, rule.share, side, size)
+    boxes, scores = boxes_of_map(heat, rule.depth, side, size)
     return [
         (tuple(box), score)
         for box, score in zip(boxes.tolist(), scores.tolist(), strict=True)

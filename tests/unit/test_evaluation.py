@@ -234,7 +234,7 @@ def test_a_map_that_boxes_have_taught_explains_instead(
 
 def boxed_model(folder: Path, **changes: Any) -> Path:
     """A model whose map has learnt nothing, with boxes all the same."""
-    rule = {"share": 0.9, "threshold": 0.0, "films": 40, "lesions": 12, "average_precision": 0.1} | changes
+    rule = {"depth": 0.25, "threshold": 0.0, "films": 40, "lesions": 12, "average_precision": 0.1} | changes
     return packaged(folder, map_learnt=True, boxes=rule)
 
 

@@ -278,24 +278,25 @@ def test_a_map_only_where_one_was_learnt_and_is_asked_for() -> None:
     assert list(TWO.predict(files, maps=True).columns) == ["probability", "answer", "warnings", "map"]
 
 
-RULE = BoxRule(share=0.5, threshold=0.4, films=9, lesions=3, average_precision=0.5)
+RULE = BoxRule(depth=1.0, threshold=0.4, films=9, lesions=3, average_precision=0.5)
 
 
 def test_boxes_are_those_of_the_map_in_pixels_of_the_film() -> None:
     """A bright cell of a film of 200 × 100 in a square of 64: a factor of 0.32, 16 black rows above."""
     film = np.zeros((100, 200), np.uint8)
     film[0:50, 50:100] = 255  # the cell in row 1 and column 1 of 4 × 4
-    film[50:100, 150:200] = 140  # in row 2 and column 3, but the flipped film's mean is what counts
+    film[50:100, 150:200] = 140  # in row 2 and column 3, at the map's edge
     boxed = with_info(Package(TWO.info, [CellNetwork(0.0)], [TWO.embeddings[0]]), networks=1, boxes=RULE)
     result = boxed.predict([encoded(film, "PNG"), b"hello"], boxes=True)
     assert list(result.columns) == ["probability", "answer", "warnings", "boxes"]
-    certain, even = expit(127 / 32), expit(12 / 32)
-    assert result["boxes"][0] == [[50, 0, 50, 50, round(certain, 4)], [150, 50, 50, 50, round(even, 4)]]
+    # Cells are interpolated from −4: of 8 pixels and, at the edge, 12 × 8 of the square.
+    higher, lower = expit(-4 + (127 / 32 + 4) * 49 / 64), expit(-4 + (12 / 32 + 4) * 7 / 8)
+    assert result["boxes"][0] == [[62.5, 12.5, 25, 25, round(higher, 4)], [162.5, 62.5, 37.5, 25, round(lower, 4)]]
     assert result["boxes"][1] is None
     # In the square, all of them, as the evaluation counts them.
     ((boxes, scores),) = boxed.boxes(letterbox(decode(encoded(film, "PNG"), max_megapixels=1), 64)[None], [(200, 100)])
-    np.testing.assert_allclose(boxes[:2], [[16, 16, 16, 16], [48, 32, 16, 16]])
-    np.testing.assert_allclose(scores[:2], [certain, even])
+    np.testing.assert_allclose(boxes[:2], [[20, 20, 8, 8], [52, 36, 12, 8]])
+    np.testing.assert_allclose(scores[:2], [higher, lower])
 
 
 def test_boxes_of_pixels_that_are_not_square_are_in_pixels_of_the_file() -> None:
@@ -305,7 +306,8 @@ def test_boxes_of_pixels_that_are_not_square_are_in_pixels_of_the_file() -> None
     film = decode(dicom_bytes(dataset), max_megapixels=1)
     assert film.pixels.shape == (128, 128)
     (first, *_) = boxed.predict([dicom_bytes(dataset)], boxes=True)["boxes"][0]
-    assert first[:4] == [96, 40, 32, 16]  # two cells high, which are a box of one, 32 rows as shown, 16 of the file
+    # In the square 12 × 28 from (52, 36) on, at its right and lower edge; the file has half as many rows as are shown.
+    assert first[:4] == [104, 36, 24, 28]
 
 
 def test_boxes_below_the_threshold_are_not_shown_and_none_is_an_empty_list() -> None:

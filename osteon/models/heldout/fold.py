@@ -18,7 +18,7 @@ from osteon.models.classical.film_features import FilmFeatures
 from osteon.models.fitting.train_network import TrainingData, train_network, weights_hash
 from osteon.models.heldout.predictions import DISTANCES, EMBEDDINGS, HISTORY, INFO, MAPS, NETWORK, PREDICTIONS, FoldInfo
 from osteon.models.inference.out_of_distribution import EMBEDDING, embeddings_of, save_embeddings, with_embedding
-from osteon.models.inference.predict import map_probabilities, predict_with_flip_tta
+from osteon.models.inference.predict import predict_with_flip_tta
 from osteon.models.networks.network_files import save_network
 from osteon.models.networks.quiet_keras import keras
 from osteon.params import ClassicalName, ClassicalParams, TrainingParams
@@ -73,7 +73,7 @@ def compute_fold(
             seen = predict_with_flip_tta(seeing, squares, ["finding", EMBEDDING, "map"])
             logits.append(seen["finding"])
             distances.append(embeddings.distances(seen[EMBEDDING]))
-            maps.append(map_probabilities(seen["map"]).astype(np.float16))
+            maps.append(seen["map"].astype(np.float16))
         scores = {"network": probabilities_of(np.concatenate(logits), float(films.labels(learning).mean()))}
         save_network(partial / NETWORK, network)
         save_embeddings(partial / EMBEDDINGS, embeddings)

@@ -91,7 +91,7 @@ def read_distances(folder: Path) -> "NDArray[np.float64]":
 
 
 def read_maps(folder: Path, folds: list[int]) -> "NDArray[np.float16]":
-    """The maps of all held-out films, films × h × w, 0 … 1: fold by fold, each in the order of its rows.
+    """The maps of all held-out films, films × h × w, logits: fold by fold, each in the order of its rows.
 
     Raises:
         OsteonError: missing or damaged.

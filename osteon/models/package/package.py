@@ -174,8 +174,8 @@ class Package:
         """
         if self.info.boxes is None:
             raise ValueError("a model without a map that boxes have taught has no boxes")
-        share, side = self.info.boxes.share, self.info.image_size
-        return [boxes_of_map(heat, share, side, size) for heat, size in zip(self.maps(squares), sizes, strict=True)]
+        depth, side = self.info.boxes.depth, self.info.image_size
+        return [boxes_of_map(heat, depth, side, size) for heat, size in zip(self.maps(squares), sizes, strict=True)]
 
     def type_probabilities(self, squares: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Of each type of fracture in info.types, if the film is fractured: films × types, the networks' mean."""
@@ -261,7 +261,7 @@ class Package:
         """[x, y, width, height, score] in pixels of the film, of the boxes that are shown; None: nothing is known."""
         if heat is None or self.info.boxes is None:
             return None
-        found_boxes, scores = boxes_of_map(heat, self.info.boxes.share, self.info.image_size, size)
+        found_boxes, scores = boxes_of_map(heat, self.info.boxes.depth, self.info.image_size, size)
         shown = scores >= self.info.boxes.threshold
         moved = on_film(found_boxes[shown], self.info.image_size, size, stretch).round(1)
         return np.column_stack([moved, scores[shown].round(4)]).tolist()  # type: ignore[no-any-return]
