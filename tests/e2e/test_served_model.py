@@ -27,7 +27,11 @@ from tests.making import encoded, packaged, ramp, write
 # All in one worker: they share the environment and the server.
 pytestmark = pytest.mark.xdist_group("served")
 
-MODELS = {"network": {"map_learnt": True, "max_ood_distance": None}, "soft_vote": {"classical": ("svm",)}}
+RULE = {"depth": 1.0, "threshold": 0.0, "films": 9, "lesions": 3, "average_precision": 0.5}
+MODELS = {
+    "network": {"map_learnt": True, "boxes": RULE, "max_ood_distance": None},
+    "soft_vote": {"classical": ("svm",)},
+}
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +156,10 @@ def test_it_shows_where_on_request(server: str, packages: dict[str, Path]) -> No
     np.testing.assert_allclose(heat / 255, expected, atol=1 / 255)
     (refused,) = ask(server, [{"film": in_base64(b"no film")}], maps=True)
     assert refused["map"] is None
+    (result, refused) = ask(server, [{"film": in_base64(data)} for data in (example_film(), b"no film")], boxes=True)
+    (expected,) = open_package(packages["network"]).predict([example_film()], boxes=True)["boxes"]
+    np.testing.assert_allclose(result["boxes"], expected, atol=2e-3)
+    assert refused["boxes"] is None
 
 
 def test_a_path_is_read_below_the_folder_of_films_and_nowhere_else(server: str, store: Path) -> None:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from sklearn.metrics import precision_recall_curve
 
 from osteon.statistics.bootstrap import bootstrap, group_weights
 from osteon.statistics.detection import Marks, hits, mark_films, overlaps
@@ -241,6 +242,22 @@ def test_figures_lie_between_0_and_1_and_rise_with_the_rate(
     curve = marks.sensitivity(every(len(films)), [0.0, 0.1, 0.5, 1.0, 5.0])[0]
     assert (np.diff(curve) >= 0).all()
     assert curve[-1] == pytest.approx(marks.hit.sum() / len(marks.lesion_film))
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(FILM, min_size=1, max_size=6))
+def test_average_precision_is_the_area_under_scikit_learns_curve(
+    films: list[tuple[list[tuple[int, ...]], list[tuple[int, ...]]]],
+) -> None:
+    """Its precision and recall are of the boxes that were predicted; the highest precision from each recall on."""
+    marks = marked(films)
+    if not marks.hit.any():
+        return
+    precision, recall, _ = precision_recall_curve(marks.hit, marks.scores)
+    highest = np.maximum.accumulate(precision)  # from recall 1 on down to 0: the last is 1 by definition
+    area = float((-np.diff(recall) * highest[:-1]).sum())
+    expected = area * marks.hit.sum() / len(marks.lesion_film)
+    assert marks.average_precision(every(len(films)))[0] == pytest.approx(expected)
 
 
 def test_the_interval_of_a_figure_holds_it(four_films: Marks) -> None:
