@@ -6,9 +6,10 @@ and is none (what macOS and Windows leave, DICOM objects without pixels). Tables
 """
 
 import errno
+import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePath
@@ -238,19 +239,39 @@ def _judge(path: Path) -> tuple[str, str]:
 # A layout, and what is not among its films, each walk over the folder: a file that is as it was is not opened again.
 @lru_cache(maxsize=1 << 17)
 def _judged(path: Path, _state: str | None) -> tuple[str, str]:
-    extension = _extension(path.name)
+    return _judge_content(path.name, lambda: _head(path), lambda: path)
+
+
+def judge_member(path: str, read: Callable[[], bytes]) -> LeftOut | None:
+    """What a file of an archive is, by its path there and its first bytes; None for a film, no kind for a text.
+
+    Args:
+        path: in the archive.
+        read: gives its first bytes, DICOM's tags among them. Where the name tells what it is, it is not called.
+
+    """
+    for part in PurePath(path).parts:
+        kind, advice = _kind_of_name(part, "")
+        if kind and part != "..":
+            return LeftOut(path, kind, advice)
+    kind, advice = _judge_content(PurePath(path).name, lambda: read()[:_HEAD], lambda: io.BytesIO(read()))
+    return None if kind == _FILM else LeftOut(path, kind, advice)
+
+
+def _judge_content(name: str, head_of: Callable[[], bytes], source: Callable[[], Path | io.BytesIO]) -> tuple[str, str]:
+    extension = _extension(name)
     if extension in PICTURE_EXTENSIONS:
         return _FILM, ""
     if extension in _ADVICE:
-        if _extension(path.stem) in _TABLES:
+        if _extension(PurePath(name).stem) in _TABLES:
             return _NEITHER, ""
         return extension[1:], _ADVICE[extension]
     try:
-        head = _head(path)
+        head = head_of()
     except OSError as error:
         return (_FILM, "") if extension in EXTENSIONS else (CLOSED, f"change its permissions ({error.strerror})")
     if extension in DICOM_EXTENSIONS or is_dicom(head):
-        kind = _dicom_without_pixels(path)
+        kind = _dicom_without_pixels(name, source())
         return (kind, "") if kind else (_FILM, "")
     if _is_picture_head(head):
         return (f"film called {extension}", "give it its own extension") if extension in _TEXTS else (_FILM, "")
@@ -284,13 +305,13 @@ def _is_picture_head(head: bytes) -> bool:
 _DIB = (12, 40, 52, 56, 64, 108, 124)
 
 
-def _dicom_without_pixels(path: Path) -> str | None:
+def _dicom_without_pixels(name: str, source: Path | io.BytesIO) -> str | None:
     """What an object is that has no pixels by its class; None for an image, and for a file that is damaged."""
-    if path.name.upper() == "DICOMDIR":
+    if name.upper() == "DICOMDIR":
         return "DICOMDIR"
     try:
         with reading_dicom("damaged DICOM"):
-            dataset = dcmread(path, stop_before_pixels=True, force=True, specific_tags=["SOPClassUID", "Rows"])
+            dataset = dcmread(source, stop_before_pixels=True, force=True, specific_tags=["SOPClassUID", "Rows"])
             kind = UID(str(dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID") or ""))
             if not kind or "Rows" in dataset or "Image Storage" in kind.name:
                 return None

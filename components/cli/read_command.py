@@ -1,0 +1,83 @@
+"""`osteon read`: what a model answers for films."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+
+from osteon.errors import OsteonError
+
+UNREAD = 6  # exit code
+MADE_HERE = Path("artifacts/model")
+IN_USE = "models:/osteon-fracture@champion"
+
+
+def read(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="films, folders of films, zip archives")],
+    model: Annotated[
+        str,
+        typer.Option(
+            help=f"{IN_USE}, models:/NAME/VERSION, runs:/RUN/model, or a folder with a package. Left out: the model in "
+            f"use; where there is none, {MADE_HERE}, as the step train makes it",
+            show_default=False,
+        ),
+    ] = "",
+    recursive: Annotated[bool, typer.Option("--recursive", help="also the films in folders below a folder")] = False,
+    study: Annotated[
+        bool, typer.Option("--study", help="also an answer a study, by DICOM's StudyInstanceUID: its highest film's")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="write a table: .csv, .jsonl or .parquet", show_default=False)
+    ] = None,
+    maps: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="write each film with outlines of its map and its boxes", show_default=False),
+    ] = None,
+) -> None:
+    """Read films: how likely each shows a fracture, and whether that rules one out or in.
+
+    One film is answered in words, several with a line each. An answer below rule-out or at or above rule-in comes with
+    the guarantee of docs/training.md; between them it is 'uncertain'. A film that is unlike those that the model was
+    trained on is refused. Nothing of a film is kept, and no patient's name is read.
+
+    Osteon is a research tool and no medical device.
+
+    Exit code 0: every film was read; 6: some could not be read (a row each, with the reason); 2: misuse; 1: a fault of
+    Osteon.
+    """
+    from osteon.answers.film_sources import find_sources
+    from osteon.films.left_out import skipped_line, warning_of
+
+    sources = find_sources(paths, recursive=recursive)
+    if sources.deeper:
+        typer.echo(f"note: {sources.deeper:,} films in folders below are not read: add --recursive", err=True)
+    for line in filter(None, (warning_of(sources.left_out), skipped_line(sources.left_out))):
+        typer.echo(f"note: {line}", err=True)
+
+    from components.cli.show_answers import show_answers
+    from osteon.models.package.package import open_package
+
+    with TemporaryDirectory() as temporary:
+        place, folder = _find_model(model, Path(temporary))
+        # Several films are answered side by side, each by one thread.
+        package = open_package(folder, threads=1 if len(sources.films) > 1 else 0)
+        unread = show_answers(package, place, sources.films, out=out, maps=maps, study=study)
+    if unread:
+        raise typer.Exit(UNREAD)
+
+
+def _find_model(model: str, temporary: Path) -> tuple[str, Path]:
+    """A model's address, and the folder of its package."""
+    from osteon.records.model_packages import fetch_package
+
+    if model:
+        return model, fetch_package(model, temporary)
+    try:
+        return IN_USE, fetch_package(IN_USE, temporary)
+    except OsteonError as error:
+        if not MADE_HERE.is_dir():
+            raise OsteonError(
+                f"{error}. There is no {MADE_HERE} either: `make run` makes one, or name a model by --model"
+            ) from None
+    return str(MADE_HERE), MADE_HERE
