@@ -26,10 +26,9 @@ class FilmAnswer:
 
     name: of the film, as it was named; of a study, 'study 3'. sha256: of the film's file. probability: calibrated;
     NaN without an answer. answer: 'FINDING', 'uncertain', 'not FINDING' or 'refused'. distance: from the training
-    films; NaN
-    where the model knows none. boxes: x, y, width, height in pixels of the film, and score; None where the model has
-    none. reason: why there is no answer. unread: the file is no film that can be read. study: which of the studies,
-    from 1 on, of those that were told apart. heat: the map, h × w, 0 … 1, where it was wanted.
+    films; NaN where the model knows none. boxes: x, y, width, height in pixels of the film, and score; None where the
+    model has none. reason: why there is no answer. unread: the file is no film that can be read. study: its number,
+    from 1 on. films: of a study. heat: the map, h × w, 0 … 1, and data: the film's bytes, where maps are wanted.
     """
 
     name: str
@@ -88,7 +87,7 @@ def _answer_block(
             files.append(None)
             given.append(FilmAnswer(source.name, reason=str(error), unread=True))
     known = [number for number, data in enumerate(files) if data is not None]
-    table = package.predict([data for data in files if data is not None], maps=maps, boxes=True)
+    table = package.predict([data for data in files if data is not None], maps=maps, boxes=True, distances=True)
     for number, row in zip(known, table.to_dict("records"), strict=True):
         refused = row["answer"] == REFUSED
         given[number] = replace(
@@ -99,7 +98,7 @@ def _answer_block(
             boxes=row["boxes"],
             warnings=[] if refused else row["warnings"],
             reason="; ".join(row["warnings"]) if refused else "",
-            unread=refused and math.isnan(row["distance"]),
+            unread=not row["read"],
             heat=row.get("map"),
             data=files[number] if maps else b"",
         )

@@ -1,4 +1,4 @@
-"""What a model answers for the films that a person brings; the model is untrained, its numbers are another's to check."""
+"""What a model answers for the films that a person brings. The model is untrained: its numbers have another check."""
 
 import hashlib
 import math
@@ -69,9 +69,7 @@ def test_maps_come_with_the_films_bytes(package: Package, films: Path) -> None:
 
 
 def test_a_film_that_is_unlike_the_training_films_is_read_and_refused(package: Package, films: Path) -> None:
-    strict = Package(
-        package.info.model_copy(update={"max_ood_distance": 1e-9}), package.networks, package.embeddings
-    )
+    strict = Package(package.info.model_copy(update={"max_ood_distance": 1e-9}), package.networks, package.embeddings)
     (given,) = answer_films(strict, find_sources([films / "00.png"], recursive=False).films)
     assert given.answer == "refused"
     assert not given.unread

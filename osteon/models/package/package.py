@@ -194,19 +194,23 @@ class Package:
         seen = [predict_with_flip_tta(network, squares, [EMBEDDING])[EMBEDDING] for network in self.networks]
         return _mean_distance(self.embeddings, seen)
 
-    def predict(self, files: Sequence[bytes], *, maps: bool = False, boxes: bool = False) -> "pd.DataFrame":
+    def predict(
+        self, files: Sequence[bytes], *, maps: bool = False, boxes: bool = False, distances: bool = False
+    ) -> "pd.DataFrame":
         """Probability and answer for films as files (JPEG, PNG, TIFF, DICOM, …).
 
         Args:
             files: the bytes of each.
             maps: also give where the finding is.
             boxes: also give the boxes of the finding.
+            distances: also give whether a file could be read, and how far it is from the training films.
 
         Returns:
             One row a file. probability (calibrated; not a number where the file is refused), answer ('FINDING',
             'uncertain', 'not FINDING' or 'refused'), warnings (list of texts; of a refused file, why) and, if asked
             for, map (h × w, 0 … 1) and boxes (list of [x, y, width, height, score], highest score first, in pixels of
-            the film as it is shown); both None where the model has no map or the file is refused.
+            the film as it is shown); both None where the model has no map or the file is refused; read, and distance
+            (NaN where the file could not be read or the model knows none).
 
         """
         count, side = len(files), self.info.image_size
@@ -237,9 +241,11 @@ class Package:
                 np.flatnonzero(accepted).tolist(), _mean_map([values["map"] for values in seen]), strict=True
             ):
                 heats[number] = heat
+        readable, away = accepted.copy(), np.full(count, np.nan)
         if seen and self.info.max_ood_distance is not None:
-            distances = _mean_distance(self.embeddings, [values[EMBEDDING] for values in seen])
-            for number, distance in zip(np.flatnonzero(accepted).tolist(), distances, strict=True):
+            away[readable] = _mean_distance(self.embeddings, [values[EMBEDDING] for values in seen])
+            for number in np.flatnonzero(readable).tolist():
+                distance = away[number]
                 if not distance <= self.info.max_ood_distance:
                     reason = (
                         f"unlike the training films: {distance:.2f} from them, {self.info.max_ood_distance:.2f} at most"
@@ -249,6 +255,8 @@ class Package:
 
         texts = answers(probability, self.info.points, self.info.finding)
         table = {"probability": probability, "answer": np.where(accepted, texts, REFUSED), "warnings": warnings}
+        if distances:
+            table |= {"read": readable, "distance": away}
         if maps:
             table["map"] = heats if self.info.map_learnt else [None] * count
         if boxes:
