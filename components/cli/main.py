@@ -17,6 +17,7 @@ from components.cli.data_commands import guess_layout, list_layouts
 from components.cli.external_test_commands import external_test
 from components.cli.film_commands import audit, fetch, preview_films
 from components.cli.look_commands import lineage, show_history, show_params, summary
+from components.cli.read_command import read
 from components.cli.step_commands import add_step
 from components.cli.storage_commands import check_storage, init_storage
 from components.cli.version_commands import reproduce, rollback
@@ -61,6 +62,7 @@ def _options(
 # In the order of the help.
 for _step in STEPS.values():
     add_step(app, _step, preview=preview_films if _step.name == "ingest" else None)
+app.command()(read)
 app.command(name="params")(show_params)
 app.command()(summary)
 app.command()(lineage)

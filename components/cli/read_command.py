@@ -68,7 +68,10 @@ def read(
 
 
 def _find_model(model: str, temporary: Path) -> tuple[str, Path]:
-    """A model's address, and the folder of its package."""
+    """A model's address, and the folder of its package. A folder needs no MLflow, whose import takes seconds."""
+    if model and not model.startswith(("models:/", "runs:/")):
+        return model, Path(model)
+
     from osteon.records.model_packages import fetch_package
 
     if model:

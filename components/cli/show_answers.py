@@ -65,7 +65,8 @@ def _table(out: Path | None) -> Iterator[Write]:
 
 def _print(given: FilmAnswer, info: PackageInfo, *, alone: bool) -> None:
     if alone and not given.unread:
-        typer.echo(in_words(given.probability, given.answer, given.warnings or [given.reason], info))
+        warnings = [given.reason] if given.reason else given.warnings
+        typer.echo(in_words(given.probability, given.answer, warnings, info))
     elif math.isnan(given.probability):
         typer.echo(f"   –    {'not read' if given.unread else 'no answer':14}  {given.name}: {given.reason}")
     else:

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from osteon.params import EvaluationParams
 from osteon.statistics.calibration import Calibration, cross_fitted
-from osteon.statistics.operating_points import MeasuredPoints, OperatingPoints, measure_operating_points
+from osteon.statistics.operating_points import OperatingPoints
+from osteon.statistics.point_search import MeasuredPoints, measure_operating_points
 from osteon.statistics.reliability import Reliability, reliability
 
 

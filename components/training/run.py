@@ -60,7 +60,8 @@ from osteon.params import (
 from osteon.records import runs
 from osteon.records.logged_model import log_model
 from osteon.statistics.calibration import Calibration, fit_calibration
-from osteon.statistics.operating_points import OperatingPoints, find_operating_points, youden_threshold
+from osteon.statistics.operating_points import OperatingPoints
+from osteon.statistics.point_search import find_operating_points, youden_threshold
 
 log = logging.getLogger(__name__)
 

@@ -12,14 +12,8 @@ from scipy import stats
 from osteon.statistics.bootstrap import group_weights
 from osteon.statistics.calibration import fit_calibration
 from osteon.statistics.estimate import Floats, Labels
-from osteon.statistics.operating_points import (
-    OperatingPoint,
-    OperatingPoints,
-    answers,
-    find_operating_points,
-    measure_operating_points,
-    youden_threshold,
-)
+from osteon.statistics.operating_points import OperatingPoint, OperatingPoints, answers
+from osteon.statistics.point_search import find_operating_points, measure_operating_points, youden_threshold
 from osteon.statistics.proportions import mean_share
 
 SETTINGS = settings(deadline=None, max_examples=60)

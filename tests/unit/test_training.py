@@ -44,7 +44,7 @@ from osteon.models.networks.architectures import build_network  # noqa: E402
 from osteon.models.networks.network_files import load_network  # noqa: E402
 from osteon.models.package.package import PackageInfo, classical_file, load_networks, open_package  # noqa: E402
 from osteon.statistics.calibration import fit_calibration, probabilities_of  # noqa: E402
-from osteon.statistics.operating_points import find_operating_points  # noqa: E402
+from osteon.statistics.point_search import find_operating_points  # noqa: E402
 
 # One worker makes the experiment's folds for all tests that look at them.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("experiment")]  # minutes of training
