@@ -51,7 +51,8 @@ def read(
 
     sources = find_sources(paths, recursive=recursive)
     if sources.deeper:
-        typer.echo(f"note: {sources.deeper:,} films in folders below are not read: add --recursive", err=True)
+        many = "1 film in folders below is" if sources.deeper == 1 else f"{sources.deeper:,} films in folders below are"
+        typer.echo(f"note: {many} not read: add --recursive", err=True)
     for line in filter(None, (warning_of(sources.left_out), skipped_line(sources.left_out))):
         typer.echo(f"note: {line}", err=True)
 

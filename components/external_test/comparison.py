@@ -12,7 +12,7 @@ from components.promotion.decision import signed
 from osteon.params import EvaluationParams
 from osteon.records.model_packages import OwnTest
 from osteon.statistics.estimate import Estimate, difference, shown
-from osteon.statistics.operating_points import Kept
+from osteon.statistics.point_search import Kept
 
 # What is set side by side: name → where it is in metrics.json.
 COMPARED: dict[str, tuple[str, ...]] = {

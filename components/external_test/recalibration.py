@@ -28,9 +28,9 @@ from osteon.models.package.package import (
 from osteon.params import CertaintyParams, EvaluationParams
 from osteon.statistics.calibration import fit_calibration
 from osteon.statistics.estimate import Estimate, shown
-from osteon.statistics.operating_points import (
+from osteon.statistics.operating_points import OperatingPoints
+from osteon.statistics.point_search import (
     MeasuredPoints,
-    OperatingPoints,
     find_operating_points,
     measure_operating_points,
     youden_threshold,

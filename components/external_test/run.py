@@ -60,7 +60,7 @@ from osteon.records import runs
 from osteon.records.logged_model import log_model
 from osteon.records.model_packages import OwnTest, own_test
 from osteon.statistics.estimate import Estimate, shown
-from osteon.statistics.operating_points import measure_operating_points
+from osteon.statistics.point_search import measure_operating_points
 from osteon.statistics.reliability import reliability
 
 SET_ON = "drawn to set the model anew"

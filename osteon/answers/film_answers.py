@@ -86,9 +86,9 @@ def _answer_block(
         except UnreadableFilmError as error:
             files.append(None)
             given.append(FilmAnswer(source.name, reason=str(error), unread=True))
-    known = [number for number, data in enumerate(files) if data is not None]
-    table = package.predict([data for data in files if data is not None], maps=maps, boxes=True, distances=True)
-    for number, row in zip(known, table.to_dict("records"), strict=True):
+    known = [(number, data) for number, data in enumerate(files) if data is not None]
+    table = package.predict([data for _, data in known], maps=maps, boxes=True, distances=True)
+    for (number, data), row in zip(known, table.to_dict("records"), strict=True):
         refused = row["answer"] == REFUSED
         given[number] = replace(
             given[number],
@@ -100,7 +100,7 @@ def _answer_block(
             reason="; ".join(row["warnings"]) if refused else "",
             unread=not row["read"],
             heat=row.get("map"),
-            data=files[number] if maps else b"",
+            data=data if maps else b"",
         )
     found = [study_of(data) if studies and data else "" for data in files]
     return list(zip(given, found, strict=True))

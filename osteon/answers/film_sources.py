@@ -75,7 +75,7 @@ def find_sources(paths: Sequence[Path], *, recursive: bool) -> Sources:
             films.append(FilmSource(str(path), partial(_bytes_of, path)))
     if not films:
         names = ", ".join(map(str, paths))
-        advice = f"{deeper:,} in folders below; add --recursive" if deeper else "name a film, a folder or a zip archive"
+        advice = f"{deeper:,} in folders below: add --recursive" if deeper else "name a film, a folder or a zip archive"
         raise OsteonError(f"{names}: no film there ({advice})")
     return Sources(films, left_out, deeper)
 

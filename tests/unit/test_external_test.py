@@ -23,7 +23,7 @@ from osteon.models.package.package import INFO, hashes_of, open_package, read_in
 from osteon.params import CertaintyParams, DataParams, EvaluationParams, PhantomParams, ValidationParams
 from osteon.records.model_packages import fetch_package
 from osteon.statistics.estimate import UNDEFINED, Estimate
-from osteon.statistics.operating_points import Kept
+from osteon.statistics.point_search import Kept
 from tests.conftest import Pipeline
 from tests.making import encoded, packaged, phantom_films, points_at
 from tests.unit.conftest import use_store

@@ -139,7 +139,7 @@ def test_what_cannot_be_read_at_all(folder: Path) -> None:
         with pytest.raises(OsteonError, match=text):
             find_sources([path], recursive=False)
     (folder / "a.png").unlink()
-    with pytest.raises(OsteonError, match=r"no film there \(2 in folders below; add --recursive\)$"):
+    with pytest.raises(OsteonError, match=r"no film there \(2 in folders below: add --recursive\)$"):
         find_sources([folder], recursive=False)
     (folder / "cut.zip").write_bytes(b"PK\x03\x04 and no more")
     with pytest.raises(OsteonError, match=r"cut\.zip: cannot be opened \(damaged, or no zip archive\)$"):
