@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from osteon.films.copies.alignment import FilmStack, Trimmed
+from osteon.films.copies.alignment import FilmStack, Trimmed, best_alignment
 from osteon.films.copies.glances import (
     SIDE_OF_GLANCE,
     UNSEEN,
@@ -126,6 +126,20 @@ def test_squares_on_the_disk_are_not_changed() -> None:
     before = squares.copy()
     FilmStack(squares, [(SIDE, SIDE)]).trimmed(0)
     np.testing.assert_array_equal(squares, before)
+
+
+def test_a_film_is_read_and_trimmed_once_for_all_its_alignments() -> None:
+    squares, read = np.stack([squared(film) for film in phantom_films(2)]), []
+
+    class Counted:
+        def __getitem__(self, film: int, /) -> NDArray[np.uint8]:
+            read.append(film)
+            return np.asarray(squares[film])
+
+    films = FilmStack(Counted(), [(SIDE, SIDE)] * 2)
+    for _ in range(2):
+        best_alignment(films, 0, 1)
+    assert sorted(read) == [0, 1]
 
 
 # ---------------------------------------------------------------- specks

@@ -258,8 +258,9 @@ def test_fewer_features_than_the_index_would_have_lists(tmp_path: Path, count: i
         store.append(
             Features(rng.random((count, 4)).astype(np.float32), rng.integers(0, 256, (count, DESCRIPTOR), np.uint8))
         )
-    store.close()
+    store.flush()
     list(find_candidates(store, 1))
+    store.close()
 
 
 def test_two_nearly_blank_films() -> None:
@@ -364,11 +365,12 @@ def test_features_come_back_from_their_file(tmp_path: Path) -> None:
     store = FeatureFile(tmp_path / "features")
     for features in result:
         store.append(features)
-    store.close()
+    store.flush()
     assert len(store) == len(result)
     for number in (4, 0, 2, 1, 3):
         np.testing.assert_array_equal(store[number].places, result[number].places, strict=True)
         np.testing.assert_array_equal(store[number].descriptors, result[number].descriptors, strict=True)
+    store.close()
 
 
 def agreed(matches: list[tuple[int, int, int, tuple[float, ...], tuple[float, ...]]]) -> list[tuple[int, int, int]]:

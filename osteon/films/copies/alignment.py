@@ -141,7 +141,9 @@ class FilmStack:
 
         """
         self.squares, self.sizes = squares, sizes
-        self.appearance = lru_cache(maxsize=1024)(self._appearance)
+        # An appearance takes 260 kB.
+        self.trimmed = lru_cache(maxsize=256)(self._trimmed)
+        self.appearance = lru_cache(maxsize=512)(self._appearance)
         self.glance = lru_cache(maxsize=4096)(self._glance)
 
     def read(self, film: int) -> Pixels:
@@ -152,7 +154,7 @@ class FilmStack:
         how = cv2.INTER_AREA if len(square) > SIDE else cv2.INTER_LINEAR
         return np.asarray(cv2.resize(square, (SIDE, SIDE), interpolation=how), np.uint8)
 
-    def trimmed(self, film: int) -> Trimmed:
+    def _trimmed(self, film: int) -> Trimmed:
         """A film without its border, if that makes it larger by a tenth or more: a film enlarged loses sharpness."""
         square, (width, height) = self.read(film), self.sizes[film]
         fit = fit_into_square(width, height, SIDE)

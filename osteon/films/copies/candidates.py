@@ -4,6 +4,7 @@ An approximate index (faiss) finds the nearest neighbours of every feature of ev
 form that mirroring and inverting do not change (keypoints.one_form); which of the two was done shows in each match.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,9 +41,8 @@ class FeatureFile:
 
     def __init__(self, path: Path) -> None:
         """Begin an empty file."""
-        self.path = path
         self.counts: list[int] = []
-        self._file = path.open("wb")
+        self._file = path.open("w+b")
 
     def append(self, features: Features) -> None:
         """Add the next film's features."""
@@ -51,8 +51,12 @@ class FeatureFile:
         self._file.write(places.tobytes() + descriptors.tobytes())
         self.counts.append(len(features.places))
 
-    def close(self) -> None:
+    def flush(self) -> None:
         """End writing; reading begins here."""
+        self._file.flush()
+
+    def close(self) -> None:
+        """End reading."""
         self._file.close()
 
     def __len__(self) -> int:
@@ -60,7 +64,7 @@ class FeatureFile:
 
     def __getitem__(self, film: int) -> Features:
         """The features of the film that was appended as number `film`."""
-        record = np.fromfile(self.path, np.uint8, self.RECORD, offset=int(film) * self.RECORD)
+        record = np.frombuffer(os.pread(self._file.fileno(), self.RECORD, int(film) * self.RECORD), np.uint8)
         count = self.counts[film]
         places = record[: MOST_FEATURES * 16].view(np.float32).reshape(MOST_FEATURES, 4)
         return Features(places[:count], record[MOST_FEATURES * 16 :].reshape(MOST_FEATURES, DESCRIPTOR)[:count])

@@ -21,7 +21,15 @@ CONTRAST, EDGE = 0.01, 20  # thresholds of the detector; laxer than usual, for s
 # negative every gradient, and so a feature's direction, points the other way: the descriptor is turned by half a turn.
 _CELLS = np.arange(DESCRIPTOR).reshape(4, 4, 8)
 _MIRRORED, _INVERTED = _CELLS[::-1, :, -np.arange(8) % 8].ravel(), _CELLS[::-1, ::-1].ravel()
-_SINES = np.sin(np.arange(8) * np.pi / 4).astype(np.float32)
+# By these two sums of its squared values a descriptor gets its one form: gradients to the right of the feature's
+# direction against those to its left, and the part before the feature against that behind it.
+_SIGNS = np.stack(
+    [
+        np.broadcast_to(np.sin(np.arange(8) * np.pi / 4), (4, 4, 8)).ravel(),
+        np.broadcast_to(np.array([1, 1, -1, -1])[:, None], (4, 4, 8)).ravel(),
+    ],
+    axis=1,
+).astype(np.float32)
 
 
 class Change(NamedTuple):
@@ -127,9 +135,11 @@ def one_form(descriptors: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray
         Descriptors; whether each was mirrored; whether each was inverted.
 
     """
-    energy = descriptors.reshape(-1, 4, 4, 8).astype(np.float32) ** 2
-    mirror = energy.sum(axis=(1, 2)) @ _SINES < 0
-    columns = energy.sum(axis=(1, 3))
-    invert = columns[:, :2].sum(axis=1) < columns[:, 2:].sum(axis=1)
-    formed = np.where(mirror[:, None], descriptors[:, _MIRRORED], descriptors)
-    return np.where(invert[:, None], formed[:, _INVERTED], formed), mirror, invert
+    values = descriptors.astype(np.float32)
+    mirror, invert = (np.square(values, out=values) @ _SIGNS < 0).T
+    formed = descriptors.copy()
+    for mirrored, inverted in ((True, False), (False, True), (True, True)):
+        rows = np.flatnonzero((mirror == mirrored) & (invert == inverted))
+        order = _MIRRORED if mirrored else np.arange(DESCRIPTOR)
+        formed[rows] = descriptors[rows][:, order[_INVERTED] if inverted else order]
+    return formed, mirror, invert

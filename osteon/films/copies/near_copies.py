@@ -5,6 +5,7 @@ with one turn, size and shift; alignment.py aligns the two films of a pair and m
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from osteon.films.copies.candidates import MOST_CANDIDATES, FeatureFile, find_ca
 from osteon.films.copies.keypoints import CHANGES, find_features
 from osteon.films.groups import connected_components
 from osteon.progress import progress
-from osteon.threads import over_cores
+from osteon.threads import keep_freed_memory, over_cores
 
 Ints = NDArray[np.int64]
 
@@ -46,14 +47,14 @@ def find_near_copies(films: FilmStack, distinct: Ints, cores: int) -> list[Pair]
     """
     if len(distinct) < 2:
         return []
-    with TemporaryDirectory() as folder:
-        store = FeatureFile(Path(folder) / "features")
+    keep_freed_memory()
+    with TemporaryDirectory() as folder, closing(FeatureFile(Path(folder) / "features")) as store:
         computed = over_cores(
             lambda rows: [find_features(films.trimmed(row).square) for row in rows], distinct.tolist(), cores
         )
         for features in progress(computed, "features", total=len(distinct)):
             store.append(features)
-        store.close()
+        store.flush()
         candidates = np.array(list(find_candidates(store, cores)), np.int64).reshape(-1, 4)
 
         def align_rows(rows: Sequence[int]) -> list[Alignment | None]:
