@@ -99,6 +99,7 @@ CHOICES = {
         {"training.weights": PHANTOMS, "+training.head_epochs": "0", "+training.fine_tuning": "1"},
         LEARN_FROM_PHANTOMS,
     ),
+    "focal loss": Choice({"+training.focal": "2"}),
     IMAGENET: Choice(FROM_IMAGENET),
     "… three stages frozen": Choice({**FROM_IMAGENET, "+training.frozen_stages": "3"}, against=IMAGENET),
     "… each stage slower": Choice({**FROM_IMAGENET, "+training.layer_decay": "0.7"}, against=IMAGENET),

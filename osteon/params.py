@@ -325,6 +325,15 @@ class TrainingParams(Section):
     label_smoothing: Annotated[
         float, Field(ge=0, lt=0.5, description="share of certainty that is taken off the labels")
     ] = 0.05
+    focal: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=5,
+            description="exponent of the finding's focal loss: the larger, the less a film counts that is answered "
+            "well already; 0: cross-entropy",
+        ),
+    ] = 0.0
     ema: Annotated[float, Field(ge=0, lt=1, description="momentum of the averaged weights; 0: no averaging")] = 0.98
     precision: Annotated[
         Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"],

@@ -67,6 +67,21 @@ def test_the_map_loss_by_hand() -> None:
     assert np.isfinite(np.asarray(map_loss(place, logits * 1e4))).all()
 
 
+@pytest.mark.parametrize("focal", [0.0, 2.0])
+def test_the_loss_of_the_finding_by_hand(focal: float) -> None:
+    """Cross-entropy of a fractured and an unfractured film, each times (1 − p of what it is) to the exponent."""
+    params = SMALL.model_copy(update={"focal": focal, "label_smoothing": 0.0, "map_weight": 0.0, "dropout": 0.0})
+    network = tiny_network(64, params)
+    compile_network(network, params, 10)
+    films = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 1)).astype(np.uint8)
+    targets = {"finding": np.array([[1.0], [0.0]], np.float32), "map": np.zeros((2, 4, 4, 1), np.float32)}
+    result = network.test_on_batch(films, targets, return_dict=True)
+    logits = np.asarray(network.predict_on_batch(films)["finding"], np.float64)[:, 0]
+    right = 1 / (1 + np.exp(np.array([-1, 1]) * logits))  # the probability of what the film is
+    assert np.abs(right - 0.5).max() > 0.05
+    assert float(result["loss"]) == pytest.approx(np.mean((1 - right) ** focal * -np.log(right)), rel=1e-4)
+
+
 # ---------------------------------------------------------------- fitting
 
 

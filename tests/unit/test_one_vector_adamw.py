@@ -142,9 +142,10 @@ def test_a_step_is_a_fraction_of_the_operations_of_keras_own() -> None:
     assert ours < theirs / 4
 
 
-def test_in_half_precision_averages_are_kept_too() -> None:
+@pytest.mark.parametrize("layer_decay", [1.0, 0.5])
+def test_in_half_precision_averages_are_kept_too(layer_decay: float) -> None:
     keras.mixed_precision.set_dtype_policy("mixed_float16")
-    params = TrainingParams(width=8, ema=0.9, learning_rate=0.01, warmup_epochs=0)
+    params = TrainingParams(width=8, ema=0.9, learning_rate=0.01, warmup_epochs=0, layer_decay=layer_decay)
     network = build_network(32, params)
     compile_network(network, params, 5)
     draw = np.random.default_rng(0)

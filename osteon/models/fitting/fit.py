@@ -74,8 +74,11 @@ def compile_network(network: Any, params: TrainingParams, steps_per_epoch: int) 
 
 
 def _compile(network: Any, params: TrainingParams, rate: Any, *, average: bool, shares: Sequence[float] = ()) -> None:
+    # Focal (Lin et al. 2017, arXiv 1708.02002): a film's cross-entropy times (1 − p of what it is) to the exponent.
+    kind = keras.losses.BinaryFocalCrossentropy if params.focal else keras.losses.BinaryCrossentropy
+    exponent = {"gamma": params.focal} if params.focal else {}
     losses = {
-        "finding": keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=params.label_smoothing),
+        "finding": kind(from_logits=True, label_smoothing=params.label_smoothing, **exponent),
         "map": map_loss,
         "type": keras.losses.CategoricalCrossentropy(from_logits=True),
     }
