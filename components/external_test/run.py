@@ -196,14 +196,7 @@ def _write_report(
         out[out["why"].notna()].to_csv(folder / TAKEN_OUT, index=False, lineterminator="\n")
         page = render_report(folder / "figures", metrics, measured, origin, external)
         (folder / REPORT).write_text(page, encoding="utf-8")
-    return ExternalTestSummary(
-        films=len(films),
-        groups=int(films["group"].nunique()),
-        taken_out=int(ready.leaks.why.notna().sum()),
-        quarantined=others.validated.quarantined,
-        external=_figures(metrics),
-        said=external.said,
-    )
+    return ExternalTestSummary(external=_figures(metrics), said=external.said)
 
 
 def _external(
@@ -327,7 +320,13 @@ def _figures(metrics: dict[str, Any]) -> dict[str, float]:
         "rule_in_kept": metrics["operating_points"]["specificity"]["share"],
         "refused": metrics["refused"],
     }
-    figures: dict[str, float] = {}
+    external = metrics["external"]
+    figures = {
+        "films": float(metrics["test"]["n"]),
+        "groups": float(metrics["test"]["groups"]),
+        "taken_out": float(sum(external["taken_out"].values())),
+        "quarantined": float(external["quarantined"]),
+    }
     for name, estimate in estimates.items():
         for end, suffix in (("value", ""), ("low", "_low"), ("high", "_high")):
             if estimate and estimate[end] is not None and math.isfinite(estimate[end]):

@@ -11,21 +11,19 @@ TRUSTED = "data/trusted.parquet"
 
 
 class ExternalTestSummary(Summary):
-    """What other people's films say of the model. external: its figures there, which go onto the model's page.
+    """What other people's films say of the model.
 
-    said: sentences for a person, after the figures.
+    external: its figures there, by names that stand beside those of its own test on the model's page: films, groups,
+    taken_out, quarantined, auroc, …. said: sentences for a person, after the figures.
     """
 
-    films: int
-    groups: int
-    taken_out: int
-    quarantined: int
     external: dict[str, float]
     said: list[str]
 
     def line(self) -> str:
         """The figures, and each sentence on a line of its own."""
-        return "\n  ".join([f"{self.films:,} films of {self.groups:,} groups", *self.said])
+        counts = f"{self.external['films']:,.0f} films of {self.external['groups']:,.0f} groups"
+        return "\n  ".join([counts, *self.said])
 
 
 class RecalibrationSummary(ExternalTestSummary):

@@ -56,7 +56,7 @@ def fetch_package(what: str, folder: Path) -> Path:
             place = _place(client, what)
             if registered := re.fullmatch(rf"models:/{MODEL}/(\d+)", place):
                 return Registry(client).package_of(registered[1], folder)
-            fetched = Path(download_artifacts(f"{place}/artifacts", dst_path=str(folder)))
+            fetched = Path(download_artifacts(artifact_uri=f"{place}/artifacts", dst_path=str(folder)))
     except (MlflowException, OSError, BotoCoreError, ClientError) as error:
         outage = store.outage_of(error) if isinstance(error, MlflowException) else None
         raise outage or OsteonError(f"{what}: {store.reason(error).rstrip('.')}; give {ADDRESSES}") from None
@@ -67,11 +67,11 @@ def fetch_package(what: str, folder: Path) -> Path:
 
 
 def _place(client: "MlflowClient", what: str) -> str:
-    """models:/NAME/VERSION or models:/m-… of an address.
+    """Where the files of a model lie: models:/NAME/VERSION, or the place of a model that has only an id.
 
     Raises:
         OsteonError: a run without a model.
-        MlflowException: no such run or alias.
+        MlflowException: no such run, alias, version or model.
 
     """
     if what.startswith("runs:/"):
@@ -79,7 +79,9 @@ def _place(client: "MlflowClient", what: str) -> str:
         model = model_of_run(run)
         if model is None:
             raise OsteonError(f"{what}: this run logged no model; give {ADDRESSES}")
-        return f"models:/{model}"
+        what = f"models:/{model}"
+    if (model := what.removeprefix("models:/").rstrip("/")).startswith("m-"):
+        return str(client.get_logged_model(model).artifact_location)
     name, _, alias = what.removeprefix("models:/").partition("@")
     if alias:
         return f"models:/{name}/{client.get_model_version_by_alias(name, alias).version}"

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +11,40 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
+from typer.testing import CliRunner
 
+from components.cli.main import app
 from components.external_test.comparison import SideBySide, say_difference, say_guarantee
 from components.external_test.leaks import COPY, SAME_BYTES, SAME_GROUP, SAME_PATIENT
-from components.external_test.run import Settings, Sources, run_external_test
+from components.external_test.run import SET_ON, Settings, Sources, run_external_test
 from components.external_test.step import ExternalTestSummary
+from components.steps import STEPS
+from osteon.contract import describe
 from osteon.errors import OsteonError, UnfitFilmsError
 from osteon.films.prepared.array import open_prepared
 from osteon.models.package.package import INFO, hashes_of, open_package, read_info
-from osteon.params import CertaintyParams, DataParams, EvaluationParams, PhantomParams, ValidationParams
-from osteon.records.model_packages import fetch_package
+from osteon.params import (
+    CertaintyParams,
+    DataParams,
+    EvaluationParams,
+    PhantomParams,
+    ValidationParams,
+    load_params,
+)
+from osteon.records.film_lineage import films_of
+from osteon.records.lineage import lineage
+from osteon.records.model_packages import external_tests, fetch_package
+from osteon.records.registry import MODEL
+from osteon.records.runs import run_step
 from osteon.statistics.estimate import UNDEFINED, Estimate
 from osteon.statistics.point_search import Kept
 from tests.conftest import Pipeline
 from tests.making import encoded, packaged, phantom_films, points_at
 from tests.unit.conftest import use_store
+from tests.unit.test_promotion import train
 
 pytestmark = pytest.mark.xdist_group("external")
 
@@ -113,20 +131,35 @@ def in_store(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch)
 # ---------------------------------------------------------------- figures
 
 
-def test_the_figures_are_those_of_the_packaged_model(
-    model: Path, others: Path, pipeline: Pipeline, in_store: Path
-) -> None:
+@dataclass(frozen=True)
+class Plain:
+    """A test of the model on the phantoms of another seed, in a store that knows nothing of the model."""
+
+    summary: ExternalTestSummary
+    report: Path
+
+
+@pytest.fixture(scope="module")
+def plain(
+    model: Path, others: Path, pipeline: Pipeline, empty_store: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Plain:
+    folder = tmp_path_factory.mktemp("plain")
+    with pytest.MonkeyPatch.context() as patch:
+        use_store(folder, empty_store, patch)
+        return Plain(result_of(model, others, pipeline, folder / "report"), folder / "report")
+
+
+def test_the_figures_are_those_of_the_packaged_model(model: Path, others: Path, plain: Plain) -> None:
     """Of the same files, by the way in which anybody asks the model."""
-    summary = result_of(model, others, pipeline, in_store / "report")
     table = pd.read_csv(others / "manifest.csv").set_index("film_id")
     table["label"] = table["label"].eq("fractured").astype(int)
     predicted = open_package(model).predict([(others / path).read_bytes() for path in table["path"]])
-    written = pd.read_csv(in_store / "report" / "predictions.csv").set_index("film_id")
+    written = pd.read_csv(plain.report / "predictions.csv").set_index("film_id")
     assert written.index.tolist() == table.index.tolist()
     refused = (predicted["answer"] == "refused").to_numpy()
     assert 0 < refused.sum() < len(table)
     np.testing.assert_allclose(written["score"][~refused], predicted["probability"][~refused], atol=1e-6)
-    metrics = metrics_of(in_store / "report")
+    metrics = metrics_of(plain.report)
     assert metrics["test"]["auroc"]["value"] == pytest.approx(roc_auc_score(table["label"], written["score"]))
     assert metrics["refused"]["value"] == pytest.approx(refused.mean())
     answers = {row["label"]: row for row in metrics["external"]["answers"]}
@@ -137,18 +170,18 @@ def test_the_figures_are_those_of_the_packaged_model(
             assert answers[name][key] == given.get(text, 0), (name, key)
     kept = metrics["external"]["figures_of_answered"]["auroc"]["value"]
     assert kept == pytest.approx(roc_auc_score(table["label"][~refused], written["score"][~refused]))
-    assert summary.films == 60
-    assert summary.external["auroc"] == metrics["test"]["auroc"]["value"]
-    assert summary.external["refused"] == metrics["refused"]["value"]
+    assert plain.summary.external["films"] == 60
+    assert plain.summary.external["auroc"] == metrics["test"]["auroc"]["value"]
+    assert plain.summary.external["refused"] == metrics["refused"]["value"]
 
 
 def test_films_of_another_seed_are_all_kept_though_their_patients_have_the_same_names(
-    model: Path, others: Path, pipeline: Pipeline, in_store: Path
+    others: Path, pipeline: Pipeline, plain: Plain
 ) -> None:
-    summary = result_of(model, others, pipeline, in_store / "report")
-    assert summary.taken_out == 0
-    assert not taken_out(in_store / "report")
-    training = metrics_of(in_store / "report")["external"]["training_films"]
+    summary = plain.summary
+    assert summary.external["taken_out"] == 0
+    assert not taken_out(plain.report)
+    training = metrics_of(plain.report)["external"]["training_films"]
     assert training["compared"] == training["known"] > 80
     films = open_prepared(pipeline.dataset).films
     known = pd.read_csv(pipeline.source / "manifest.csv").set_index("film_id")["patient_pseudonym"]
@@ -156,7 +189,7 @@ def test_films_of_another_seed_are_all_kept_though_their_patients_have_the_same_
     shared = pd.read_csv(others / "manifest.csv")["patient_pseudonym"].isin(trained).sum()
     assert training["patients_in_both"] == shared > 30
     assert f"{shared} films have an id of a patient that training films have too" in summary.said[-1]
-    page = (in_store / "report" / "report.html").read_text(encoding="utf-8")
+    page = (plain.report / "report.html").read_text(encoding="utf-8")
     for sentence in summary.said:
         assert sentence.replace("'", "&#39;") in page
 
@@ -190,8 +223,8 @@ def test_copies_of_training_films_are_taken_out_with_their_groups(
         "near": COPY,
         "same patient": SAME_GROUP,
     }
-    assert summary.films == 60
-    assert summary.taken_out == 4
+    assert summary.external["films"] == 60
+    assert summary.external["taken_out"] == 4
     pairs = pd.read_csv(in_store / "report" / "copies" / "pairs.csv")
     joined = pairs[pairs["joined"]]
     assert dict(zip(joined["second"], joined["sign"], strict=True)) == {
@@ -202,6 +235,7 @@ def test_copies_of_training_films_are_taken_out_with_their_groups(
     assert metrics_of(in_store / "report")["test"]["n"] == 60
 
 
+@pytest.mark.slow
 def test_without_the_training_films_only_the_same_bytes_are_found_and_that_is_said(
     model: Path, others: Path, pipeline: Pipeline, in_store: Path
 ) -> None:
@@ -216,6 +250,7 @@ def test_without_the_training_films_only_the_same_bytes_are_found_and_that_is_sa
     assert any("near copies could not be looked for" in sentence for sentence in summary.said)
 
 
+@pytest.mark.slow
 def test_the_models_own_films_are_no_test_of_it(model: Path, pipeline: Pipeline, in_store: Path) -> None:
     root = in_store / "films"
     shutil.copytree(pipeline.source, root)
@@ -230,6 +265,7 @@ def test_the_models_own_films_are_no_test_of_it(model: Path, pipeline: Pipeline,
         result_of(model, root, pipeline, in_store / "report")
 
 
+@pytest.mark.slow
 def test_where_ids_are_of_one_hospital_its_patients_are_taken_out(
     model: Path, others: Path, pipeline: Pipeline, in_store: Path
 ) -> None:
@@ -245,7 +281,7 @@ def test_where_ids_are_of_one_hospital_its_patients_are_taken_out(
     reasons = taken_out(in_store / "report")
     assert {film for film, why in reasons.items() if why == SAME_PATIENT} == set(table["film_id"][:4])
     assert set(reasons.values()) <= {SAME_PATIENT, SAME_GROUP}
-    assert summary.films == 60 - len(reasons)
+    assert summary.external["films"] == 60 - len(reasons)
 
 
 # ---------------------------------------------------------------- not fit
@@ -266,6 +302,7 @@ def test_films_of_one_class_are_no_test(model: Path, others: Path, pipeline: Pip
     assert (in_store / "report" / "validation" / "quarantine.csv").is_file()
 
 
+@pytest.mark.slow
 def test_few_fractures_are_no_reason_to_refuse(model: Path, others: Path, pipeline: Pipeline, in_store: Path) -> None:
     """Where films come from, one in a hundred may be fractured."""
 
@@ -324,3 +361,77 @@ def test_how_the_ranking_differs(difference: Estimate, words: str) -> None:
 def test_without_an_own_test_nothing_is_compared() -> None:
     assert "not known to this MLflow store" in say_difference([])
     assert "worse" not in say_difference([SideBySide("AUROC", UNDEFINED, UNDEFINED, UNDEFINED)])
+
+
+# ---------------------------------------------------------------- the command, in a store
+
+
+@pytest.mark.slow
+def test_the_command_records_a_run_and_makes_a_version_that_is_set_anew(
+    others: Path, pipeline: Pipeline, beside: dict[str, Path], in_store: Path
+) -> None:
+    """Trained, evaluated, tested by its address, set anew, and tested again as a version of the registry."""
+    (in_store / "params.yaml").write_text("evaluation: {resamples: 200}\n", encoding="utf-8")
+    params = load_params(in_store / "params.yaml")
+    package = in_store / "package"
+    run_step(describe(train), {"dataset": pipeline.dataset, "model": package}, params)
+    made = {"model": package, "dataset": pipeline.dataset, **beside, "report": in_store / "evaluation"}
+    run_step(STEPS["evaluate"], made, params)
+    client = MlflowClient()
+    (logged,) = client.search_logged_models(["1"])
+
+    def command(*words: str) -> str:
+        known = ["--trusted", str(pipeline.trusted), "--films", str(pipeline.source)]
+        result = CliRunner().invoke(app, ["test", "--root", str(others), *known, *words], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    output = command("--model", f"models:/{logged.model_id}")
+    assert output.startswith("test: 60 films of ")
+    assert "on its own test: " in output
+    metrics = metrics_of(in_store / "reports" / "external_test")
+    own = metrics_of(in_store / "evaluation")
+    difference = metrics["external"]["differences"]["AUROC"]["difference"]["value"]
+    assert difference == pytest.approx(metrics["test"]["auroc"]["value"] - own["test"]["auroc"]["value"])
+    page = client.get_logged_model(logged.model_id)
+    on_page = {metric.key: metric.value for metric in page.metrics or []}
+    assert on_page["external.auroc"] == pytest.approx(metrics["test"]["auroc"]["value"])
+    assert on_page["auroc"] == pytest.approx(own["test"]["auroc"]["value"])
+    assert (on_page["external.films"], on_page["films"]) == (60, own["test"]["n"])
+    (tested,) = external_tests(package)
+    assert tested == metrics
+    films = films_of(f"models:/{logged.model_id}")
+    assert films["role"].value_counts()["external"] == 60
+
+    output = command("--model", str(package), "--recalibrate", "20", "--why", "Clinic B")
+    assert output.endswith("version 1 of osteon-fracture\n")
+    new, old = read_info(in_store / "reports" / "external_test-model"), read_info(package)
+    assert new.points != old.points
+    assert new.fingerprint != old.fingerprint
+    listed = pd.read_csv(in_store / "reports" / "external_test-model" / "films.csv")
+    set_on = set(listed.loc[listed["role"] == "validation", "film_id"])
+    assert 20 <= len(set_on) < 30
+    report = in_store / "reports" / "external_test"
+    predictions = pd.read_csv(report / "predictions.csv")
+    assert not set_on & set(predictions["film_id"])
+    assert len(set_on) + len(predictions) == 60
+    assert set(taken_out(report).values()) == {SET_ON}
+    version = client.get_model_version(MODEL, "1")
+    assert version.description == f"Set anew on {len(set_on)} films of another folder, from {package}: Clinic B"
+    run = client.get_run(version.run_id)
+    assert run.data.tags["osteon.recalibrated.why"] == "Clinic B"
+    assert run.data.params["recalibrate.set_on"] == "20"
+    assert logged.source_run_id in {node.run_id for node in lineage(f"models:/{MODEL}/1").walk()}
+
+    output = command("--model", f"models:/{MODEL}/1")
+    assert set(taken_out(report)) >= set_on
+    assert f"{len(set_on)} same bytes as a training film" in output
+
+
+@pytest.mark.parametrize(
+    "words", [["--recalibrate", "20"], ["--why", "Clinic B"], ["--recalibrate", "-1", "--why", "B"]]
+)
+def test_a_recalibration_and_its_reason_go_together(words: list[str], in_store: Path) -> None:
+    (in_store / "params.yaml").write_text("{}\n", encoding="utf-8")
+    with pytest.raises(OsteonError, match="go together"):
+        CliRunner().invoke(app, ["test", "--model", "m", "--root", str(in_store), *words], catch_exceptions=False)
