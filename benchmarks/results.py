@@ -285,7 +285,7 @@ def section(name: str, case: Case, result: dict[str, Any]) -> str:
     lines.append(f"| specificity of 'rule in', by group | {interval(points['specificity']['share'])} |")
     lines.append(f"| share of films answered 'uncertain' | {interval(points['uncertain'])} |")
     lines += certainty_and_sight(metrics)
-    lines += detection_table(metrics["detection"])
+    lines += detection_table(metrics.get("detection"))  # of a commit before there were boxes there is none
     lines += subgroup_table(metrics["subgroups"]["by"])
     lines += ["", "| films in quarantine | reason |", "|---|---|"]
     lines += [f"| {count} | {reason} |" for reason, count in result["reasons"].items()] or ["| 0 | |"]
