@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from osteon.errors import OsteonError, UnreachableError
 from osteon.records.pipeline_run import StepRun, step_runs
 from osteon.records.retries import Retries
-from osteon.records.store import http_limits, tracking_uri
+from osteon.records.store import http_limits
+from osteon.records.store_address import tracking_uri
 from pipelines.argo_nodes import ATTEMPT, Workflow, around, last_name, workflow_of
 from pipelines.cluster import Cluster, get_run
 from pipelines.pod_trouble import trouble_of

@@ -6,11 +6,7 @@ from typing import Annotated
 
 import typer
 
-from osteon.errors import OsteonError
-
 UNREAD = 6  # exit code
-MADE_HERE = Path("artifacts/model")
-IN_USE = "models:/osteon-fracture@champion"
 
 
 def read(
@@ -18,8 +14,8 @@ def read(
     model: Annotated[
         str,
         typer.Option(
-            help=f"{IN_USE}, models:/NAME/VERSION, runs:/RUN/model, or a folder with a package. Left out: the model in "
-            f"use; where there is none, {MADE_HERE}, as the step train makes it",
+            help="models:/osteon-fracture@champion, models:/NAME/VERSION, runs:/RUN/model, or a folder with a package. "
+            "Left out: the model in use; where there is none, artifacts/model, as the step train makes it",
             show_default=False,
         ),
     ] = "",
@@ -73,15 +69,11 @@ def _find_model(model: str, temporary: Path) -> tuple[str, Path]:
     if model and not model.startswith(("models:/", "runs:/")):
         return model, Path(model)
 
+    if not model:
+        from osteon.answers.model_in_use import package_in_use
+
+        return package_in_use(temporary)
+
     from osteon.records.model_packages import fetch_package
 
-    if model:
-        return model, fetch_package(model, temporary)
-    try:
-        return IN_USE, fetch_package(IN_USE, temporary)
-    except OsteonError as error:
-        if not MADE_HERE.is_dir():
-            raise OsteonError(
-                f"{error}. There is no {MADE_HERE} either: `make run` makes one, or name a model by --model"
-            ) from None
-    return str(MADE_HERE), MADE_HERE
+    return model, fetch_package(model, temporary)

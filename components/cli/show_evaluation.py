@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from osteon.errors import OsteonError
-from osteon.records import lineage, store
+from osteon.records import lineage
+from osteon.records.store_address import tracking_uri
 from osteon.redaction import redact_url
 
 SHOWN = ("auroc", "average_precision", "sensitivity", "specificity", "brier")
@@ -66,7 +67,7 @@ def print_summary(report: Path) -> None:
     console.print()
     console.print(f"report  {report / 'report.html'}", highlight=False, soft_wrap=True)
     console.print(
-        f"MLflow  {redact_url(store.tracking_uri())}  (`make ui` opens it)",
+        f"MLflow  {redact_url(tracking_uri())}  (`make ui` opens it)",
         highlight=False,
         soft_wrap=True,
     )

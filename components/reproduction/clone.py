@@ -19,7 +19,7 @@ from osteon.errors import OsteonError
 from osteon.files import dvc_hash
 from osteon.films.identity import KEY_FILE, VARIABLE
 from osteon.params import IMAGENET
-from osteon.records import store
+from osteon.records.store_address import STORE
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def step_environment(project: Path, original: Original) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in _UNSET}
     # Their code is the commit's: this environment's own is that of the present tree.
     kept["PYTHONPATH"] = os.pathsep.join(filter(None, (str(project), kept.get("PYTHONPATH"))))
-    kept["MLFLOW_TRACKING_URI"] = f"sqlite:///{store.STORE / 'mlflow.db'}"
+    kept["MLFLOW_TRACKING_URI"] = f"sqlite:///{STORE / 'mlflow.db'}"
     kept["DVC_SITE_CACHE_DIR"] = str(project / ".dvc" / "tmp" / "site")  # else a folder of /var/tmp for each clone
     # DVC would look for its updates in the background, and write into the folder while it is removed.
     kept["DVC_DAEMON"] = "1"

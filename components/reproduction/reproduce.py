@@ -26,7 +26,8 @@ from components.reproduction.programs import has_commit, run, run_git
 from osteon.environment import differences
 from osteon.files import dvc_hash
 from osteon.models.package.package import read_info
-from osteon.records import lineage, store
+from osteon.records import lineage
+from osteon.records.store_address import STORE
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +131,7 @@ def _changes(original: Original, project: Path) -> Iterator[str]:
     if not known:
         yield "machine and packages: not recorded then"
     # All steps ran in one environment now.
-    kept = next((project / store.STORE).rglob(lineage.ENVIRONMENT_FILE), None)
+    kept = next((project / STORE).rglob(lineage.ENVIRONMENT_FILE), None)
     if known and kept:
         here = json.loads(kept.read_text(encoding="utf-8"))
         yield from dict.fromkeys(line for environment in known for line in differences(environment, here))

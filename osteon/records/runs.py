@@ -52,9 +52,9 @@ from osteon.records.store import (
     connect,
     http_limits,
     retry_once_on_conflict,
-    tracking_uri,
     translate_outage,
 )
+from osteon.records.store_address import tracking_uri
 from osteon.redaction import redact
 
 log = logging.getLogger(__name__)

@@ -15,15 +15,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from osteon.errors import OsteonError, UnreachableError
 from osteon.records.retries import Retries
+from osteon.records.store_address import tracking_uri
 from osteon.redaction import redact, redact_url
 
-STORE = Path("mlflow") / "store"
 EXPERIMENT = "osteon"
-
-
-def tracking_uri() -> str:
-    """MLFLOW_TRACKING_URI, or a sqlite file in this folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{STORE / 'mlflow.db'}"
 
 
 def connect() -> tuple[MlflowClient, str]:

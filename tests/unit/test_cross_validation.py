@@ -32,7 +32,8 @@ from osteon.models.heldout.comparison import compare, read_comparison
 from osteon.models.heldout.fold import compute_fold
 from osteon.models.heldout.predictions import PREDICTIONS, FoldInfo, read_folds, read_predictions
 from osteon.params import ClassicalParams, CrossValidationParams
-from osteon.records import runs, store
+from osteon.records import runs
+from osteon.records.store_address import tracking_uri
 from tests.command import python
 from tests.conftest import Experiment
 from tests.tiny_network import tiny_networks
@@ -345,7 +346,7 @@ def side_by_side(
     with pytest.MonkeyPatch.context() as monkeypatch:
         client = use_store(folder, empty_store, monkeypatch)
         run_id = client.create_run(client.create_experiment("folds"), run_name="cross_validate").info.run_id
-        with runs.joined(runs.RecordedRun(store.tracking_uri(), run_id)):
+        with runs.joined(runs.RecordedRun(tracking_uri(), run_id)):
             run(experiment, folder, at_once=2)
     return folder / "folds", client, run_id
 
