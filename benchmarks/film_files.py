@@ -38,7 +38,7 @@ COMPRESSED = {
 
 def phantom(size: int) -> NDArray[np.uint8]:
     """A drawn film, height × width."""
-    study = next(iter(studies(1, 0.5, 7)))
+    study = next(iter(studies(1, 0.5, 0.5, 7)))
     return expose(study.limb, study.degrees[0], size, study.fracture, study.findings, np.random.default_rng(1))[0]
 
 

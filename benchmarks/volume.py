@@ -174,7 +174,9 @@ def run_step(step: str, folder: Path) -> Measured:
             out = prepared, leaks, folder / "sides"
             images = prepare(films, trusted, *out, PreparationParams(image_size=SIDE, folds=2)).films
         case "augment":
-            images = augment(prepared, augmented, folder / "copies.png", AugmentationParams()).copies
+            images = augment(
+                prepared, augmented, folder / "copies.png", AugmentationParams(copies=1, copies_rarer=1)
+            ).copies
         case "features":
             measured = features(prepared, augmented, described, FeatureParams())
             images = measured.films + measured.copies

@@ -151,6 +151,9 @@ class PhantomParams(Section):
     films: Annotated[int, Field(ge=12, le=1_000_000, description="number of films, two views a study")] = 1200
     size: Annotated[int, Field(ge=64, le=2048, description="longer side of a film, pixels")] = 256
     fractured: Annotated[Share, Field(description="share of studies with a fracture")] = 0.4
+    obvious: Annotated[
+        Share, Field(description="share of the fractures that anybody sees; of the others many are hard to see")
+    ] = 0.75
     seed: Seed = 20
     cores: Cores = 0
 

@@ -44,6 +44,7 @@ FEW: dict[str, dict[str, object]] = {
     "phantoms": {"films": 72, "size": 96, "fractured": 0.5},
     "validation": {"min_side": 32},
     "preparation": {"image_size": 64, "folds": 2},
+    "augmentation": {"copies": 1, "copies_rarer": 1},
     "features": {"image_size": 64},
     "search": {"trials": 1, "classical_trials": 0, "epochs": 2},
     "cross_validation": {"models": ["svm", "logistic_regression"]},

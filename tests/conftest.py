@@ -119,7 +119,7 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def make(folder: Path) -> None:
         from components.phantoms.step import phantoms
 
-        params = PhantomParams(films=120, size=96, fractured=0.5, seed=3)
+        params = PhantomParams(films=120, size=96, fractured=0.5, obvious=0.0, seed=3)
         phantoms(folder / "films", folder / "sheet.png", params)
 
     return made_once(tmp_path_factory, "phantoms", make) / "films"
@@ -144,7 +144,7 @@ def pipeline(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeli
         validate(phantoms, made.manifest, made.trusted, made.validation, ValidationParams(min_side=32))
         out = made.dataset, made.leaks, folder / "sides.parquet"
         prepare(phantoms, made.trusted, *out, PreparationParams(image_size=64, folds=3))
-        augment(made.dataset, made.augmented, folder / "sheet.png", AugmentationParams())
+        augment(made.dataset, made.augmented, folder / "sheet.png", AugmentationParams(copies=1, copies_rarer=1))
 
     return inside(made_once(tmp_path_factory, "pipeline", make))
 

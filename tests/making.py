@@ -39,7 +39,7 @@ def phantom_films(count: int, seed: int = 5, size: int = 384) -> list[NDArray[np
     """The two films, height × width, of each of so many studies."""
     return [
         expose(study.limb, degrees, size, study.fracture, study.findings, np.random.default_rng(number))[0]
-        for study in studies(count, 0.3, seed)
+        for study in studies(count, 0.3, 0.0, seed)
         for degrees, number in zip(study.degrees, study.seeds, strict=True)
     ]
 

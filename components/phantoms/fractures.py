@@ -15,6 +15,8 @@ Weight = Callable[[Array, Array], Array]
 Across = Callable[[Array], Array]
 
 TYPES = ("transverse", "oblique", "spiral", "comminuted", "greenstick", "avulsion", "hairline")
+# Breaks through and through, whose fragments can move apart, and the bend that anybody sees.
+OBVIOUS_TYPES = ("transverse", "oblique", "spiral", "comminuted", "greenstick")
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Fracture:
     place: where along the axis, as a share of the part of the bone that is on the film; for an avulsion, of
     the whole bone. slope (x, z): how far
     the plane runs along the axis for each radius across it. shift (x, z) and turn (x, z, radians): how the far
-    fragment moved. gap: opening. seed: of the jagged edge and of small chips.
+    fragment moved. gap: opening; below 0 the fragments overlap. seed: of the jagged edge and of small chips.
+    obvious: anybody sees it.
     """
 
     kind: str
@@ -35,6 +38,7 @@ class Fracture:
     turn: tuple[float, float]
     gap: float
     seed: int
+    obvious: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,39 @@ def draw_fracture(rng: np.random.Generator, bone: int, ends: tuple[float, ...]) 
         turn=(float(turned * towards[0]), float(turned * towards[1])),
         gap=float(gap),
         seed=int(rng.integers(2**31)),
+    )
+
+
+def draw_obvious(rng: np.random.Generator, bone: int) -> Fracture:
+    """A fracture that anybody sees: fragments far apart, side by side or at an angle, well within the film.
+
+    Args:
+        rng: of the study.
+        bone: number of the bone in the limb.
+
+    """
+    kind = OBVIOUS_TYPES[int(rng.integers(len(OBVIOUS_TYPES)))]
+    around, towards = rng.uniform(0, 2 * np.pi, 2)
+    steep = {"oblique": rng.uniform(0.6, 1.2), "spiral": rng.uniform(1.2, 2.0)}.get(kind, rng.uniform(0.0, 0.4))
+    # Muscles pull: some fragments slide past each other, so that their ends lie side by side, brighter than one bone.
+    overlap = rng.random() < 0.4 and kind in ("transverse", "oblique")
+    far = 0.0 if kind == "greenstick" else rng.uniform(1.3, 2.0) if overlap else rng.uniform(0.9, 1.8)
+    turned = rng.uniform(0.35, 0.6) if kind == "greenstick" else rng.uniform(0.15, 0.45)
+    gap = -rng.uniform(0.6, 1.6) if overlap else rng.uniform(0.8, 1.5)
+
+    def across(much: float, angle: float) -> tuple[float, float]:
+        return float(much * np.cos(angle)), float(much * np.sin(angle))
+
+    return Fracture(
+        kind=kind,
+        bone=bone,
+        place=float(rng.uniform(0.15, 0.85)),
+        slope=across(steep, around),
+        shift=across(far, towards),
+        turn=across(turned, towards),
+        gap=float(gap),
+        seed=int(rng.integers(2**31)),
+        obvious=True,
     )
 
 

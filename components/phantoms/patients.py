@@ -7,10 +7,12 @@ import numpy as np
 
 from components.phantoms.anatomy import SIDES, Limb, draw_anatomy, draw_limb
 from components.phantoms.exposure import Findings, draw_findings
-from components.phantoms.fractures import Fracture, draw_fracture
-from components.phantoms.regions import REGIONS, SECOND_VIEW_DEGREES, ends_on_film
+from components.phantoms.fractures import Fracture, draw_fracture, draw_obvious
+from components.phantoms.regions import REGIONS, SECOND_VIEW_DEGREES, ends_on_film, length_on_film
 
 VIEWS = ("frontal", "lateral")
+# Obvious breaks are of long bones that show a fair piece and are not much thinner than the thickest of these.
+SHOWN, THICK = 0.2, 0.6
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,17 @@ class Study:
     seeds: tuple[int, int]
 
 
-def studies(count: int, fractured: float, seed: int) -> Iterator[Study]:
+def studies(count: int, fractured: float, obvious: float, seed: int) -> Iterator[Study]:
     """The first `count` studies of an endless row of patients, one to three studies each.
 
     A patient depends on the seed and its own number only: asking for more films adds patients and changes none.
+
+    Args:
+        count: of studies.
+        fractured: share of them with a fracture.
+        obvious: share of the fractures that anybody sees; of the others many are hard to see.
+        seed: of all of them.
+
     """
     made, number = 0, 0
     while made < count:
@@ -45,11 +54,11 @@ def studies(count: int, fractured: float, seed: int) -> Iterator[Study]:
             # People come back mostly for the limb they came with.
             region, side = usual if rng.random() < 0.7 else limbs[int(rng.integers(len(limbs)))]
             limb = draw_limb(region, anatomy, side, rng)
-            may_break = [place for place, bone in enumerate(limb.bones) if bone.breakable]
-            fracture = None
-            if rng.random() < fractured:
-                broken = may_break[int(rng.integers(len(may_break)))]
-                fracture = draw_fracture(rng, broken, ends_on_film(limb.bones[broken]))
+            fracture = (
+                _draw_break(rng, limb, np.random.default_rng([seed, number, visit]), obvious)
+                if rng.random() < fractured
+                else None
+            )
             planned = (0.0, SECOND_VIEW_DEGREES.get(region, 90.0))
             yield Study(
                 patient=f"P{number:05d}",
@@ -67,3 +76,19 @@ def studies(count: int, fractured: float, seed: int) -> Iterator[Study]:
             made += 1
             if made == count:
                 return
+
+
+def _draw_break(rng: np.random.Generator, limb: Limb, own: np.random.Generator, obvious: float) -> Fracture:
+    """A break that may be hard to see or, in a share of the limbs, an obvious one of a stream of its own.
+
+    So another share changes these breaks alone, and nothing else of any film.
+    """
+    may_break = [place for place, bone in enumerate(limb.bones) if bone.breakable]
+    broken = may_break[int(rng.integers(len(may_break)))]
+    fracture = draw_fracture(rng, broken, ends_on_film(limb.bones[broken]))
+    if own.random() >= obvious:
+        return fracture
+    shafts = [place for place in may_break if not limb.bones[place].round and length_on_film(limb.bones[place]) > SHOWN]
+    thickest = max(limb.bones[place].radius for place in shafts)
+    thick = [place for place in shafts if limb.bones[place].radius > THICK * thickest]
+    return draw_obvious(own, thick[int(own.integers(len(thick)))])

@@ -289,7 +289,9 @@ def _fracture_box(
     slope = abs(fracture.slope[0] * cos + fracture.slope[1] * sin)
     shift = abs(fracture.shift[0] * cos + fracture.shift[1] * sin)
     across = radius * (1.1 + 0.6 * shift)
-    along = radius * (0.3 + fracture.gap / 2 + slope + (0.7 if fracture.kind in ("comminuted", "avulsion") else 0.0))
+    along = radius * (
+        0.3 + abs(fracture.gap) / 2 + slope + (0.7 if fracture.kind in ("comminuted", "avulsion") else 0.0)
+    )
     x, y = cast.on_film(at + along * np.array([-1, -1, 1, 1]), across * np.array([-1, 1, -1, 1]))
     x0, x1 = (float(np.clip(edge, 0, shape[1])) for edge in (x.min(), x.max()))
     y0, y1 = (float(np.clip(edge, 0, shape[0])) for edge in (y.min(), y.max()))

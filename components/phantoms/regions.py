@@ -292,3 +292,9 @@ def turned(point: Point, degrees: float) -> tuple[float, float]:
 def ends_on_film(bone: Bone) -> tuple[float, ...]:
     """Which ends of a bone (0.0 its start, 1.0 its end) lie well on the film in every view."""
     return tuple(end for end, point in ((0.0, bone.start), (1.0, bone.end)) if 0.1 < point[1] < 0.9)
+
+
+def length_on_film(bone: Bone) -> float:
+    """How much of a bone's length lies well on the film seen from the front, in sides of the film."""
+    first, last = sorted((bone.start[1], bone.end[1]))
+    return min(last, 0.94) - max(first, 0.06)

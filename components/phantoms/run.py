@@ -26,7 +26,7 @@ def run_phantoms(films: Path, sheet: Path, params: PhantomParams) -> PhantomSumm
         parallel = Parallel(n_jobs=params.cores or -1, return_as="generator", batch_size=8)
         made = parallel(
             delayed(_write_study)(study, params.size, folder / "films")
-            for study in studies(count, params.fractured, params.seed)
+            for study in studies(count, params.fractured, params.obvious, params.seed)
         )
         rows = [row for pair in progress(made, "phantoms", total=count) for row in pair]
         manifest = pd.DataFrame(rows).head(params.films)

@@ -11,7 +11,15 @@ from scipy import ndimage
 from components.phantoms import anatomy
 from components.phantoms.anatomy import TEXTURE, Anatomy, Limb, draw_anatomy, draw_limb, texture_of
 from components.phantoms.exposure import Findings, draw_findings, expose
-from components.phantoms.fractures import TYPES, Fracture, Fragment, draw_fracture, fragments
+from components.phantoms.fractures import (
+    OBVIOUS_TYPES,
+    TYPES,
+    Fracture,
+    Fragment,
+    draw_fracture,
+    draw_obvious,
+    fragments,
+)
 from components.phantoms.patients import Study, studies
 from components.phantoms.projection import Shadow, blurred, bone_thickness, broadly_blurred, flesh_thickness, shadow
 from components.phantoms.regions import REGIONS, Bone, Shape
@@ -28,7 +36,7 @@ def test_the_pixels_of_a_seed_are_the_same_on_every_machine() -> None:
     """A hundred films, every region and type among them; a change of any pixel changes this hash."""
     digest = hashlib.sha256()
     kinds, regions = set(), set()
-    for study in studies(50, 1.0, seed=20):
+    for study in studies(50, 1.0, 0.5, seed=20):
         for degrees, seed in zip(study.degrees, study.seeds, strict=True):
             pixels, _ = expose(study.limb, degrees, 256, study.fracture, study.findings, np.random.default_rng(seed))
             digest.update(pixels.tobytes())
@@ -36,7 +44,7 @@ def test_the_pixels_of_a_seed_are_the_same_on_every_machine() -> None:
         regions.add(study.region)
     assert kinds == set(TYPES)
     assert regions == set(REGIONS)
-    assert digest.hexdigest() == "6c5f2bbec543f3af965ff3953ad03be4bf7245e1fc6460839524b45a325225e5"
+    assert digest.hexdigest() == "e9b5471e776ed216ccbed940c386b4e2a3e7f11edd6ffb9339390263ee480814"
 
 
 def somebody(number: int) -> Anatomy:
@@ -196,8 +204,17 @@ def test_a_fragment_that_moved_far_is_drawn_whole() -> None:
 
 
 def test_more_films_add_patients_and_change_none() -> None:
-    few, many = list(studies(10, 0.4, 1)), list(studies(30, 0.4, 1))
+    few, many = list(studies(10, 0.4, 0.5, 1)), list(studies(30, 0.4, 0.5, 1))
     assert many[:9] == few[:9]
+
+
+def test_another_share_of_obvious_breaks_changes_nothing_else() -> None:
+    few, many = list(studies(200, 0.4, 0.0, 1)), list(studies(200, 0.4, 1.0, 1))
+    assert [replace(study, fracture=None) for study in few] == [replace(study, fracture=None) for study in many]
+    for one, another in zip(few, many, strict=True):
+        assert (one.fracture is None) == (another.fracture is None)
+        if one.fracture and another.fracture:
+            assert (one.fracture.obvious, another.fracture.obvious) == (False, True)
 
 
 def test_patients_studies_and_views(phantoms: Path) -> None:
@@ -242,7 +259,7 @@ def expose_pair(study: Study) -> tuple[np.ndarray, np.ndarray, tuple[float, floa
 def test_the_box_is_where_the_bone_changed() -> None:
     """Most of what a fracture changes at the break lies in its box: the break itself, not the moved fragment."""
     inside = []
-    for study in studies(60, 1.0, seed=4):
+    for study in studies(60, 1.0, 0.0, seed=4):
         if study.fracture is None or study.fracture.kind != "hairline":
             continue
         thick, whole, box = expose_pair(study)
@@ -301,6 +318,61 @@ def test_the_fragments_of_a_closed_unmoved_break_are_the_whole_bone(kind: str) -
     v, s = np.mgrid[-10:10:40j, 0:100:200j]
     total = sum(part.weight(*part.unmoved(s, v)) for part in parts)
     np.testing.assert_allclose(total, 1.0, atol=1e-9)
+
+
+def obvious_fracture(number: int) -> Fracture:
+    return draw_obvious(np.random.default_rng(number), 0)
+
+
+def change_of(fracture: Fracture, degrees: float) -> float:
+    """How much of a shin's shadow a break changes, as a share of the shadow of a bit as long as the shin is wide."""
+    limb = replace(limb_of(1), bones=limb_of(1).bones[:1])
+    arguments = (limb, degrees, 128, (128, 80), (40.0, 0.0))
+    texture = texture_of(limb, degrees, 128)
+    broken, whole = (bone_thickness(*arguments, item, texture)[0].whole for item in (fracture, None))
+    wide = 2 * shadow(limb.bones[0], degrees, 128, (40.0, 0.0)).radius
+    return float(np.abs(broken - whole).sum() / (whole.sum() * wide / 128))
+
+
+def test_an_obvious_break_changes_much_in_both_views_and_the_others_often_little() -> None:
+    """Frontal and lateral; a hairline or a chip is never obvious."""
+    obvious = [obvious_fracture(number) for number in range(40)]
+    others = [replace(draw_fracture(np.random.default_rng(number), 0, (0.0,)), place=0.5) for number in range(40)]
+    assert {item.kind for item in obvious} == set(OBVIOUS_TYPES)
+    assert {item.obvious for item in obvious} == {True}
+    assert {item.obvious for item in others} == {False}
+    seen, hidden = (
+        np.array([[change_of(item, degrees) for degrees in (0.0, 90.0)] for item in drawn])
+        for drawn in (obvious, others)
+    )
+    assert np.quantile(seen.max(axis=1), 0.05) > 3
+    assert np.quantile(seen, 0.1) > 1.5
+    assert np.quantile(hidden, 0.3) < 0.3
+
+
+def test_overlapping_fragments_lie_side_by_side() -> None:
+    """Where they overlap there is more bone across the limb than anywhere before."""
+    overlapping = [item for item in map(obvious_fracture, range(100)) if item.gap < 0]
+    assert len(overlapping) > 5
+    limb = replace(limb_of(1), bones=limb_of(1).bones[:1])
+    texture = texture_of(limb, 0.0, 128)
+    for fracture in overlapping:
+        broken, whole = (
+            bone_thickness(limb, 0.0, 128, (128, 80), (40.0, 0.0), item, texture)[0].whole.sum(axis=1)
+            for item in (replace(fracture, turn=(0.0, 0.0), place=0.5, slope=(0.0, 0.0)), None)
+        )
+        assert broken[45:85].max() > 1.5 * whole[45:85].max()
+
+
+def test_a_share_of_the_breaks_is_obvious_and_of_a_thick_bone() -> None:
+    broken = [(study, study.fracture) for study in studies(600, 1.0, 0.7, seed=3) if study.fracture]
+    obvious = [(study, item) for study, item in broken if item.obvious]
+    assert len(obvious) / len(broken) == pytest.approx(0.7, abs=0.06)
+    for study, item in obvious:
+        bones = [bone for bone in study.limb.bones if bone.breakable and not bone.round]
+        assert study.limb.bones[item.bone].radius > 0.6 * max(bone.radius for bone in bones)
+    # What else a film shows does not depend on it.
+    assert np.mean([study.findings.metal for study, _ in obvious]) == pytest.approx(0.06, abs=0.04)
 
 
 def test_an_avulsion_is_torn_at_an_end_that_is_on_the_film() -> None:

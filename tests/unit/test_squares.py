@@ -274,7 +274,7 @@ def test_what_will_not_fit_is_said_with_numbers(tmp_path: Path, monkeypatch: pyt
 def test_augment_says_it_before_it_writes(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch, pytest.raises(OsteonError, match="will be written here"):
         patch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**12, 0, 100_000))
-        augment(pipeline.dataset, tmp_path / "a", tmp_path / "sheet.png", AugmentationParams())
+        augment(pipeline.dataset, tmp_path / "a", tmp_path / "sheet.png", AugmentationParams(copies=1, copies_rarer=1))
     assert not (tmp_path / "a").exists()
 
 
