@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from osteon.models.inference.predict import films_at_once
 
-def grad_cam(network: Any, squares: NDArray[np.uint8], block: int = 64) -> NDArray[np.float64]:
+
+def grad_cam(network: Any, squares: NDArray[np.uint8], block: int = 0) -> NDArray[np.float64]:
     """Places of the last layer that has any, weighted by how much each channel moves the logit 'finding'.
 
     The network is cut at that layer; what reaches the logit by another way (a map's maximum) is not in the picture.
@@ -17,7 +19,7 @@ def grad_cam(network: Any, squares: NDArray[np.uint8], block: int = 64) -> NDArr
     Args:
         network: a functional keras.Model with an output 'finding', batch × 1.
         squares: films × side × side, uint8.
-        block: films at a time.
+        block: films at a time; 0: as many as a prediction takes.
 
     Returns:
         films × h × w, the greatest of each film 1; 0 everywhere where nothing speaks for the finding.
@@ -29,6 +31,7 @@ def grad_cam(network: Any, squares: NDArray[np.uint8], block: int = 64) -> NDArr
     trunk = keras.Model(network.inputs, places)
     head = keras.Model([places, *network.inputs], network.output["finding"])
     maps = []
+    block = block or films_at_once(squares.shape[1])
     for start in range(0, len(squares), block):
         films = np.ascontiguousarray(squares[start : start + block])[..., None]
         features = np.asarray(trunk.predict_on_batch(films), np.float32)
