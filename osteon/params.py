@@ -148,7 +148,7 @@ class DataParams(Section):
 class PhantomParams(Section):
     """The embedded data: radiograph-like films made from a seed."""
 
-    films: Annotated[int, Field(ge=12, le=1_000_000, description="number of films, two views a study")] = 1200
+    films: Annotated[int, Field(ge=12, le=1_000_000, description="number of films, two views a study")] = 2400
     size: Annotated[int, Field(ge=64, le=2048, description="longer side of a film, pixels")] = 256
     fractured: Annotated[Share, Field(description="share of studies with a fracture")] = 0.4
     obvious: Annotated[
@@ -209,8 +209,8 @@ class PreparationParams(Section):
 class AugmentationParams(Section):
     """Random changes that keep a film's label. Ranges are ± around no change, drawn evenly."""
 
-    copies: Annotated[int, Field(ge=0, le=100, description="varied copies of each film of the commoner class")] = 1
-    copies_rarer: Annotated[int, Field(ge=0, le=100, description="varied copies of each film of the rarer class")] = 1
+    copies: Annotated[int, Field(ge=0, le=100, description="varied copies of each film of the commoner class")] = 0
+    copies_rarer: Annotated[int, Field(ge=0, le=100, description="varied copies of each film of the rarer class")] = 0
     online: Annotated[bool, Field(description="vary every film again each time training uses it")] = True
     rotation: Annotated[float, Field(ge=0, le=180, description="± degrees")] = 10.0
     scale: Annotated[float, Field(ge=0, lt=0.9, description="± share of the size")] = 0.1
@@ -308,7 +308,7 @@ class TrainingParams(Section):
     map_weight: Annotated[
         float, Field(ge=0, description="weight of the map's loss (boxes) beside the finding's; 0 ignores boxes")
     ] = 1.0
-    epochs: Annotated[int, Field(ge=1, le=10_000, description="epochs at most")] = 20
+    epochs: Annotated[int, Field(ge=1, le=10_000, description="epochs at most")] = 24
     patience: Annotated[
         int,
         Field(
@@ -508,7 +508,7 @@ class SearchParams(Section):
 
     trials: Annotated[
         int, Field(ge=0, description="trials of the network; 0: no search, use the values of this file")
-    ] = 3
+    ] = 2
     classical_trials: Annotated[
         int, Field(ge=0, description="trials of each classical model; 0: no search, use the values of this file")
     ] = 2
