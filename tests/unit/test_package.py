@@ -16,6 +16,7 @@ from osteon.films.reading.decoding import decode
 from osteon.films.reading.film import letterbox
 from osteon.models.classical.classifiers import load_classical, probabilities
 from osteon.models.classical.film_features import features_of
+from osteon.models.inference import predict
 from osteon.models.inference.onnx_network import OnnxNetwork
 from osteon.models.inference.out_of_distribution import Embeddings, load_embeddings
 from osteon.models.inference.predict import logits_with_flip_tta, predict_with_flip_tta
@@ -105,10 +106,11 @@ def test_a_film_and_its_mirror_image_have_one_answer(package: Package) -> None:
 
 
 @pytest.mark.parametrize("block", [1, 3, 7, 8])
-def test_the_block_size_changes_nothing(package: Package, block: int) -> None:
+def test_the_block_size_changes_nothing(package: Package, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     squares = films(7)
-    result = predict_with_flip_tta(package.networks[0], squares, ["finding", "map"], block)
     expected = predict_with_flip_tta(package.networks[0], squares, ["finding", "map"])
+    monkeypatch.setattr(predict, "films_at_once", lambda side: block)
+    result = predict_with_flip_tta(package.networks[0], squares, ["finding", "map"])
     for name in expected:
         np.testing.assert_allclose(result[name], expected[name], atol=1e-5)
 
