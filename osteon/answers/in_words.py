@@ -28,6 +28,8 @@ def in_words(probability: float, answer: str, warnings: Sequence[str], info: Pac
     else:
         place = "between rule-out {low} and rule-in {high}"
     shown, below, above = percentages(probability, low, high)
+    if not 0.005 <= probability <= 0.995:  # no film is certain
+        shown = "< 1 %" if probability < 0.5 else "> 99 %"
     learnt = f"{100 * info.prevalence:.0f} of 100 films it was trained on were {spoken(info.finding)}."
     sentences = [f"{shown} – {spoken(answer)}: {place.format(low=below, high=above)}.", learnt]
     return " ".join([*sentences, *(f"{spoken(warning[0].upper() + warning[1:])}." for warning in warnings)])

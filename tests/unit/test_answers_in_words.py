@@ -15,6 +15,8 @@ INFO = package_info(points=points_at(0.17, 0.78), prevalence=0.38, finding="frac
     [
         (0.74, "uncertain", "74 % – uncertain: between rule-out 17 % and rule-in 78 %."),
         (0.05, "not fractured", "5 % – not fractured: below rule-out 17 %."),
+        (0.998, "fractured", "> 99 % – fractured: at or above rule-in 78 %."),
+        (0.002, "not fractured", "< 1 % – not fractured: below rule-out 17 %."),
         (0.91, "fractured", "91 % – fractured: at or above rule-in 78 %."),
         (0.78, "fractured", "78 % – fractured: at or above rule-in 78 %."),
         (0.17, "uncertain", "17 % – uncertain: between rule-out 17 % and rule-in 78 %."),
