@@ -727,6 +727,7 @@ def test_a_model_is_logged_measured_and_loads_anywhere(
         ("answer", "string"),
         ("warnings", "array"),
         ("map", "string"),
+        ("boxes", "array"),
     ]
     # … and answers in another process and folder, with the code it was logged with.
     elsewhere = tmp_path / "elsewhere"
