@@ -47,7 +47,7 @@ class Answered:
     films: int
     cleared: int
     uncertain: int
-    found: int
+    alarmed: int
     refused: int
 
 
@@ -76,14 +76,14 @@ def count_answers(measured: Measurements) -> list[Answered]:
     rows = []
     for label, name in ((1, info.finding), (0, f"not {info.finding}")):
         inside = (films["label"] == label) & ~refused
-        cleared, found = inside & (score < points.rule_out.threshold), inside & (score >= points.rule_in.threshold)
+        cleared, alarmed = inside & (score < points.rule_out.threshold), inside & (score >= points.rule_in.threshold)
         rows.append(
             Answered(
                 label=name,
                 films=int((films["label"] == label).sum()),
                 cleared=int(cleared.sum()),
-                uncertain=int((inside & ~cleared & ~found).sum()),
-                found=int(found.sum()),
+                uncertain=int((inside & ~cleared & ~alarmed).sum()),
+                alarmed=int(alarmed.sum()),
                 refused=int(((films["label"] == label) & refused).sum()),
             )
         )

@@ -105,14 +105,14 @@ class Ready:
 
 @dataclass(frozen=True)
 class External:
-    """What the page of an external test has beside that of a test. said: sentences, the first the most important.
+    """What the page of an external test has beside that of a test. statements: sentences, the first the most important.
 
     answered: figures of the films that are not refused. own: the model's own test, None where it is not known. anew:
     operating points as they would be. recalibrated: the model that was set anew, None where none was.
     """
 
     root: str
-    said: list[str]
+    statements: list[str]
     rows: list[SideBySide]
     answers: list[Answered]
     answered: dict[str, Estimate] | None
@@ -196,7 +196,7 @@ def _write_report(
         out[out["why"].notna()].to_csv(folder / TAKEN_OUT, index=False, lineterminator="\n")
         page = render_report(folder / "figures", metrics, measured, origin, external)
         (folder / REPORT).write_text(page, encoding="utf-8")
-    return ExternalTestSummary(external=_figures(metrics), said=external.said)
+    return ExternalTestSummary(external=_figures(metrics), statements=external.statements)
 
 
 def _external(
@@ -208,12 +208,12 @@ def _external(
     recalibrated: Recalibrated | None,
 ) -> External:
     rows, info = side_by_side(metrics, ready.own), measured.info
-    points, said = measured.certainty.points, say_difference(rows)
+    points, first = measured.certainty.points, say_difference(rows)
     if not rows:
-        said = f"AUROC {shown(measured.figures['auroc'])}; {said}"
+        first = f"AUROC {shown(measured.figures['auroc'])}; {first}"
     anew = points_anew(ready.films, info.points, settings.certainty)
     sentences = [
-        said,
+        first,
         say_refusals(measured, rows, 1 - settings.certainty.in_distribution_quantile),
         say_guarantee("rule out", points.sensitivity),
         say_guarantee("rule in", points.specificity),
@@ -224,7 +224,7 @@ def _external(
     ]
     return External(
         root=str(sources.root),
-        said=[sentence for sentence in sentences if sentence],
+        statements=[sentence for sentence in sentences if sentence],
         rows=rows,
         answers=count_answers(measured),
         answered=figures_of_answered(measured, settings.evaluation),
@@ -275,7 +275,7 @@ def external_as_json(external: External, metrics: dict[str, Any]) -> dict[str, A
         },
         "external": {
             "folder": Path(external.root).resolve().name,
-            "said": external.said,
+            "statements": external.statements,
             "own_test": external.own.run if external.own else None,
             "differences": {row.name: dataclasses.asdict(row) for row in external.rows},
             "answers": [dataclasses.asdict(row) for row in external.answers],

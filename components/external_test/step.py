@@ -14,16 +14,16 @@ class ExternalTestSummary(Summary):
     """What other people's films say of the model.
 
     external: its figures there, by names that stand beside those of its own test on the model's page: films, groups,
-    taken_out, quarantined, auroc, …. said: sentences for a person, after the figures.
+    taken_out, quarantined, auroc, …. statements: sentences for a person, after the figures.
     """
 
     external: dict[str, float]
-    said: list[str]
+    statements: list[str]
 
     def line(self) -> str:
         """The figures, and each sentence on a line of its own."""
         counts = f"{self.external['films']:,.0f} films of {self.external['groups']:,.0f} groups"
-        return "\n  ".join([counts, *self.said])
+        return "\n  ".join([counts, *self.statements])
 
 
 class RecalibrationSummary(ExternalTestSummary):

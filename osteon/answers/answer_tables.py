@@ -106,6 +106,6 @@ def _parquet(path: Path) -> Generator[None, Row, None]:
             table.write_table(pa.Table.from_pylist(waiting, schema))
 
 
-def number(value: float) -> float | None:
+def number_or_null(value: float) -> float | None:
     """A number, or null for NaN, which JSON has not."""
     return None if math.isnan(value) else float(value)

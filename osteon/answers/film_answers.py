@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from osteon.answers.answer_tables import number_or_null
 from osteon.answers.film_sources import FilmSource
 from osteon.errors import UnreadableFilmError
 from osteon.films.reading.dicom_ids import study_of
@@ -102,8 +103,8 @@ def _answer_block(
             heat=row.get("map"),
             data=data if maps else b"",
         )
-    found = [study_of(data) if studies and data else "" for data in files]
-    return list(zip(given, found, strict=True))
+    ids = [study_of(data) if studies and data else "" for data in files]
+    return list(zip(given, ids, strict=True))
 
 
 def fuse_films(films: Sequence[FilmAnswer], info: PackageInfo) -> list[FilmAnswer]:
@@ -157,11 +158,11 @@ def row_of(given: FilmAnswer, unit: str, info: PackageInfo, model: str, picture:
         "sha256": given.sha256 or None,
         "study": given.study,
         "films": given.films,
-        "probability": given.probability if answered else None,
+        "probability": number_or_null(given.probability),
         "answer": given.answer,
         "ruled_out": given.probability < info.points.rule_out.threshold if answered else None,
         "ruled_in": given.probability >= info.points.rule_in.threshold if answered else None,
-        "ood_score": None if math.isnan(given.distance) else given.distance,
+        "ood_score": number_or_null(given.distance),
         "ood_limit": info.max_ood_distance,
         "boxes": [dict(zip(names, box, strict=True)) for box in given.boxes or []],
         "warnings": given.warnings,

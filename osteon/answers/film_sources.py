@@ -59,14 +59,13 @@ def find_sources(paths: Sequence[Path], *, recursive: bool) -> Sources:
             inside = [film for film in content.films if recursive or len(film.parts) == 1]
             deeper += len(content.films) - len(inside)
             films += [FilmSource(str(path / film), partial(_bytes_of, path / film)) for film in inside]
-            zips = [file for file in content.left_out if file.kind == "zip" and (recursive or "/" not in file.path)]
-            left_out += [
-                file._replace(path=str(path / file.path))
-                for file in content.left_out
-                if file not in zips and (recursive or "/" not in file.path)
-            ]
-            for file in zips:
-                _add_archive(path / file.path, films, left_out)
+            for file in content.left_out:
+                if not recursive and "/" in file.path:
+                    continue
+                if file.kind == "zip":
+                    _add_archive_of_folder(path / file.path, films, left_out)
+                else:
+                    left_out.append(file._replace(path=str(path / file.path)))
         elif not path.exists():
             raise OsteonError(f"{path}: no such file or folder")
         elif _is_zip(path):
@@ -97,6 +96,18 @@ def _is_zip(path: Path) -> bool:
             return file.read(4) == b"PK\x03\x04"
     except OSError:
         return False
+
+
+def _add_archive_of_folder(path: Path, films: list[FilmSource], left_out: list[LeftOut]) -> None:
+    """As _add_archive; what cannot be opened is a film that cannot be read, for the others of the folder can be."""
+    try:
+        _add_archive(path, films, left_out)
+    except OsteonError as error:
+        films.append(FilmSource(str(path), partial(_refuse, str(error).removeprefix(f"{path}: "))))
+
+
+def _refuse(reason: str) -> bytes:
+    raise UnreadableFilmError(reason)
 
 
 def _add_archive(path: Path, films: list[FilmSource], left_out: list[LeftOut]) -> None:

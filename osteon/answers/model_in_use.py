@@ -9,7 +9,6 @@ from osteon.files import atomic_dir
 from osteon.models.package.package import read_info
 from osteon.records.store_address import store_file, store_state
 
-IN_USE = "models:/osteon-fracture@champion"
 MADE_HERE = Path("artifacts/model")  # as the step train makes it
 KEPT = Path(".osteon") / "model_in_use"
 _STATE, _PACKAGE = "state.json", "package"
@@ -25,27 +24,27 @@ def package_in_use(temporary: Path) -> tuple[str, Path]:
         temporary: folder to fetch into.
 
     Raises:
-        OsteonError: there is neither.
+        OsteonError: there is neither, or the files of the model in use are missing or altered.
         UnreachableError: MLflow's server does not answer.
 
     """
     file, state = store_file(), store_state()
     if file is not None and state is None:
         return _made_here("no model is in use: this folder has no registry")
-    if state is not None and _kept_state() == state:
-        return IN_USE, KEPT / _PACKAGE
+    if state is not None and (address := _kept_address(state)):
+        return address, KEPT / _PACKAGE
 
-    from osteon.records.model_packages import fetch_package
+    from osteon.records.registry import CHAMPION, MODEL, Registry
 
-    try:
-        package = fetch_package(IN_USE, temporary)
-    except OsteonError as error:
-        if file is None:  # a server that does not answer must not make another model answer
-            raise
-        return _made_here(str(error))
+    registry = Registry.open_existing()
+    version = registry.aliases().get(CHAMPION) if registry else None
+    if registry is None or version is None:
+        return _made_here("no model is in use")
+    # From here on an error is one: no other model answers in its place.
+    address, package = f"models:/{MODEL}/{version}", registry.package_of(version, temporary)
     if state is not None and state == store_state():
-        _keep(package, state)
-    return IN_USE, package
+        _keep(package, state, address)
+    return address, package
 
 
 def _made_here(reason: str) -> tuple[str, Path]:
@@ -54,21 +53,22 @@ def _made_here(reason: str) -> tuple[str, Path]:
     return str(MADE_HERE), MADE_HERE
 
 
-def _kept_state() -> str | None:
+def _kept_address(state: str) -> str | None:
+    """Of the model that was kept while the registry was in this state; None where none was, or it is damaged."""
     try:
-        state = json.loads((KEPT / _STATE).read_text(encoding="utf-8"))["state"]
+        kept = json.loads((KEPT / _STATE).read_text(encoding="utf-8"))
         read_info(KEPT / _PACKAGE)
+        return str(kept["address"]) if kept["state"] == state else None
     except (OSError, ValueError, KeyError, TypeError, OsteonError):
         return None
-    return str(state)
 
 
-def _keep(package: Path, state: str) -> None:
+def _keep(package: Path, state: str, address: str) -> None:
     """A folder that cannot be written to is no error: the registry is asked next time."""
     try:
         KEPT.parent.mkdir(mode=0o700, exist_ok=True)
         with atomic_dir(KEPT) as folder:
             shutil.copytree(package, folder / _PACKAGE)
-            (folder / _STATE).write_text(json.dumps({"state": state}), encoding="utf-8")
+            (folder / _STATE).write_text(json.dumps({"state": state, "address": address}), encoding="utf-8")
     except (OSError, OsteonError):
         return

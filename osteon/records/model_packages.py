@@ -99,13 +99,13 @@ def own_test(package: Path) -> OwnTest | None:
     """
     client, _ = store.connect()
     made = lineage_of_file(package)
-    found = evaluations(client, client.get_run(made.run_id)) if made else []
-    if not found:
+    tests = evaluations(client, client.get_run(made.run_id)) if made else []
+    if not tests:
         return None
-    place = f"{found[0].info.artifact_uri}/report"
+    place = f"{tests[0].info.artifact_uri}/report"
     try:
         films = pd.read_csv(download_artifacts(f"{place}/predictions.csv"), dtype=str, usecols=["sha256"])
-        return OwnTest(str(found[0].info.run_id), load_dict(f"{place}/metrics.json"), frozenset(films["sha256"]))
+        return OwnTest(str(tests[0].info.run_id), load_dict(f"{place}/metrics.json"), frozenset(films["sha256"]))
     except (MlflowException, OSError, ValueError) as error:
         raise OsteonError(f"{place}: the model's own test cannot be read ({store.reason(error)})") from None
 

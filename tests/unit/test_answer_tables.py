@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from osteon.answers.answer_tables import COLUMNS, answer_table, number
+from osteon.answers.answer_tables import COLUMNS, answer_table, number_or_null
 from osteon.errors import OsteonError
 
 FILM = {
@@ -90,5 +90,5 @@ def test_another_extension(tmp_path: Path) -> None:
 
 
 def test_no_number_is_null() -> None:
-    assert number(float("nan")) is None
-    assert number(0.5) == 0.5
+    assert number_or_null(float("nan")) is None
+    assert number_or_null(0.5) == 0.5

@@ -165,7 +165,7 @@ def test_the_figures_are_those_of_the_packaged_model(model: Path, others: Path, 
     answers = {row["label"]: row for row in metrics["external"]["answers"]}
     for label, name in ((1, "fractured"), (0, "not fractured")):
         given = predicted.loc[(table["label"] == label).to_numpy(), "answer"].value_counts()
-        of_label = {"cleared": "not fractured", "uncertain": "uncertain", "found": "fractured", "refused": "refused"}
+        of_label = {"cleared": "not fractured", "uncertain": "uncertain", "alarmed": "fractured", "refused": "refused"}
         for key, text in of_label.items():
             assert answers[name][key] == given.get(text, 0), (name, key)
     kept = metrics["external"]["figures_of_answered"]["auroc"]["value"]
@@ -188,9 +188,9 @@ def test_films_of_another_seed_are_all_kept_though_their_patients_have_the_same_
     trained = known[films.loc[~films["test"], "film_id"]]
     shared = pd.read_csv(others / "manifest.csv")["patient_pseudonym"].isin(trained).sum()
     assert training["patients_in_both"] == shared > 30
-    assert f"{shared} films have an id of a patient that training films have too" in summary.said[-1]
+    assert f"{shared} films have an id of a patient that training films have too" in summary.statements[-1]
     page = (plain.report / "report.html").read_text(encoding="utf-8")
-    for sentence in summary.said:
+    for sentence in summary.statements:
         assert sentence.replace("'", "&#39;") in page
 
 
@@ -247,7 +247,7 @@ def test_without_the_training_films_only_the_same_bytes_are_found_and_that_is_sa
     root = with_films(others, in_store / "films", more)
     summary = result_of(model, root, pipeline, in_store / "report", trusted=in_store / "nothing")
     assert taken_out(in_store / "report") == {"bytes": SAME_BYTES}
-    assert any("near copies could not be looked for" in sentence for sentence in summary.said)
+    assert any("near copies could not be looked for" in sentence for sentence in summary.statements)
 
 
 @pytest.mark.slow

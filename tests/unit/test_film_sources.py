@@ -105,6 +105,15 @@ def test_an_archive_with_a_spoilt_member(tmp_path: Path) -> None:
     assert whole.fetch() == PNG
 
 
+def test_a_spoilt_archive_among_films_is_one_that_cannot_be_read(folder: Path) -> None:
+    (folder / "cut.zip").write_bytes(b"PK\x03\x04 and no more")
+    film, archive = find_sources([folder], recursive=False).films
+    assert film.fetch() == PNG
+    assert archive.name == str(folder / "cut.zip")
+    with pytest.raises(UnreadableFilmError, match=r"^cannot be opened \(damaged, or no zip archive\)$"):
+        archive.fetch()
+
+
 def test_a_member_that_grows_without_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(film_sources, "MOST_BYTES", 10_000)
     path = archive_of(tmp_path / "a.zip", {"bomb.png": bytes(1_000_000), "a.png": PNG})

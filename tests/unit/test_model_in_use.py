@@ -6,22 +6,31 @@ from pathlib import Path
 
 import pytest
 
-from osteon.answers.model_in_use import IN_USE, KEPT, package_in_use
+from osteon.answers.model_in_use import KEPT, package_in_use
 from osteon.errors import OsteonError, UnreachableError
 from osteon.models.package.package import INFO
-from osteon.records import model_packages
+from osteon.records import registry as room
 from tests.making import package_info
+
+IN_USE = "models:/osteon-fracture/7"
 
 
 class Registry:
-    """Counts how often it is asked."""
+    """Counts how often it is asked for the package of version 7, which is in use unless said otherwise."""
 
     def __init__(self) -> None:
         self.requests = 0
+        self.aliases_there = {"champion": "7"}
         self.error: OsteonError | None = None
 
-    def fetch(self, what: str, folder: Path) -> Path:
-        assert what == IN_USE
+    def open_existing(self) -> "Registry":
+        return self
+
+    def aliases(self) -> dict[str, str]:
+        return self.aliases_there
+
+    def package_of(self, version: str, folder: Path) -> Path:
+        assert version == "7"
         self.requests += 1
         if self.error:
             raise self.error
@@ -35,7 +44,7 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     registry = Registry()
-    monkeypatch.setattr(model_packages, "fetch_package", registry.fetch)
+    monkeypatch.setattr(room, "Registry", registry)
     Path("mlflow/store").mkdir(parents=True)
     change_store(1)
     return registry
@@ -75,12 +84,21 @@ def test_what_was_kept_and_is_damaged_is_not_taken(registry: Registry, tmp_path:
 
 
 def test_where_no_model_is_in_use_the_one_made_here_answers(registry: Registry, tmp_path: Path) -> None:
-    registry.error = OsteonError("no model is in use")
+    registry.aliases_there = {"previous": "6"}
     with pytest.raises(OsteonError, match=r"^no model is in use\. There is no artifacts/model either: `make run`"):
         in_use(tmp_path)
     Path("artifacts/model").mkdir(parents=True)
     assert in_use(tmp_path) == ("artifacts/model", Path("artifacts/model"))
     assert not KEPT.exists()
+
+
+def test_where_the_files_of_the_model_in_use_are_gone_no_other_model_answers(
+    registry: Registry, tmp_path: Path
+) -> None:
+    registry.error = OsteonError("osteon-fracture/7: its files are missing")
+    Path("artifacts/model").mkdir(parents=True)
+    with pytest.raises(OsteonError, match="its files are missing"):
+        in_use(tmp_path)
 
 
 def test_a_folder_without_a_registry_gets_none(registry: Registry, tmp_path: Path) -> None:
